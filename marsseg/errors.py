@@ -1,0 +1,68 @@
+"""Every error that marsexp raises on purpose.
+
+    MarsexpError
+    ├── ConfigError   (ValueError)   an experiment config or recipe that is not valid
+    ├── SpaceError    (ValueError)   a search space that is not valid
+    ├── DataError     (ValueError)   images or masks that cannot be trained on
+    ├── UsageError    (ValueError)   a command line that does not make sense (exit status 2)
+    ├── NotFoundError (KeyError)     a run, a search or a file that does not exist
+    ├── CheckpointError              a checkpoint that is torn, or none that is whole
+    ├── LedgerError                  a ledger that is locked, fenced off or inconsistent
+    ├── TrackingError                a tracking store that cannot be opened or read
+    └── TrainingError                training that failed: NaN, or a worker that died
+
+Messages are one line: what was expected, what was found and where, what to do next.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MarsexpError(Exception):
+    """Root of all errors raised on purpose; the command shows its message as one line."""
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its message.
+        return str(self.args[0]) if self.args else ""
+
+
+class ConfigError(MarsexpError, ValueError):
+    """An experiment config or recipe that is not valid."""
+
+
+class SpaceError(MarsexpError, ValueError):
+    """A search space that is not valid."""
+
+
+class DataError(MarsexpError, ValueError):
+    """Images or masks that cannot be trained on."""
+
+
+class UsageError(MarsexpError, ValueError):
+    """A command line that does not make sense."""
+
+
+class NotFoundError(MarsexpError, KeyError):
+    """A run, a search or a file that does not exist."""
+
+
+class CheckpointError(MarsexpError):
+    """A checkpoint that is torn, or none that is whole."""
+
+
+class LedgerError(MarsexpError):
+    """A ledger that is locked, fenced off or inconsistent."""
+
+
+class TrackingError(MarsexpError):
+    """A tracking store that cannot be opened or read."""
+
+
+class TrainingError(MarsexpError):
+    """Training that failed: NaN, or a worker that died."""
+
+
+def nearest_name_hint(name: str, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the known name nearest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

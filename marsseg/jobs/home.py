@@ -1,0 +1,38 @@
+"""The folder that holds everything on disk: the stores, the checkpoints and the workers' logs."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ENVIRONMENT_VARIABLE = "MARSEXP_HOME"
+_DEFAULT = "mlruns"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one folder, which can be moved or copied as a whole.
+
+    Args:
+        path: An absolute path.
+    """
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The record of all searches."""
+        return self.path / "ledger.db"
+
+    def checkpoints(self, search: str, trial: int | None = None) -> Path:
+        """Where a search, or one of its trials, keeps its checkpoints."""
+        folder = self.path / "checkpoints" / search
+        return folder if trial is None else folder / f"trial-{trial:05d}"
+
+    def log(self, name: str) -> Path:
+        """Where the workers of a search or training write what they would show."""
+        return self.path / "logs" / f"{name}.log"
+
+
+def open_home() -> Home:
+    """The folder that `MARSEXP_HOME` names, by default `mlruns` in the current one."""
+    return Home(Path(os.environ.get(ENVIRONMENT_VARIABLE) or _DEFAULT).resolve())

@@ -1,0 +1,71 @@
+"""The files that a trial leaves for the tracking store: pictures, config, architecture and, once complete, weights."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import PreparedData
+from marsseg.data.tiles import class_names
+from marsseg.report.figures import draw_confusion_matrix, draw_learning_curve, draw_samples
+
+if TYPE_CHECKING:
+    from marsseg.training.trainer import TrainResult
+
+WEIGHTS_FILE = "best_weights.safetensors"
+_MAX_SAMPLES = 6
+
+
+def write_trial_report(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
+    """Writes what a trial's run shows; a report that stands there already is replaced.
+
+    Args:
+        folder: Where.
+        config: The trial's config.
+        data: What it was trained on.
+        result: What it has reached.
+    """
+    from safetensors.numpy import save_file
+
+    from marsseg.training.step import Evaluator
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    names = class_names(config.data.num_classes)
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    result.model.summary(print_fn=_writer(folder / "architecture.txt"), line_length=110)
+    scores = {
+        name: [record.metrics[name] for record in result.history]
+        for name in ("val_mean_iou", "val_mean_iou_foreground", "val_mean_iou_all")
+    }
+    losses = [record.metrics["loss"] for record in result.history]
+    draw_learning_curve(folder / "learning_curve.png", losses, scores, result.best_epoch)
+    draw_confusion_matrix(folder / "confusion_matrix.png", result.best_confusion, names)
+    chosen = _choose_samples(data.validation_masks, config.data.num_classes)
+    images = data.validation_images[chosen]
+    predictions = Evaluator(result.model).predict_labels(images)
+    draw_samples(folder / "samples.png", images[..., 0], data.validation_masks[chosen], predictions, names)
+    if result.stopped_early or len(result.history) >= config.training.max_epochs:
+        weights = {weight.path: np.ascontiguousarray(weight.numpy()) for weight in result.model.weights}
+        save_file(weights, folder / WEIGHTS_FILE)
+
+
+def _choose_samples(masks: NDArray[np.uint8], num_classes: int) -> list[int]:
+    """The first image of each class, rare classes first, filled up with the first images."""
+    by_class = [np.flatnonzero((masks == label).any(axis=(1, 2))) for label in range(num_classes)]
+    by_class.sort(key=len)
+    firsts = [int(indices[0]) for indices in by_class if len(indices)]
+    return list(dict.fromkeys([*firsts, *range(len(masks))]))[:_MAX_SAMPLES]
+
+
+def _writer(path: Path) -> Callable[..., None]:
+    def write(text: str, line_break: bool = True) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text + ("\n" if line_break else ""))
+
+    return write

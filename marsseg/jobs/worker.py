@@ -1,0 +1,143 @@
+"""The worker process: trains segments for whoever holds the other end of its pipe.
+
+It writes checkpoints and a trial's pictures to disk; ledger and tracking store belong to the driver.
+"""
+
+import dataclasses
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
+from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.errors import MarsexpError, TrainingError
+from marsseg.training.runtime import configure_runtime, silence_tensorflow
+
+FINAL_KINDS = frozenset({"done", "failed"})
+_HEARTBEAT_S = 1.0
+_SCORED_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """A segment to train.
+
+    Args:
+        config: The experiment config as JSON, `auto` resolved.
+        folder: Where checkpoints are, and pictures go.
+        until: Last epoch.
+        fingerprint: Digest of the data that the driver saw.
+        log: Where everything goes that would be shown.
+    """
+
+    config: str
+    folder: Path
+    until: int
+    fingerprint: str
+    log: Path
+
+
+def serve(connection: Connection) -> None:
+    """Trains one task after the other until the connection is closed."""
+    # Ctrl-C reaches every process of the terminal; the driver decides what happens to its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    silence_tensorflow()
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        _redirect_output(task.log)
+        connection.send(_run(task, connection))
+
+
+def _run(task: TrainTask, connection: Connection) -> tuple[str, Any]:
+    try:
+        return "done", _train_segment(task, connection)
+    except MarsexpError as error:
+        return "failed", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def _redirect_output(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+@lru_cache(maxsize=1)
+def _prepare(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> PreparedData:
+    return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
+
+
+class _Reporter:
+    """Tells the driver of steps and epochs, an epoch only once its checkpoint is safe."""
+
+    def __init__(self, connection: Connection, folder: Path) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._last_sign = 0.0
+
+    def on_step(self, seconds: float) -> None:
+        now = time.monotonic()
+        if now - self._last_sign >= _HEARTBEAT_S:
+            self._last_sign = now
+            self._connection.send(("step", seconds))
+
+    def on_epoch(self, record: Any, checkpoint: Any) -> None:
+        from marsseg.training.checkpoint import save_checkpoint
+
+        save_checkpoint(self._folder, checkpoint)
+        self._connection.send(("epoch", dataclasses.asdict(record)))
+
+
+def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
+    config = parse_config(json.loads(task.config))
+    if not isinstance(config.training.threads, int):
+        raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
+    configure_runtime(config.training.threads)
+
+    from marsseg.jobs.trial_report import write_trial_report
+    from marsseg.models.cost import count_flops
+    from marsseg.training.checkpoint import load_latest_checkpoint
+    from marsseg.training.trainer import PRIMARY_METRIC, train
+
+    data = _prepare(config.data, config.cleaning, config.split)
+    if data.fingerprint.digest != task.fingerprint:
+        raise TrainingError(f"the data changed while it was in use: {config.data.source}")
+    start = load_latest_checkpoint(task.folder)
+    if start is not None:
+        # A kill may have come between the checkpoint and the message; the driver drops what it knows.
+        for record in start.state["history"]:
+            connection.send(("epoch", record))
+    result = train(config, data, until=task.until, start=start, callbacks=[_Reporter(connection, task.folder)])
+    write_trial_report(task.folder / "artifacts", config, data, result)
+    scores = [record.metrics[PRIMARY_METRIC] for record in result.history]
+    epochs = len(scores)
+    return {
+        "completed": result.stopped_early or epochs >= config.training.max_epochs,
+        "epochs": epochs,
+        "score": sum(scores[-_SCORED_EPOCHS:]) / len(scores[-_SCORED_EPOCHS:]),
+        "best_val_mean_iou": scores[result.best_epoch - 1],
+        "best_epoch": result.best_epoch,
+        "params": result.model.count_params(),
+        "flops": count_flops(result.model),
+        "duration_s": sum(record.epoch_s for record in result.history),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "weights_sha256": result.weights_sha256,
+    }

@@ -1,0 +1,133 @@
+"""Building blocks of the networks: convolutions with normalisation, upsampling, squeeze-and-excitation.
+
+Each is a function from a Keras tensor to a Keras tensor, and each layer gets an explicit name, so that weights have
+the same paths in every process. The networks themselves live in `unet.py`.
+"""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from marsseg.config import UNetConfig
+from marsseg.models.normalization import FusedBatchNormalization
+
+_KERNEL_INITIALIZER = "he_normal"
+
+
+@dataclass(frozen=True)
+class BlockStyle:
+    """What all blocks of one network share.
+
+    Args:
+        config: The network's config.
+        seed: Decides the dropout masks.
+        portable: Uses only Keras' own layers, so that a saved model loads where this package is absent.
+    """
+
+    config: UNetConfig
+    seed: int
+    portable: bool = False
+
+
+def conv_block(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
+    """Two 3×3 convolutions, each normalised and rectified (Ronneberger et al., 2015, arXiv 1505.04597).
+
+    Differs from the paper: the borders are padded, and there is normalisation.
+
+    Args:
+        inputs: Shape (batch, height, width, channels).
+        filters: Channels of the result.
+        style: What all blocks share.
+        name: Prefix of the layers' names.
+
+    Returns:
+        Shape (batch, height, width, filters).
+    """
+    outputs = inputs
+    for index in range(2):
+        outputs = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=style.config.normalization == "none",
+            kernel_initializer=_KERNEL_INITIALIZER,
+            name=f"{name}_conv{index}",
+        )(outputs)
+        outputs = normalize(outputs, style, f"{name}_norm{index}")
+        outputs = layers.ReLU(name=f"{name}_relu{index}")(outputs)
+    return outputs
+
+
+def normalize(inputs: keras.KerasTensor, style: BlockStyle, name: str) -> keras.KerasTensor:
+    """Normalises as the config says.
+
+    Args:
+        inputs: Shape (batch, height, width, channels).
+        style: What all blocks share.
+        name: The layer's name.
+
+    Returns:
+        The same shape.
+    """
+    if style.config.normalization == "none":
+        return inputs
+    layer = layers.BatchNormalization(name=name) if style.portable else FusedBatchNormalization(name=name)
+    return layer(inputs)
+
+
+def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
+    """Doubles height and width.
+
+    Args:
+        inputs: Shape (batch, height, width, channels).
+        filters: Channels of the result.
+        style: What all blocks share.
+        name: Prefix of the layers' names.
+
+    Returns:
+        Shape (batch, 2·height, 2·width, filters).
+    """
+    if style.config.upsampling == "conv2d_transpose":
+        return layers.Conv2DTranspose(
+            filters, 2, strides=2, kernel_initializer=_KERNEL_INITIALIZER, name=f"{name}_transpose"
+        )(inputs)
+    larger = layers.UpSampling2D(2, name=f"{name}_resize")(inputs)
+    return layers.Conv2D(filters, 2, padding="same", kernel_initializer=_KERNEL_INITIALIZER, name=f"{name}_conv")(larger)
+
+
+def dropout(inputs: keras.KerasTensor, style: BlockStyle, position: int, name: str) -> keras.KerasTensor:
+    """Drops whole feature maps (Tompson et al., 2015, arXiv 1411.4280).
+
+    Args:
+        inputs: Shape (batch, height, width, channels).
+        style: What all blocks share.
+        position: Sets this layer's masks apart from the other layers'.
+        name: The layer's name.
+
+    Returns:
+        The same shape.
+    """
+    if not style.config.dropout:
+        return inputs
+    return layers.SpatialDropout2D(style.config.dropout, seed=style.seed + position, name=name)(inputs)
+
+
+def squeeze_and_excitation(inputs: keras.KerasTensor, reduction_ratio: int, name: str) -> keras.KerasTensor:
+    """Scales each channel by a gate computed from all channels' means (Hu et al., 2017, arXiv 1709.01507).
+
+    The gate is computed in float32: means over thousands of pixels lose too much in bfloat16.
+
+    Args:
+        inputs: Shape (batch, height, width, channels).
+        reduction_ratio: Channels divided by this is the width of the gate's hidden layer; must divide channels.
+        name: Prefix of the layers' names.
+
+    Returns:
+        The same shape.
+    """
+    channels = inputs.shape[-1]
+    gate = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_squeeze")(inputs)
+    gate = layers.Dense(channels // reduction_ratio, activation="relu", dtype="float32", name=f"{name}_reduce")(gate)
+    gate = layers.Dense(channels, activation="sigmoid", dtype="float32", name=f"{name}_excite")(gate)
+    return layers.Multiply(name=f"{name}_scale")([inputs, gate])

@@ -1,0 +1,33 @@
+"""What a network costs: floating-point operations of one forward pass, counted from its layers."""
+
+import math
+
+import keras
+from keras import layers
+
+
+def count_flops(model: keras.Model) -> int:
+    """Floating-point operations of the forward pass of one image, a multiply-add counted as two.
+
+    Convolutions and dense layers are counted; what is linear in the number of activations (normalisation, pooling,
+    rectifiers) is not.
+
+    Args:
+        model: A built functional model.
+
+    Returns:
+        The number of operations.
+    """
+    return sum(_layer_flops(layer) for layer in model.layers)
+
+
+def _layer_flops(layer: layers.Layer) -> int:
+    if isinstance(layer, layers.Conv2DTranspose):
+        positions = math.prod(layer.input.shape[1:3])
+    elif isinstance(layer, layers.Conv2D):
+        positions = math.prod(layer.output.shape[1:3])
+    elif isinstance(layer, layers.Dense):
+        positions = math.prod(layer.output.shape[1:-1])
+    else:
+        return 0
+    return 2 * positions * math.prod(layer.kernel.shape)

@@ -1,0 +1,79 @@
+"""Batch normalisation on TensorFlow's fused kernel.
+
+Keras computes the same from moments, which makes a whole U-Net step about twice as slow on a CPU.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("marsseg")
+class FusedBatchNormalization(keras.layers.Layer):
+    """Batch normalisation (Ioffe & Szegedy, 2015, arXiv 1502.03167) over batch, height and width.
+
+    Same weights, in the same order, and the same numbers as `keras.layers.BatchNormalization`; statistics are float32
+    whatever the precision of the input is.
+
+    Args:
+        momentum: Share of the moving statistics that a step keeps.
+        epsilon: Added to the variance.
+
+    Input shape: (batch, height, width, channels). Output shape: the same.
+    """
+
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
+        # The kernel wants its input in the compute type but scale and statistics in float32.
+        super().__init__(autocast=False, **kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates scale, offset and moving statistics, each of shape (channels,)."""
+        channels = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma", dtype="float32")
+        self.beta = self.add_weight(shape=channels, initializer="zeros", name="beta", dtype="float32")
+        self.moving_mean = self.add_weight(
+            shape=channels, initializer="zeros", name="moving_mean", dtype="float32", trainable=False
+        )
+        self.moving_variance = self.add_weight(
+            shape=channels, initializer="ones", name="moving_variance", dtype="float32", trainable=False
+        )
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalises with the batch's statistics in training, with the moving ones else."""
+        inputs = tf.cast(inputs, self.compute_dtype)
+        mean, variance = (
+            (tf.zeros([0]), tf.zeros([0])) if training else (self.moving_mean.value, self.moving_variance.value)
+        )
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=mean,
+            variance=variance,
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            self._update_moving_statistics(mean, variance, tf.reduce_prod(tf.shape(inputs)[:-1]))
+        return outputs
+
+    def _update_moving_statistics(self, mean: tf.Tensor, variance: tf.Tensor, pixels: tf.Tensor) -> None:
+        # The kernel divides by n - 1, Keras by n.
+        count = tf.cast(pixels, tf.float32)
+        variance = variance * (count - 1) / count
+        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
+        self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config: dict[str, Any] = super().get_config()
+        # `autocast` is not an argument here: it is always off.
+        config.pop("autocast", None)
+        return {**config, "momentum": self.momentum, "epsilon": self.epsilon}

@@ -1,0 +1,159 @@
+"""Pictures of a training, drawn from plain values and written as PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+# Background, soil, bedrock, sand, big rock; other class counts take what follows.
+_CLASS_COLORS = ("#1f1f1f", "#c98d4f", "#6f79a8", "#e8d27a", "#d62f2f", "#4fa36b", "#9a5fb0", "#5cc3d6")
+_DPI = 110
+
+
+def class_colormap(num_classes: int) -> ListedColormap:
+    """One colour a class, the same in every picture."""
+    return ListedColormap([_CLASS_COLORS[index % len(_CLASS_COLORS)] for index in range(num_classes)])
+
+
+def draw_learning_curve(
+    path: Path, losses: Sequence[float], scores: Mapping[str, Sequence[float]], best_epoch: int
+) -> None:
+    """Loss and validation scores by epoch, the best epoch marked.
+
+    Args:
+        path: The PNG file.
+        losses: Training loss of each epoch.
+        scores: Validation scores in [0, 1] of each epoch, by name; the first one is drawn strongest.
+        best_epoch: Counted from 1.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = np.arange(1, len(losses) + 1)
+    left.plot(epochs, losses, color="#444444", marker="o", markersize=3)
+    left.set(title="Training loss", xlabel="epoch")
+    for index, (name, values) in enumerate(scores.items()):
+        right.plot(epochs, values, label=name, linewidth=2.2 if index == 0 else 1.2, marker="o", markersize=3)
+    right.axvline(best_epoch, color="#d62f2f", linestyle=":", label=f"best epoch: {best_epoch}")
+    right.set(title="Validation", xlabel="epoch", ylim=(0, 1))
+    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """Pixels by true and predicted class, as shares of the true class.
+
+    Args:
+        path: The PNG file.
+        confusion: Counts of shape (num_classes, num_classes); row: true class, column: predicted class.
+        class_names: One name a class.
+    """
+    totals = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
+    figure = Figure(figsize=(1.6 + 0.9 * len(class_names), 1.2 + 0.75 * len(class_names)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        color = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{share:.1%}", ha="center", va="center", color=color, fontsize=8)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=30, ha="right")
+    axes.set_yticks(range(len(class_names)), class_names)
+    axes.set(xlabel="predicted", ylabel="true", title="Share of each true class")
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_samples(
+    path: Path,
+    images: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    predictions: NDArray[np.uint8],
+    class_names: Sequence[str],
+) -> None:
+    """Images beside their true and their predicted masks.
+
+    Args:
+        path: The PNG file.
+        images: Values in [0, 1], shape (n, height, width).
+        truth: Labels, shape (n, height, width).
+        predictions: Labels, shape (n, height, width).
+        class_names: One name a class.
+    """
+    height, width = images.shape[1:]
+    figure = Figure(figsize=(9.6, 0.7 + len(images) * 3.1 * height / width), layout="constrained")
+    grid = figure.subplots(len(images), 3, squeeze=False)
+    colors = class_colormap(len(class_names))
+    for row, (image, mask, prediction) in enumerate(zip(images, truth, predictions, strict=True)):
+        grid[row][0].imshow(image, cmap="gray", vmin=0, vmax=max(float(image.max()), 1e-3))
+        for axes, labels in ((grid[row][1], mask), (grid[row][2], prediction)):
+            axes.imshow(labels, cmap=colors, vmin=-0.5, vmax=len(class_names) - 0.5, interpolation="nearest")
+        for axes in grid[row]:
+            _hide_ticks(axes)
+    for axes, title in zip(grid[0], ("image", "truth", "prediction"), strict=True):
+        axes.set_title(title)
+    patches = [Patch(color=colors(index), label=name) for index, name in enumerate(class_names)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(class_names), fontsize=9)
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int], budget: int) -> None:
+    """How many epochs each trial of a search got, against full training.
+
+    Args:
+        path: The PNG file.
+        epochs: Epochs of each trial, in the order of their numbers.
+        rungs: Where trials are compared; the last one is a full training.
+        budget: Configurations that may be started.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(len(epochs)), epochs, color="#6f79a8")
+    for rung in rungs:
+        axes.axhline(rung, color="#d62f2f", linestyle=":", linewidth=1)
+    full = budget * rungs[-1]
+    axes.set(
+        title=f"{sum(epochs)} epochs; full training of {budget} configurations would be {full}",
+        xlabel="trial",
+        ylabel="epochs",
+    )
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_scores(path: Path, histories: Mapping[int, Sequence[float]], rungs: Sequence[int]) -> None:
+    """The score of every trial by epoch.
+
+    Args:
+        path: The PNG file.
+        histories: `val_mean_iou` of each epoch, by trial number.
+        rungs: Where trials are compared.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    longest = max((len(scores) for scores in histories.values()), default=1)
+    for number, scores in histories.items():
+        finalist = len(scores) == longest
+        axes.plot(
+            range(1, len(scores) + 1),
+            scores,
+            linewidth=1.8 if finalist else 0.8,
+            alpha=1.0 if finalist else 0.5,
+            label=f"trial {number}" if finalist else None,
+        )
+    for rung in rungs:
+        axes.axvline(rung, color="#999999", linestyle=":", linewidth=1)
+    axes.set(title="val_mean_iou of every trial", xlabel="epoch", ylabel="val_mean_iou")
+    axes.grid(alpha=0.25)
+    if 0 < sum(len(scores) == longest for scores in histories.values()) <= 12:
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _hide_ticks(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])

@@ -1,0 +1,181 @@
+"""Executors: where segments run. Here: worker processes on this machine.
+
+A worker is a fresh process that serves one task after the other through a pipe, so that imports are paid once and a
+crash takes nothing else with it. What a task means, the `serve` function knows; this room moves messages and watches
+over life and silence.
+"""
+
+import multiprocessing
+import os
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import psutil
+
+_SILENCE_S = 120.0
+_SILENCE_STEPS = 20
+_STEPS_REMEMBERED = 50
+_GRACE_S = 5.0
+# A worker that holds this much more than after its first task is replaced when it is idle.
+_MEMORY_GROWTH = 2.0
+
+Serve = Callable[[Connection], None]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker tells of its task.
+
+    Args:
+        key: The task's.
+        kind: Chosen by the worker; `step` never leaves this room, `died` is said in a dead worker's place.
+        body: Plain values; for `died` the reason.
+    """
+
+    key: Hashable
+    kind: str
+    body: Any
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    runtime: Hashable
+    key: Hashable | None = None
+    last_heard: float = 0.0
+    step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
+    first_memory: int = 0
+
+    @property
+    def patience_s(self) -> float:
+        steps = statistics.median(self.step_seconds) * _SILENCE_STEPS if self.step_seconds else 0.0
+        return max(_SILENCE_S, steps)
+
+    def has_grown(self) -> bool:
+        memory = int(psutil.Process(self.process.pid).memory_info().rss)
+        self.first_memory = self.first_memory or memory
+        return memory > _MEMORY_GROWTH * self.first_memory
+
+
+class LocalExecutor:
+    """Runs tasks in worker processes on this machine.
+
+    Args:
+        serve: Runs in the worker: takes tasks from the connection until it is closed, sends (kind, body) pairs. A
+            task's last message has a kind in `final_kinds`. Must be importable by name.
+        num_workers: Tasks at a time.
+        final_kinds: Kinds after which a worker is free again.
+    """
+
+    def __init__(self, serve: Serve, num_workers: int, final_kinds: frozenset[str]) -> None:
+        self._serve = serve
+        self._num_workers = num_workers
+        self._final_kinds = final_kinds
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("spawn")
+
+    @property
+    def num_free(self) -> int:
+        """How many tasks can be submitted now."""
+        return self._num_workers - sum(worker.key is not None for worker in self._workers)
+
+    def submit(self, key: Hashable, task: Any, runtime: Hashable = None) -> None:
+        """Hands a task to a free worker.
+
+        Args:
+            key: Names the task in its messages.
+            task: Anything that can be sent to another process.
+            runtime: Settings of the whole process, such as its number of threads; a worker serves one of them only.
+        """
+        idle = [worker for worker in self._workers if worker.key is None]
+        for worker in idle:
+            if worker.runtime != runtime or not worker.process.is_alive() or worker.has_grown():
+                self._stop(worker)
+        worker = next((worker for worker in self._workers if worker.key is None), None) or self._start(runtime)
+        worker.key = key
+        worker.last_heard = time.monotonic()
+        worker.connection.send(task)
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """Waits for messages; a worker that died or fell silent is reported and replaced.
+
+        Args:
+            timeout_s: Returns after this long even if there is nothing.
+
+        Returns:
+            Messages in the order they came, possibly none.
+        """
+        busy = {worker.connection: worker for worker in self._workers if worker.key is not None}
+        messages: list[Message] = []
+        for ready in wait(list(busy), timeout_s):
+            worker = busy[ready]  # type: ignore[index]  # only connections were waited for
+            try:
+                kind, body = worker.connection.recv()
+            except (EOFError, OSError):
+                messages.append(self._bury(worker))
+                continue
+            worker.last_heard = time.monotonic()
+            if kind == "step":
+                worker.step_seconds.append(body)
+                continue
+            messages.append(Message(worker.key, kind, body))
+            if kind in self._final_kinds:
+                worker.key = None
+        for worker in [worker for worker in self._workers if worker.key is not None]:
+            silent_s = time.monotonic() - worker.last_heard
+            if silent_s > worker.patience_s:
+                messages.append(Message(worker.key, "died", f"the worker gave no sign of life for {silent_s:.0f} s"))
+                self._stop(worker)
+        return messages
+
+    def close(self) -> None:
+        """Ends all workers, whatever they are doing."""
+        for worker in list(self._workers):
+            self._stop(worker)
+
+    def _start(self, runtime: Hashable) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve_until_parent_dies, args=(self._serve, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours, runtime)
+        self._workers.append(worker)
+        return worker
+
+    def _bury(self, worker: _Worker) -> Message:
+        worker.process.join(_GRACE_S)
+        code = worker.process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"status {code}"
+        message = Message(worker.key, "died", f"the worker process ended with {how}")
+        self._stop(worker)
+        return message
+
+    def _stop(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.connection.close()
+        worker.process.terminate()
+        worker.process.join(_GRACE_S)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+def _serve_until_parent_dies(serve: Serve, connection: Connection) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+    serve(connection)
+
+
+def _exit_with(sentinel: int) -> None:
+    wait([sentinel])
+    # The trainer may sit in a long computation; nothing it still does could be told to anybody.
+    os._exit(1)

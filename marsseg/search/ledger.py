@@ -1,0 +1,250 @@
+"""The ledger: the durable, append-only record of every search in one SQL database.
+
+Events are facts and decisions: a proposal, a segment handed to a worker, a segment finished. What they add up to is
+computed in `state.py`. One driver at a time may append to a search: it holds a file lock, and a fencing counter keeps
+out a driver that lost its lock without noticing.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+
+from marsseg.errors import LedgerError, NotFoundError, UsageError, nearest_name_hint
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BUSY_TIMEOUT_S = 60
+
+_metadata = sa.MetaData()
+_searches = sa.Table(
+    "searches",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(64), unique=True, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+)
+_events = sa.Table(
+    "events",
+    _metadata,
+    sa.Column("search_id", sa.ForeignKey("searches.id"), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("trial", sa.Integer),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+_epochs = sa.Table(
+    "epochs",
+    _metadata,
+    sa.Column("search_id", sa.ForeignKey("searches.id"), primary_key=True),
+    sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of a search's record.
+
+    Args:
+        kind: `proposed`, `rejected`, `started`, `finished`, `failed`, `opened` or `closed`.
+        trial: The trial's number, or None where the entry is about the search.
+        payload: Plain values.
+        created_ms: Unix time in milliseconds; no decision looks at it.
+    """
+
+    kind: str
+    trial: int | None
+    payload: Mapping[str, Any]
+    created_ms: int
+
+
+class Ledger:
+    """All searches of one database.
+
+    Args:
+        path: The SQLite file; made if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
+        try:
+            # Two processes that open a fresh file at once would both create its tables.
+            with FileLock(f"{path}.lock", timeout=_BUSY_TIMEOUT_S):
+                _metadata.create_all(self._engine)
+        except (sa.exc.DatabaseError, OSError, Timeout) as error:
+            raise LedgerError(f"{path}: cannot be opened as a ledger ({_reason(error)})") from None
+
+    def create_search(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Adds a search.
+
+        Raises:
+            UsageError: If the name is taken or cannot be a name.
+        """
+        check_name(name)
+        row = {"name": name, "created_ms": _now_ms(), "settings": json.dumps(settings), "fence": 0}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(_searches.insert().values(row))
+        except sa.exc.IntegrityError:
+            raise UsageError(f"'{name}' exists already; take another --name, or go on with --resume {name}") from None
+
+    def names(self) -> list[str]:
+        """The searches, oldest first."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(sa.select(_searches.c.name).order_by(_searches.c.id)).scalars())
+
+    def latest(self) -> str:
+        """The newest search.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        names = self.names()
+        if not names:
+            raise NotFoundError("there is no search yet; start one with: marsexp search --budget 40")
+        return names[-1]
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """What a search was started with."""
+        settings: dict[str, Any] = json.loads(self._row(name).settings)
+        return settings
+
+    def events(self, name: str) -> list[Event]:
+        """A search's record, oldest first."""
+        search_id = self._row(name).id
+        query = sa.select(_events).where(_events.c.search_id == search_id).order_by(_events.c.sequence)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [Event(row.kind, row.trial, json.loads(row.payload), row.created_ms) for row in rows]
+
+    def epochs(self, name: str, trial: int) -> list[dict[str, Any]]:
+        """A trial's epochs, in order."""
+        search_id = self._row(name).id
+        query = (
+            sa.select(_epochs.c.record)
+            .where(_epochs.c.search_id == search_id, _epochs.c.trial == trial)
+            .order_by(_epochs.c.epoch)
+        )
+        with self._engine.connect() as connection:
+            return [json.loads(record) for record in connection.execute(query).scalars()]
+
+    @contextmanager
+    def drive(self, name: str) -> Iterator["LedgerWriter"]:
+        """Makes this process the search's only driver until the block ends.
+
+        Raises:
+            NotFoundError: If there is no such search.
+            LedgerError: If another process drives it.
+        """
+        search_id = self._row(name).id
+        lock = FileLock(self._path.with_name(f"{self._path.name}.{name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise LedgerError(f"search '{name}' is being run by another process; wait for it or stop it") from None
+        try:
+            with self._engine.begin() as connection:
+                mine = _searches.c.id == search_id
+                connection.execute(_searches.update().where(mine).values(fence=_searches.c.fence + 1))
+                fence = connection.execute(sa.select(_searches.c.fence).where(mine)).scalar_one()
+            yield LedgerWriter(self._engine, search_id, fence)
+        finally:
+            lock.release()
+
+    def _row(self, name: str) -> Any:
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(_searches).where(_searches.c.name == name)).one_or_none()
+        if row is None:
+            names = self.names()
+            raise NotFoundError(
+                f"there is no search '{name}'{nearest_name_hint(name, names)}"
+                + (f"; there are: {', '.join(names[-5:])}" if names else "; none has been started here")
+            )
+        return row
+
+
+class LedgerWriter:
+    """Appends to one search's record, each entry in a transaction of its own; made by `Ledger.drive`."""
+
+    def __init__(self, engine: sa.Engine, search_id: int, fence: int) -> None:
+        self._engine = engine
+        self._search_id = search_id
+        self._fence = fence
+
+    def append(self, kind: str, trial: int | None = None, **payload: Any) -> Event:
+        """Adds an entry.
+
+        Raises:
+            LedgerError: If another driver has taken over.
+        """
+        event = Event(kind, trial, payload, _now_ms())
+        mine = _events.c.search_id == self._search_id
+        with self._engine.begin() as connection:
+            self._check_fence(connection)
+            last = connection.execute(sa.select(sa.func.max(_events.c.sequence)).where(mine)).scalar()
+            connection.execute(
+                _events.insert().values(
+                    search_id=self._search_id,
+                    sequence=0 if last is None else last + 1,
+                    kind=kind,
+                    trial=trial,
+                    payload=json.dumps(payload),
+                    created_ms=event.created_ms,
+                )
+            )
+        return event
+
+    def append_epoch(self, trial: int, epoch: int, record: Mapping[str, Any]) -> bool:
+        """Adds an epoch unless it stands there already, as after a kill between checkpoint and message.
+
+        Returns:
+            Whether it was new.
+
+        Raises:
+            LedgerError: If another driver has taken over.
+        """
+        key = {"search_id": self._search_id, "trial": trial, "epoch": epoch}
+        present = sa.select(sa.func.count()).select_from(_epochs).where(*(_epochs.c[k] == v for k, v in key.items()))
+        with self._engine.begin() as connection:
+            self._check_fence(connection)
+            if connection.execute(present).scalar_one():
+                return False
+            connection.execute(_epochs.insert().values(**key, record=json.dumps(record)))
+        return True
+
+    def _check_fence(self, connection: sa.Connection) -> None:
+        # Writing first takes the database's write lock, so that nobody can slip in after the check.
+        held = _searches.update().where(_searches.c.id == self._search_id, _searches.c.fence == self._fence)
+        if connection.execute(held.values(fence=self._fence)).rowcount != 1:
+            raise LedgerError("another process has taken this search over; this one stops")
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be the name of a search.
+
+    Raises:
+        UsageError: If the name is empty, too long or holds anything but letters, digits, '.', '_' and '-'.
+    """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UsageError(f"expected a name of at most 64 letters, digits, '.', '_' or '-', found '{name}'")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

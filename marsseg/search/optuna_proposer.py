@@ -1,0 +1,92 @@
+"""Optuna's samplers as proposers.
+
+A study is rebuilt in memory for each proposal, from what the ledger tells, and the sampler gets a seed of its own: no
+state of Optuna's has to survive anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from marsseg.search.proposer import Observation
+from marsseg.search.space import BoolParameter, ChoiceParameter, Domain, FloatParameter, IntParameter, Space, Value
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+SAMPLERS = ("tpe", "random")
+
+
+@dataclass(frozen=True)
+class OptunaProposer:
+    """Suggests configurations with one of Optuna's samplers.
+
+    Args:
+        space: What may vary.
+        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition) or `random`.
+    """
+
+    space: Space
+    sampler: str = "tpe"
+
+    def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
+        """The next configuration, a function of the arguments alone."""
+        study = optuna.create_study(direction="maximize", sampler=self._build_sampler(seed))
+        for observation in observations:
+            study.add_trial(self._frozen_trial(observation))
+        return suggest_values(study.ask(), self.space)
+
+    def _build_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        if self.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        # Without groups only parameters that every trial has are modelled.
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+    def _frozen_trial(self, observation: Observation) -> optuna.trial.FrozenTrial:
+        distributions = {path: build_distribution(self.space.by_path[path].domain) for path in observation.values}
+        running = observation.score is None
+        state = optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE
+        return optuna.trial.create_trial(
+            state=state, value=observation.score, params=dict(observation.values), distributions=distributions
+        )
+
+
+def build_distribution(domain: Domain) -> BaseDistribution:
+    """A parameter's domain as an Optuna distribution."""
+    match domain:
+        case IntParameter(low, high, step, log):
+            return IntDistribution(low, high, log=log, step=step)
+        case FloatParameter(low, high, step, log):
+            return FloatDistribution(low, high, log=log, step=step)
+        case ChoiceParameter(options):
+            return CategoricalDistribution(options)
+        case BoolParameter():
+            return CategoricalDistribution((False, True))
+
+
+def suggest_values(trial: optuna.Trial, space: Space) -> dict[str, Value]:
+    """Asks an Optuna trial for a value of each active parameter.
+
+    Args:
+        trial: A live trial.
+        space: What may vary.
+
+    Returns:
+        Values by dotted path; inactive parameters are absent.
+    """
+    values: dict[str, Value] = {}
+    for parameter in space.parameters:
+        if not parameter.is_active(values):
+            continue
+        match parameter.domain:
+            case IntParameter(low, high, step, log):
+                value: Value = trial.suggest_int(parameter.path, low, high, step=step, log=log)
+            case FloatParameter(low, high, step, log):
+                value = trial.suggest_float(parameter.path, low, high, step=step, log=log)
+            case ChoiceParameter(options):
+                value = trial.suggest_categorical(parameter.path, options)
+            case BoolParameter():
+                value = trial.suggest_categorical(parameter.path, (False, True))
+        values[parameter.path] = value
+    return values

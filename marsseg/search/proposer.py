@@ -1,0 +1,83 @@
+"""Proposers: what a search tries next, and what they are told of what it has tried.
+
+Proposal n is a function of the ledger, the search's seed and n: a proposer holds no state between two proposals.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from marsseg.search.scheduler import Rungs
+from marsseg.search.space import Value
+from marsseg.search.state import SearchState, TrialState
+
+_MIN_TRIALS_AT_RUNG = 5
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a proposer may know of a trial.
+
+    Args:
+        values: The values that vary, by dotted path.
+        score: How good it is, higher is better; None while it is running without a score.
+    """
+
+    values: Mapping[str, Value]
+    score: float | None
+
+
+class Proposer(Protocol):
+    """Suggests configurations from results."""
+
+    def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
+        """The next configuration.
+
+        Args:
+            observations: All trials so far, in the order of their numbers.
+            seed: Decides whatever is random.
+
+        Returns:
+            Values of the active parameters by dotted path; the same for the same arguments.
+        """
+
+
+def proposal_seed(search_seed: int, number: int) -> int:
+    """The seed of proposal `number`, in [0, 2³¹)."""
+    digest = hashlib.sha256(f"proposal:{search_seed}:{number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
+    """What the sampler sees of a search's trials.
+
+    Scores of different rungs do not compare: a network is better after more epochs. All are told at the level of the
+    highest rung that at least five trials have reached; a trial that was paused below it is told its own rung's score
+    plus what the trials that went on have gained from there on average. So a paused leader stays ahead of those that it
+    led, and the poor ones are still known.
+
+    Args:
+        state: What the ledger adds up to.
+        rungs: Where trials are compared.
+
+    Returns:
+        One observation a trial that was started and has not failed.
+    """
+    trials = [trial for trial in state.trials if trial.rung_scores or trial.state is TrialState.RUNNING]
+    reached = {level: [trial for trial in trials if level in trial.rung_scores] for level in rungs.levels}
+    common = max((level for level in rungs.levels if len(reached[level]) >= _MIN_TRIALS_AT_RUNG), default=rungs.levels[0])
+
+    def gain(level: int) -> float:
+        both = [trial.rung_scores for trial in reached[common] if level in trial.rung_scores]
+        return sum(scores[common] - scores[level] for scores in both) / len(both) if both else 0.0
+
+    gains = {level: gain(level) for level in rungs.levels}
+    observations = []
+    for trial in trials:
+        if trial.state is TrialState.FAILED:
+            continue
+        known = [level for level in trial.rung_scores if level <= common] or list(trial.rung_scores)
+        score = trial.rung_scores[max(known)] + gains.get(max(known), 0.0) if known else None
+        observations.append(Observation(trial.values, score))
+    return observations

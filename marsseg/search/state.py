@@ -1,0 +1,146 @@
+"""What a search's record adds up to: the state of every trial. Nothing here decides or remembers anything else."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from marsseg.search.ledger import Event
+
+
+class TrialState(StrEnum):
+    """Where a trial stands."""
+
+    PROPOSED = "proposed"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of a search.
+
+    Args:
+        number: Its place in the order of proposals, from 0.
+        values: The values that vary, by dotted path; inactive ones are absent.
+        state: Where it stands.
+        until: The last epoch of the segment handed out last.
+        epochs: Epochs finished.
+        rung_scores: Score at the end of each finished segment, by epoch.
+        best_val_mean_iou: The best epoch's.
+        best_epoch: Counted from 1; 0 before the first segment has finished.
+        params: Number of weights; 0 while unknown.
+        duration_s: Seconds spent training.
+        reason: Why it failed or was rejected.
+        facts: The payload of the last finished segment.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    state: TrialState = TrialState.PROPOSED
+    until: int = 0
+    epochs: int = 0
+    rung_scores: Mapping[int, float] = field(default_factory=dict)
+    best_val_mean_iou: float | None = None
+    best_epoch: int = 0
+    params: int = 0
+    duration_s: float = 0.0
+    reason: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """All trials of a search.
+
+    Args:
+        trials: By number.
+        closed: Whether the search has come to its end.
+    """
+
+    trials: tuple[Trial, ...] = ()
+    closed: bool = False
+
+    def in_state(self, *states: TrialState) -> list[Trial]:
+        """The trials that stand in one of these states, by number."""
+        return [trial for trial in self.trials if trial.state in states]
+
+    @property
+    def num_started(self) -> int:
+        """Configurations whose first segment was handed to a worker: what a budget counts."""
+        return len(self.trials) - len(self.in_state(TrialState.PROPOSED, TrialState.REJECTED))
+
+    @property
+    def epochs_spent(self) -> int:
+        """Epochs finished by all trials."""
+        return sum(trial.epochs for trial in self.trials)
+
+    @property
+    def rejected_in_a_row(self) -> int:
+        """How many of the newest proposals were rejected, one after the other."""
+        count = 0
+        for trial in reversed(self.trials):
+            if trial.state is not TrialState.REJECTED:
+                break
+            count += 1
+        return count
+
+    @property
+    def winner(self) -> Trial | None:
+        """The completed trial with the best `best_val_mean_iou`, the earliest of equals."""
+        completed = self.in_state(TrialState.COMPLETED)
+        return max(completed, key=_best_first, default=None)
+
+
+def ranked(state: SearchState) -> list[Trial]:
+    """All trials as a leaderboard: completed first, then by `best_val_mean_iou`, those without a score last."""
+    return sorted(state.trials, key=lambda trial: (trial.state is TrialState.COMPLETED, *_best_first(trial)), reverse=True)
+
+
+def replay(events: Iterable[Event]) -> SearchState:
+    """Adds up a search's record, oldest event first."""
+    trials: list[Trial] = []
+    closed = False
+    for event in events:
+        if event.trial is None:
+            closed = event.kind == "closed"
+            if closed:
+                trials = [
+                    replace(trial, state=TrialState.STOPPED) if trial.state is TrialState.PAUSED else trial
+                    for trial in trials
+                ]
+        elif event.kind == "proposed":
+            trials.append(Trial(event.trial, event.payload["values"]))
+        else:
+            trials[event.trial] = _advance(trials[event.trial], event)
+    return SearchState(tuple(trials), closed)
+
+
+def _advance(trial: Trial, event: Event) -> Trial:
+    payload = event.payload
+    if event.kind == "rejected":
+        return replace(trial, state=TrialState.REJECTED, reason=payload["reason"])
+    if event.kind == "started":
+        return replace(trial, state=TrialState.RUNNING, until=payload["until"])
+    if event.kind == "failed":
+        return replace(trial, state=TrialState.FAILED, reason=payload["reason"], epochs=payload["epochs"])
+    return replace(
+        trial,
+        state=TrialState.COMPLETED if payload["completed"] else TrialState.PAUSED,
+        epochs=payload["epochs"],
+        rung_scores={**trial.rung_scores, payload["epochs"]: payload["score"]},
+        best_val_mean_iou=payload["best_val_mean_iou"],
+        best_epoch=payload["best_epoch"],
+        params=payload["params"],
+        duration_s=payload["duration_s"],
+        facts=payload,
+    )
+
+
+def _best_first(trial: Trial) -> tuple[float, int]:
+    score = trial.best_val_mean_iou
+    return (float("-inf") if score is None else score, -trial.number)

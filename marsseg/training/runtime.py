@@ -1,0 +1,81 @@
+"""Precision, threads and determinism: what has to be settled before TensorFlow computes anything.
+
+Resolving `auto` needs no TensorFlow and happens where a run is created; applying it happens in the process that trains.
+"""
+
+import os
+from pathlib import Path
+
+from marsseg.config import ExperimentConfig
+from marsseg.errors import TrainingError
+
+_BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def resolve_auto(config: ExperimentConfig, workers: int = 1) -> ExperimentConfig:
+    """Replaces `auto` by what this machine offers.
+
+    Args:
+        config: May hold `auto` for precision and threads.
+        workers: Processes that share the machine's processor cores.
+
+    Returns:
+        A config without `auto`.
+    """
+    values: dict[str, object] = {}
+    if config.training.precision == "auto":
+        values["training.precision"] = "bfloat16" if _cpu_flags() & _BFLOAT16_CPU_FLAGS else "float32"
+    if config.training.threads == "auto":
+        values["training.threads"] = max(1, available_cores() // workers)
+    return config.with_values(values)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_flags() -> set[str]:
+    if not _CPU_INFO.exists():
+        return set()
+    for line in _CPU_INFO.read_text(encoding="utf-8").splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def silence_tensorflow() -> None:
+    """Keeps TensorFlow's start-up notices off the terminal; must come before its import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def configure_runtime(threads: int) -> None:
+    """Makes TensorFlow deterministic on this many threads; once a process, before its first operation.
+
+    Args:
+        threads: The number of threads changes the order of sums, and with it the last bits of every weight.
+
+    Raises:
+        TrainingError: If TensorFlow already runs with another number of threads.
+    """
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    try:
+        if threading.get_intra_op_parallelism_threads() != threads:
+            threading.set_intra_op_parallelism_threads(threads)
+            threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        found = threading.get_intra_op_parallelism_threads()
+        raise TrainingError(
+            f"this process already computes with {found or 'all'} threads, expected {threads}; use a new process"
+        ) from None
+    tf.config.experimental.enable_op_determinism()
+
+
+def apply_precision(precision: str) -> None:
+    """Sets the type that layers built from now on compute in; their weights stay float32."""
+    import keras
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)

@@ -1,0 +1,111 @@
+"""One training step and one validation pass, each traced once."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from marsseg.losses import Loss
+from marsseg.training.averaging import WeightAverage
+
+_EVALUATION_BATCH = 50
+
+
+def build_train_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: Loss,
+    average: WeightAverage | None,
+    steps_done: tf.Variable,
+) -> tf.types.experimental.PolymorphicFunction:
+    """A function that changes the model's weights by one batch.
+
+    Args:
+        model: Returns logits.
+        optimizer: Built for the model.
+        loss: Function of labels and logits.
+        average: Follows the weights, or None.
+        steps_done: Counted up by one.
+
+    Returns:
+        A function (images, labels) → loss, a scalar.
+    """
+    height, width, channels = model.input_shape[1:]
+
+    # One signature whatever the size of the last batch, so that there is one trace.
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, height, width, channels), tf.float32),
+            tf.TensorSpec((None, height, width), tf.int32),
+        ]
+    )
+    def train_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            value = loss(labels, model(images, training=True))
+        gradients = tape.gradient(value, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        if average is not None:
+            average.update(steps_done)
+        steps_done.assign_add(1)
+        return value
+
+    return train_step
+
+
+class Evaluator:
+    """Predicts labels and counts the confusion matrix of one network, on the device.
+
+    Args:
+        model: Returns logits.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        num_classes = model.output_shape[-1]
+        height, width, channels = model.input_shape[1:]
+        images_spec = tf.TensorSpec((None, height, width, channels), tf.float32)
+        labels_spec = tf.TensorSpec((None, height, width), tf.int32)
+
+        @tf.function(input_signature=[images_spec])
+        def predict(images: tf.Tensor) -> tf.Tensor:
+            return tf.argmax(model(images, training=False), axis=-1, output_type=tf.int32)
+
+        @tf.function(input_signature=[images_spec, labels_spec])
+        def count(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            pairs = tf.reshape(labels * num_classes + predict(images), [-1])
+            counts = tf.math.bincount(pairs, minlength=num_classes**2, maxlength=num_classes**2, dtype=tf.int64)
+            return tf.reshape(counts, (num_classes, num_classes))
+
+        self._predict = predict
+        self._count = count
+
+    def confusion_matrix(self, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Counts pixels by true and predicted class.
+
+        Args:
+            images: Shape (n, height, width, channels), values in [0, 1]; n ≥ 1.
+            masks: Labels, shape (n, height, width).
+
+        Returns:
+            Counts, shape (num_classes, num_classes); row: true class, column: predicted class.
+        """
+        parts = [
+            self._count(images[start : start + _EVALUATION_BATCH], masks[start : start + _EVALUATION_BATCH].astype(np.int32))
+            for start in range(0, len(images), _EVALUATION_BATCH)
+        ]
+        counts: NDArray[np.int64] = tf.add_n(parts).numpy()
+        return counts
+
+    def predict_labels(self, images: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The most likely class of each pixel.
+
+        Args:
+            images: Shape (n, height, width, channels), values in [0, 1]; n ≥ 1.
+
+        Returns:
+            Labels, shape (n, height, width).
+        """
+        parts = [
+            self._predict(images[start : start + _EVALUATION_BATCH]).numpy()
+            for start in range(0, len(images), _EVALUATION_BATCH)
+        ]
+        return np.concatenate(parts).astype(np.uint8)
