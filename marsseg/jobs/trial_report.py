@@ -46,12 +46,12 @@ def write_trial_report(folder: Path, config: ExperimentConfig, data: PreparedDat
     losses = [record.metrics["loss"] for record in result.history]
     draw_learning_curve(folder / "learning_curve.png", losses, scores, result.best_epoch)
     draw_confusion_matrix(folder / "confusion_matrix.png", result.best_confusion, names)
-    chosen = _choose_samples(data.validation_masks, config.data.num_classes)
-    images = data.validation_images[chosen]
-    predictions = Evaluator(result.model).predict_labels(images)
-    draw_samples(folder / "samples.png", images[..., 0], data.validation_masks[chosen], predictions, names)
+    images, masks = data.validation
+    chosen = _choose_samples(masks, config.data.num_classes)
+    predictions = Evaluator(result.model).predict_labels(images[chosen])
+    draw_samples(folder / "samples.png", images[chosen, ..., 0], masks[chosen], predictions, names)
     if result.stopped_early or len(result.history) >= config.training.max_epochs:
-        weights = {weight.path: np.ascontiguousarray(weight.numpy()) for weight in result.model.weights}
+        weights = {weight.path: weight.numpy() for weight in result.model.weights}
         save_file(weights, folder / WEIGHTS_FILE)
 
 

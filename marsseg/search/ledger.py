@@ -57,7 +57,7 @@ class Event:
     """One entry of a search's record.
 
     Args:
-        kind: `proposed`, `rejected`, `started`, `finished`, `failed`, `opened` or `closed`.
+        kind: `proposed`, `rejected`, `started`, `finished`, `failed`, `tracked`, `opened` or `closed`.
         trial: The trial's number, or None where the entry is about the search.
         payload: Plain values.
         created_ms: Unix time in milliseconds; no decision looks at it.
@@ -183,6 +183,17 @@ class LedgerWriter:
         self._engine = engine
         self._search_id = search_id
         self._fence = fence
+
+    def update_settings(self, settings: Mapping[str, Any]) -> None:
+        """Replaces what the search was started with, as where its budget is extended.
+
+        Raises:
+            LedgerError: If another driver has taken over.
+        """
+        with self._engine.begin() as connection:
+            self._check_fence(connection)
+            mine = _searches.update().where(_searches.c.id == self._search_id)
+            connection.execute(mine.values(settings=json.dumps(settings)))
 
     def append(self, kind: str, trial: int | None = None, **payload: Any) -> Event:
         """Adds an entry.

@@ -4,6 +4,7 @@ A study is rebuilt in memory for each proposal, from what the ledger tells, and 
 state of Optuna's has to survive anything.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,8 +41,10 @@ class OptunaProposer:
     def _build_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         if self.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        # Without groups only parameters that every trial has are modelled.
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # Without groups only parameters that every trial has are modelled.
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
     def _frozen_trial(self, observation: Observation) -> optuna.trial.FrozenTrial:
         distributions = {path: build_distribution(self.space.by_path[path].domain) for path in observation.values}

@@ -6,7 +6,7 @@ proposer.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,32 @@ class Space:
         """The parameters by dotted path."""
         return {parameter.path: parameter for parameter in self.parameters}
 
+    def check_value(self, path: str, value: Any) -> None:
+        """Refuses a value that the config does not allow for this parameter, its parents set so that it is active.
+
+        Raises:
+            SpaceError: If the value is not allowed.
+        """
+        try:
+            base = ExperimentConfig().with_values(self.fixed)
+        except ConfigError as error:
+            raise SpaceError(f"space {self.name}, [fixed]: {error}") from None
+        try:
+            base.with_values({**_activating_values(self, self.by_path[path]), path: value})
+        except ConfigError as error:
+            message = str(error).removeprefix("config: ")
+            raise SpaceError(f"space {self.name}, parameter '{path}' = {value!r}: {message}") from None
+
+    def pinned(self, values: Mapping[str, Value]) -> "Space":
+        """A copy in which some parameters have one value left; other paths are ignored."""
+        parameters = tuple(
+            replace(parameter, domain=ChoiceParameter((values[parameter.path],)))
+            if parameter.path in values
+            else parameter
+            for parameter in self.parameters
+        )
+        return replace(self, parameters=parameters)
+
 
 def load_space(path: Path) -> Space:
     """Reads a space from a TOML file.
@@ -159,7 +185,9 @@ def parse_space(document: Mapping[str, Any], name: str) -> Space:
     if space.min_epochs > space.max_epochs:
         raise SpaceError(f"space {name}: min_epochs = {space.min_epochs} is above max_epochs = {space.max_epochs}")
     _check_conditions(space)
-    _check_against_config(space)
+    for parameter in space.parameters:
+        for value in parameter.domain.bounds():
+            space.check_value(parameter.path, value)
     return space
 
 
@@ -240,22 +268,6 @@ def _check_conditions(space: Space) -> None:
             if isinstance(domain, ChoiceParameter | BoolParameter) and not set(allowed) <= set(possible):
                 raise SpaceError(f"{where}: when '{parent}' = {list(allowed)}, but it can only be {list(possible)}")
         seen[parameter.path] = parameter
-
-
-def _check_against_config(space: Space) -> None:
-    """Tries each value of each parameter, its parents set so that it is active."""
-    try:
-        base = ExperimentConfig().with_values(space.fixed)
-    except ConfigError as error:
-        raise SpaceError(f"space {space.name}, [fixed]: {error}") from None
-    for parameter in space.parameters:
-        parents = _activating_values(space, parameter)
-        for value in parameter.domain.bounds():
-            try:
-                base.with_values({**parents, parameter.path: value})
-            except ConfigError as error:
-                message = str(error).removeprefix("config: ")
-                raise SpaceError(f"space {space.name}, parameter '{parameter.path}' = {value!r}: {message}") from None
 
 
 def _activating_values(space: Space, parameter: Parameter) -> dict[str, Value]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from marsseg.errors import LedgerError
 from marsseg.search.ledger import Event
 
 
@@ -37,6 +38,7 @@ class Trial:
         duration_s: Seconds spent training.
         reason: Why it failed or was rejected.
         facts: The payload of the last finished segment.
+        run_id: Its run in the tracking store; empty while there is none.
     """
 
     number: int
@@ -51,6 +53,7 @@ class Trial:
     duration_s: float = 0.0
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ class SearchState:
     Args:
         trials: By number.
         closed: Whether the search has come to its end.
+        run_id: The search's run in the tracking store; empty while there is none.
     """
 
     trials: tuple[Trial, ...] = ()
     closed: bool = False
+    run_id: str = ""
 
     def in_state(self, *states: TrialState) -> list[Trial]:
         """The trials that stand in one of these states, by number."""
@@ -101,33 +106,52 @@ def ranked(state: SearchState) -> list[Trial]:
     return sorted(state.trials, key=lambda trial: (trial.state is TrialState.COMPLETED, *_best_first(trial)), reverse=True)
 
 
-def replay(events: Iterable[Event]) -> SearchState:
-    """Adds up a search's record, oldest event first."""
-    trials: list[Trial] = []
-    closed = False
+def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchState:
+    """Adds up a search's record, oldest event first.
+
+    Args:
+        events: The whole record, or what has come since `start`.
+        start: Where to go on; by default before the first event.
+
+    Returns:
+        The state after the last event.
+    """
+    start = start or SearchState()
+    trials, closed, run_id = list(start.trials), start.closed, start.run_id
     for event in events:
-        if event.trial is None:
-            closed = event.kind == "closed"
-            if closed:
-                trials = [
-                    replace(trial, state=TrialState.STOPPED) if trial.state is TrialState.PAUSED else trial
-                    for trial in trials
-                ]
-        elif event.kind == "proposed":
-            trials.append(Trial(event.trial, event.payload["values"]))
-        else:
+        if event.kind == "proposed":
+            trials.append(Trial(len(trials), event.payload["values"]))
+        elif event.trial is not None:
             trials[event.trial] = _advance(trials[event.trial], event)
-    return SearchState(tuple(trials), closed)
+        elif event.kind == "tracked":
+            run_id = event.payload["run_id"]
+        else:
+            closed = event.kind == "closed"
+            trials = [_stop_if_paused(trial) if closed else trial for trial in trials]
+    return SearchState(tuple(trials), closed, run_id)
+
+
+def _stop_if_paused(trial: Trial) -> Trial:
+    return replace(trial, state=TrialState.STOPPED) if trial.state is TrialState.PAUSED else trial
 
 
 def _advance(trial: Trial, event: Event) -> Trial:
     payload = event.payload
-    if event.kind == "rejected":
-        return replace(trial, state=TrialState.REJECTED, reason=payload["reason"])
-    if event.kind == "started":
-        return replace(trial, state=TrialState.RUNNING, until=payload["until"])
-    if event.kind == "failed":
-        return replace(trial, state=TrialState.FAILED, reason=payload["reason"], epochs=payload["epochs"])
+    match event.kind:
+        case "tracked":
+            return replace(trial, run_id=payload["run_id"])
+        case "rejected":
+            return replace(trial, state=TrialState.REJECTED, reason=payload["reason"])
+        case "started":
+            return replace(trial, state=TrialState.RUNNING, until=payload["until"])
+        case "failed":
+            return replace(trial, state=TrialState.FAILED, reason=payload["reason"], epochs=payload["epochs"])
+        case "finished":
+            return _finish_segment(trial, payload)
+    raise LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer one")
+
+
+def _finish_segment(trial: Trial, payload: Mapping[str, Any]) -> Trial:
     return replace(
         trial,
         state=TrialState.COMPLETED if payload["completed"] else TrialState.PAUSED,

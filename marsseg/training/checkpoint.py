@@ -55,7 +55,7 @@ def weights_sha256(weights: Tensors) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(weights):
-        value = np.ascontiguousarray(weights[path])
+        value = np.asarray(weights[path], order="C")
         digest.update(f"{path}{value.shape}{value.dtype.str}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
@@ -76,7 +76,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors sorts by name and type; the index keeps our own order.
     ordered = {
-        f"{index:05d}/{name}": np.ascontiguousarray(value)
+        f"{index:05d}/{name}": np.asarray(value, order="C")
         for index, (name, value) in enumerate(checkpoint.tensors.items())
     }
     content = save(ordered, metadata={"epoch": str(checkpoint.epoch), "state": json.dumps(checkpoint.state)})

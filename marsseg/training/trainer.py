@@ -166,8 +166,8 @@ class _Training:
 
     def __init__(self, config: ExperimentConfig, data: PreparedData) -> None:
         self.config = config
-        self.images, self.masks = data.train_images, data.train_masks
-        self.validation = data.validation_images, data.validation_masks
+        self.images, self.masks = data.train
+        self.validation = data.validation
         self.model = build_network(config, data.images.shape[1:3])
         self.average = WeightAverage(self.model) if config.training.weight_averaging else None
         self.evaluator = Evaluator(self.model)

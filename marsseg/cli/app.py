@@ -1,0 +1,65 @@
+"""The command `marsexp`: its groups, and the edge where errors become one line and an exit status."""
+
+import os
+import sys
+
+import typer
+
+from marsseg import __version__
+from marsseg.cli import data, runs, search, train
+
+app = typer.Typer(
+    name="marsexp",
+    help="Finds, tracks and proves the best segmentation network that you can afford.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"marsexp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Finds, tracks and proves the best segmentation network that you can afford."""
+
+
+search.register(app)
+train.register(app)
+runs.register(app)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Runs the command; errors raised on purpose become one line and an exit status."""
+    # MLflow would tell others about its use, and its progress bars get in the way of results.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from marsseg.errors import MarsexpError, UsageError
+
+        if debug:
+            raise
+        if isinstance(error, MarsexpError):
+            print(f"marsexp: {error}", file=sys.stderr)
+            sys.exit(2 if isinstance(error, UsageError) else 1)
+        name = type(error).__name__
+        first_line = str(error).splitlines()[0] if str(error) else "no message"
+        print(f"marsexp: unexpected {name}: {first_line}; --debug shows where", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from marsseg.jobs.search import Provenance
+
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="D", help="A course file (.npz) or 'synthetic'; default: MARSEXP_DATA, then synthetic."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Set a field of the experiment config; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking-uri", metavar="U", help="An MLflow server instead of the embedded store.")
+]
+Author = Annotated[str, typer.Option("--author", metavar="A", help="Who runs this.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Tag the runs; may be repeated.")]
+Note = Annotated[str, typer.Option("--note", metavar="T", help="Why this is run.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def build_provenance(author: str, tags: list[str] | None, note: str, tracking_uri: str | None) -> "Provenance":
+    """Collects who and why.
+
+    Raises:
+        UsageError: If a tag has no `=`.
+    """
+    from marsseg.errors import UsageError
+    from marsseg.jobs.search import Provenance
+
+    pairs = {}
+    for text in tags or []:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise UsageError(f"--tag: expected key=value, found '{text}'")
+        pairs[key] = value
+    return Provenance(author, pairs, note, tracking_uri)

@@ -1,0 +1,97 @@
+"""`marsexp leaderboard`, `show`, `reproduce` and `ui`: what was run, and running it again."""
+
+from typing import Annotated
+
+import typer
+
+from marsseg.cli import options
+from marsseg.cli.output import print_json, print_leaderboard
+
+_Run = Annotated[str, typer.Argument(metavar="RUN", help="A run ID or its beginning, 'best' or 'best:SEARCH'.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (leaderboard, show, reproduce, ui):
+        app.command(command.__name__)(command)
+
+
+def leaderboard(
+    search: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="By default the latest search.")] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N.")] = None,
+    sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Another column.")] = "best_val_mean_iou",
+    json: options.Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show a search's trials, the best first: marsexp leaderboard --top 5"""
+    from marsseg.errors import UsageError
+    from marsseg.jobs.home import open_home
+    from marsseg.jobs.leaderboard import load_leaderboard
+
+    if json and csv:
+        raise UsageError("expected --json or --csv, found both")
+    document = load_leaderboard(open_home(), search, sort)
+    if json or csv:
+        document["trials"] = document["trials"][:top]
+    if json:
+        print_json(document)
+    elif csv:
+        from marsseg.report.leaderboard import render_csv
+
+        print(render_csv(document), end="")
+    else:
+        print_leaderboard(document, top)
+
+
+def show(
+    run: _Run,
+    tracking_uri: options.TrackingUri = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show a run's config, scores and origin: marsexp show best"""
+    from marsseg.jobs.home import open_home
+    from marsseg.jobs.show import describe_run, render_run
+
+    document = describe_run(open_home(), run, tracking_uri)
+    if json:
+        print_json(document)
+    else:
+        print(render_run(document), end="")
+
+
+def reproduce(
+    run: _Run,
+    data: options.Data = None,
+    assignments: options.Set = None,
+    tracking_uri: options.TrackingUri = None,
+    author: options.Author = "",
+    tag: options.Tag = None,
+    note: options.Note = "",
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a run again and compare it bit for bit: marsexp reproduce best"""
+    from marsseg.jobs.home import open_home
+    from marsseg.jobs.reproduce import reproduce_run
+
+    provenance = options.build_provenance(author, tag, note, tracking_uri)
+    document = reproduce_run(open_home(), run, data, assignments or (), provenance)
+    if json:
+        print_json(document)
+    else:
+        print(f"{document['verdict']}: {document['summary']}")
+    if document["verdict"] == "diverged":
+        raise typer.Exit(1)
+
+
+def ui(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="P", help="The port.")] = 5000,
+    debug: options.Debug = False,
+) -> None:
+    """Open the MLflow UI on this store: marsexp ui"""
+    from marsseg.jobs.home import open_home
+    from marsseg.jobs.ui import serve_ui
+
+    raise typer.Exit(serve_ui(open_home(), port))

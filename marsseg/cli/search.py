@@ -1,0 +1,74 @@
+"""`marsexp search`."""
+
+from typing import Annotated
+
+import typer
+
+from marsseg.cli import options
+from marsseg.cli.output import print_json, print_leaderboard
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("search")(search)
+
+
+def search(
+    budget: Annotated[int | None, typer.Option("--budget", min=1, metavar="N", help="Configurations to try.")] = None,
+    space: Annotated[str, typer.Option("--space", metavar="F", help="A space file, or a shipped space's name.")] = "cpu",
+    data: options.Data = None,
+    engine: Annotated[str, typer.Option("--engine", help="Who proposes: optuna.")] = "optuna",
+    sampler: Annotated[str, typer.Option("--sampler", help="How: tpe or random.")] = "tpe",
+    scheduler: Annotated[str, typer.Option("--scheduler", help="Who gets epochs: asha or none.")] = "asha",
+    min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
+    max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
+    reduction_factor: Annotated[
+        int | None, typer.Option("--reduction-factor", min=2, metavar="N", help="One trial in N goes on.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Trials at a time.")] = 1,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the search.")] = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,
+    assignments: options.Set = None,
+    tracking_uri: options.TrackingUri = None,
+    author: options.Author = "",
+    tag: options.Tag = None,
+    note: options.Note = "",
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Search for the best network: marsexp search --budget 40"""
+    from marsseg.errors import UsageError
+    from marsseg.jobs.home import open_home
+    from marsseg.jobs.search import SearchOptions, resume_search, start_search
+
+    if resume is not None:
+        if name is not None:
+            raise UsageError("expected --name or --resume, found both")
+        document = resume_search(open_home(), resume, budget, data)
+    else:
+        if budget is None:
+            raise UsageError("expected --budget, as in: marsexp search --budget 40")
+        document = start_search(
+            open_home(),
+            SearchOptions(
+                budget=budget,
+                space=space,
+                data=data,
+                engine=engine,
+                sampler=sampler,
+                scheduler=scheduler,
+                min_epochs=min_epochs,
+                max_epochs=max_epochs,
+                reduction_factor=reduction_factor,
+                workers=workers,
+                seed=seed,
+                name=name,
+                assignments=assignments or (),
+                provenance=options.build_provenance(author, tag, note, tracking_uri),
+            ),
+        )
+    if json:
+        print_json(document)
+    else:
+        print_leaderboard(document, top=10)

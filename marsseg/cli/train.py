@@ -1,0 +1,47 @@
+"""`marsexp train`."""
+
+from typing import Annotated
+
+import typer
+
+from marsseg.cli import options
+from marsseg.cli.output import print_json, print_leaderboard
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("train")(train)
+
+
+def train(
+    recipes: Annotated[list[str] | None, typer.Argument(metavar="RECIPE...", help="Recipe files or folders of them.")] = None,
+    data: options.Data = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the training.")] = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the training N.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="S", help="Train each recipe with S seeds.")] = 1,
+    assignments: options.Set = None,
+    tracking_uri: options.TrackingUri = None,
+    author: options.Author = "",
+    tag: options.Tag = None,
+    note: options.Note = "",
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train fixed recipes: marsexp train experiments/final_unet.toml"""
+    from marsseg.errors import UsageError
+    from marsseg.jobs.home import open_home
+    from marsseg.jobs.train import resume_training, start_training
+
+    if resume is not None:
+        if recipes or name:
+            raise UsageError("expected --resume alone, found a recipe or --name beside it")
+        document = resume_training(open_home(), resume, data)
+    else:
+        if not recipes:
+            raise UsageError("expected a recipe, as in: marsexp train experiments/final_unet.toml")
+        provenance = options.build_provenance(author, tag, note, tracking_uri)
+        document = start_training(open_home(), recipes, data, name, seeds, assignments or (), provenance)
+    if json:
+        print_json(document)
+    else:
+        print_leaderboard(document, top=None)

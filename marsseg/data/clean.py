@@ -1,0 +1,119 @@
+"""Leaves outliers out: as indices with reasons, as a new file, or as a list. The input is never touched.
+
+What counts as an outlier is decided in `inspect.py`.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from marsseg.data.inspect import find_outlier_groups
+from marsseg.data.sources import TRAINING_SET, load_raw, tiles_from_pairs
+from marsseg.data.tiles import Tiles
+from marsseg.errors import DataError
+
+__all__ = ["CleaningResult", "clean_file", "outlier_indices"]
+
+
+@dataclass(frozen=True)
+class CleaningResult:
+    """What a cleaning did.
+
+    Args:
+        kept: how many training images remain.
+        removed: the others, index to reason.
+        out: the file that was written.
+    """
+
+    kept: int
+    removed: dict[int, str]
+    out: Path
+
+
+def outlier_indices(tiles: Tiles) -> dict[int, str]:
+    """The images to leave out.
+
+    Args:
+        tiles: images and masks.
+
+    Returns:
+        Index to reason, ascending.
+    """
+    reasons = {index: group.reason for group in find_outlier_groups(tiles) for index in group.indices}
+    return dict(sorted(reasons.items()))
+
+
+def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
+    """Writes a course file without its outliers, or the list of them.
+
+    Args:
+        source: a `.npz` course file; it is only read.
+        out: a new file. `.npz`: the arrays without the outliers, dtype and `test_set` as they were; `.json` or
+            `.csv`: the indices left out, with reasons.
+        num_classes: how many classes there are, background included.
+
+    Returns:
+        What was kept and removed.
+
+    Raises:
+        DataError: If `out` exists, is the input, has another ending or cannot be written, or `source` is not valid.
+        NotFoundError: If `source` does not exist.
+    """
+    raw = load_raw(source)
+    _check_target(source, out)
+    tiles = tiles_from_pairs(raw[TRAINING_SET], num_classes, str(source))
+    removed = outlier_indices(tiles)
+    kept = np.setdiff1d(np.arange(len(tiles)), list(removed))
+    if out.suffix == ".npz":
+        arrays = {**raw, TRAINING_SET: raw[TRAINING_SET][kept]}
+        _write_new(out, lambda file: np.savez_compressed(file, **arrays))
+    else:
+        text = _as_json(source, len(tiles), removed) if out.suffix == ".json" else _as_csv(removed)
+        _write_new(out, lambda file: file.write(text.encode()))
+    return CleaningResult(len(kept), removed, out)
+
+
+def _check_target(source: Path, out: Path) -> None:
+    if out.suffix not in (".npz", ".json", ".csv"):
+        raise DataError(f"{out}: expected a name that ends in .npz, .json or .csv")
+    if out.exists() and out.samefile(source):
+        raise DataError(f"{out}: is the input, which is never changed; name another file")
+    if out.exists() or out.is_symlink():
+        raise DataError(f"{out}: expected a new file, found one that exists; remove it or name another")
+    if not out.parent.is_dir():
+        raise DataError(f"{out}: expected an existing folder, found none at {out.parent}; create it first")
+
+
+def _write_new(out: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes to a temporary file beside `out`, then renames, so that a torn `out` never exists."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(out)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error}); nothing was changed") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _as_json(source: Path, images: int, removed: dict[int, str]) -> str:
+    rows = [{"index": index, "reason": reason} for index, reason in removed.items()]
+    return json.dumps({"source": source.name, "images": images, "removed": rows}, indent=2) + "\n"
+
+
+def _as_csv(removed: dict[int, str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", "reason"])
+    writer.writerows(removed.items())
+    return text.getvalue()

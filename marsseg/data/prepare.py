@@ -1,0 +1,177 @@
+"""From an experiment config to arrays that can be trained on: loaded, cleaned, split, limited, and their fingerprint.
+
+Joins the other rooms of this package; batches and augmentation live elsewhere.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.clean import outlier_indices
+from marsseg.data.duplicates import near_duplicate_groups
+from marsseg.data.sources import load_tiles
+from marsseg.data.split import Split, limit_training, split_tiles
+from marsseg.errors import DataError
+
+__all__ = ["Fingerprint", "Part", "PreparedData", "changed_parts", "prepare_data"]
+
+FINGERPRINT_PARTS = ("pixels", "masks", "split", "cleaning")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """SHA-256 over the content that is trained on, as hexadecimal digits.
+
+    Args:
+        pixels: the images that were kept, normalised, with their shape.
+        masks: their masks, with their shape.
+        split: which of them is in which part, after the training part was limited.
+        cleaning: which of the loaded images were left out.
+        digest: all four.
+    """
+
+    pixels: str
+    masks: str
+    split: str
+    cleaning: str
+    digest: str
+
+    def to_dict(self) -> dict[str, str]:
+        """All digests by name, for a run's record."""
+        return asdict(self)
+
+
+class Part(NamedTuple):
+    """One part of a split.
+
+    Args:
+        images: `(n, height, width, 1)`, pixels in [0, 1].
+        masks: `(n, height, width)`, labels.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Everything a training or an evaluation reads.
+
+    Args:
+        images: all that were loaded, `(n, height, width)`, pixels in [0, 1].
+        masks: `(n, height, width)`, labels 0 to `num_classes` - 1.
+        split: indices into images and masks.
+        removed: what cleaning left out, index to reason; in no part of the split.
+        num_classes: how many classes there are, background included.
+        source: where the data come from, as the user named it.
+        fingerprint: of the content that is trained on.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.uint8]
+    split: Split
+    removed: dict[int, str]
+    num_classes: int
+    source: str
+    fingerprint: Fingerprint
+
+    @property
+    def train(self) -> Part:
+        """The training part, copied."""
+        return self._part(self.split.train)
+
+    @property
+    def validation(self) -> Part:
+        """The validation part, copied."""
+        return self._part(self.split.validation)
+
+    @property
+    def test(self) -> Part:
+        """The held-out part, copied."""
+        return self._part(self.split.test)
+
+    def _part(self, indices: NDArray[np.int64]) -> Part:
+        return Part(self.images[indices][..., None], self.masks[indices])
+
+
+def prepare_data(config: ExperimentConfig) -> PreparedData:
+    """Loads, cleans and splits what the config names.
+
+    Args:
+        config: its groups `data`, `cleaning` and `split` are read.
+
+    Returns:
+        Images, masks, split and fingerprint; the same config and content give the same bits.
+
+    Raises:
+        DataError: If the content cannot be trained on, or nothing is left for training.
+        NotFoundError: If the source does not exist.
+    """
+    tiles = load_tiles(
+        config.data.source,
+        config.data.num_classes,
+        synthetic_images=config.data.synthetic_images,
+        synthetic_seed=config.data.synthetic_seed,
+    )
+    removed = outlier_indices(tiles) if config.cleaning.remove_outliers else {}
+    kept = np.setdiff1d(np.arange(len(tiles)), list(removed)).astype(np.int64)
+    images, masks = tiles.images[kept], tiles.masks[kept]
+    # Positions among the kept: a file that was cleaned beforehand then has the same split.
+    split = _split_kept(config, images, masks)
+    return PreparedData(
+        images=tiles.images,
+        masks=tiles.masks,
+        split=Split(kept[split.train], kept[split.validation], kept[split.test]),
+        removed=removed,
+        num_classes=tiles.num_classes,
+        source=tiles.source,
+        fingerprint=_fingerprint(images, masks, split, removed),
+    )
+
+
+def changed_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Which parts of two fingerprints differ.
+
+    Args:
+        first: a fingerprint as `to_dict` gives it.
+        second: another one.
+
+    Returns:
+        Names out of `pixels`, `masks`, `split`, `cleaning`; a part that one side lacks counts as changed.
+    """
+    return [part for part in FINGERPRINT_PARTS if part not in first or first[part] != second.get(part)]
+
+
+def _split_kept(config: ExperimentConfig, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> Split:
+    groups = near_duplicate_groups(images)
+    sizes = config.split
+    split = split_tiles(masks, groups, sizes.validation_images, sizes.test_images, sizes.seed)
+    train = limit_training(split.train, masks, config.data.train_limit, sizes.seed)
+    if not len(train):
+        raise DataError(f"expected images to train on, found none among {len(images)}; lower split.validation_images")
+    return Split(train, split.validation, split.test)
+
+
+def _fingerprint(
+    images: NDArray[np.float32], masks: NDArray[np.uint8], split: Split, removed: Iterable[int]
+) -> Fingerprint:
+    pixels_digest = _digest(images.astype("<f4", copy=False))
+    masks_digest = _digest(masks)
+    split_digest = _digest(*(part.astype("<i8") for part in (split.train, split.validation, split.test)))
+    cleaning_digest = _digest(np.array(sorted(removed), "<i8"))
+    parts = (pixels_digest, masks_digest, split_digest, cleaning_digest)
+    return Fingerprint(*parts, digest=hashlib.sha256("\n".join(parts).encode()).hexdigest())
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    """SHA-256 over shapes and bytes; the shape also tells where one array ends and the next begins."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,214 @@
+"""Divides images into training, validation and test part, seeded and stratified by the classes present.
+
+Near-duplicates, found in `duplicates.py`, move together as one unit. No pixel is read here, only masks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marsseg.data.tiles import classes_present
+from marsseg.errors import DataError
+
+__all__ = ["Split", "limit_training", "split_tiles"]
+
+HELD_OUT_SHARE = 0.1
+TRAIN, VALIDATION, TEST = range(3)
+UNPLACED = -1
+# A second word of entropy keeps the two uses of a seed apart.
+_SPLIT_STREAM, _LIMIT_STREAM = 0, 1
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which image is in which part; no image is in two.
+
+    Args:
+        train: ascending indices.
+        validation: ascending indices.
+        test: ascending indices; a part that no search sees.
+    """
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What moves together: a group of near-duplicates, or a single image.
+
+    Args:
+        members: the images of each unit.
+        sizes: how many these are, `(num_units,)`.
+        classes: which classes stand in any of them, `(num_units, num_classes)`.
+    """
+
+    members: list[Indices]
+    sizes: Indices
+    classes: NDArray[np.bool_]
+
+
+def split_tiles(
+    masks: NDArray[np.uint8],
+    groups: Sequence[Sequence[int]],
+    validation_images: int | None = None,
+    test_images: int | None = None,
+    seed: int = 0,
+) -> Split:
+    """Splits images so that every class is in every part where there is enough of it, and no group is torn.
+
+    A class that stands in three or more units (a unit is a group, or an image of none) is put into every part first;
+    a rarer one goes to training, then validation. The rest is dealt evenly over the sets of classes present.
+
+    Args:
+        masks: labels, `(n, height, width)`.
+        groups: near-duplicates that stay on one side, as disjoint lists of indices.
+        validation_images: size of the validation part; None means 10 %, at least one.
+        test_images: size of the test part; None means 10 %, at least one.
+        seed: decides the split together with masks and groups.
+
+    Returns:
+        The three parts. Sizes are exact unless a group makes that impossible; then they are near.
+
+    Raises:
+        DataError: If nothing is left for training, or a part would be empty because groups are too large.
+    """
+    count = len(masks)
+    default = max(1, round(count * HELD_OUT_SHARE))
+    validation = default if validation_images is None else validation_images
+    test = default if test_images is None else test_images
+    if validation + test >= count:
+        raise DataError(
+            f"expected more than {validation} validation and {test} test images, found {count} in all and none left "
+            f"for training; lower split.validation_images or split.test_images"
+        )
+    rng = np.random.default_rng([seed, _SPLIT_STREAM])
+    units = _make_units(masks, groups)
+    parts = np.full(len(units.sizes), UNPLACED, np.int64)
+    room = np.array([count - validation - test, validation, test])
+    wanted = np.flatnonzero(room > 0)
+    _put_each_class_everywhere(units, parts, room, rng)
+    _place_groups(units, parts, room, rng)
+    _deal_singles(units, parts, room, rng)
+    _fill_empty_parts(units, parts, wanted)
+    return Split(*(_images_of(units, parts == part) for part in (TRAIN, VALIDATION, TEST)))
+
+
+def limit_training(train: Indices, masks: NDArray[np.uint8], limit: int | None, seed: int = 0) -> Indices:
+    """Takes a seeded part of the training images, stratified by the classes present.
+
+    Args:
+        train: indices into `masks`.
+        masks: labels, `(n, height, width)`.
+        limit: how many to take; None or a larger number than there are takes all.
+        seed: decides the part together with the rest.
+
+    Returns:
+        Ascending indices; every class of `train` stands in them where `limit` allows.
+    """
+    if limit is None or limit >= len(train):
+        return np.sort(train)
+    rng = np.random.default_rng([seed, _LIMIT_STREAM])
+    units = _make_units(masks[train], [])
+    parts = np.full(len(train), UNPLACED, np.int64)
+    room = np.array([limit, 0, 0])
+    _put_each_class_everywhere(units, parts, room, rng)
+    rest = _by_stratum(units, np.flatnonzero(parts == UNPLACED), rng)
+    parts[_evenly(rest, int(room[TRAIN]), rng)] = TRAIN
+    return np.sort(train[parts == TRAIN])
+
+
+def _make_units(masks: NDArray[np.uint8], groups: Sequence[Sequence[int]]) -> _Units:
+    present = classes_present(masks, int(masks.max(initial=0)) + 1)
+    grouped = [np.array(sorted(group), np.int64) for group in groups]
+    singles = np.setdiff1d(np.arange(len(masks)), np.concatenate([*grouped, np.array([], np.int64)]))
+    members = [*grouped, *singles[:, None]]
+    classes = np.concatenate([present[:0], *[present[group].any(axis=0)[None] for group in grouped], present[singles]])
+    return _Units(members, np.array([len(unit) for unit in members], np.int64), classes)
+
+
+def _put_each_class_everywhere(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:
+    """Places, in place, one unit of each class in each part, rarest class first, as far as there is room.
+
+    Classes with too few units for all parts come last, so that they take nothing from a class that has enough.
+    """
+    open_parts = np.flatnonzero(room > 0)
+    frequency = units.classes.sum(axis=0)
+    order = np.lexsort((frequency, frequency < len(open_parts)))
+    luck = rng.random(len(parts))
+    for label in order:
+        for part in open_parts:
+            if units.classes[parts == part][:, label].any():
+                continue
+            candidates = np.flatnonzero(units.classes[:, label] & (parts == UNPLACED) & (units.sizes <= room[part]))
+            if not len(candidates):
+                continue
+            missing = ~units.classes[parts == part].any(axis=0)
+            useful = (units.classes[candidates] & missing).sum(axis=1)
+            # Of equally useful units, the smallest, then the one that spends least of the rare classes.
+            spent = (units.classes[candidates] / np.maximum(frequency, 1)).sum(axis=1)
+            best = np.lexsort((luck[candidates], spent, units.sizes[candidates], -useful))[0]
+            _place(int(candidates[best]), int(part), units, parts, room)
+
+
+def _place_groups(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:
+    """Places, in place, the groups, largest first: by chance where they fit, else where they overshoot least."""
+    groups = np.flatnonzero((parts == UNPLACED) & (units.sizes > 1))
+    groups = rng.permutation(groups)
+    for unit in groups[np.argsort(-units.sizes[groups], kind="stable")]:
+        fitting = np.where(room >= units.sizes[unit], room, 0)
+        part = int(rng.choice(len(room), p=fitting / fitting.sum()) if fitting.any() else room.argmax())
+        _place(unit, part, units, parts, room)
+
+
+def _deal_singles(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:
+    """Places, in place, all that is left, so that each set of classes is shared out in proportion."""
+    for part in (VALIDATION, TEST):
+        rest = _by_stratum(units, np.flatnonzero(parts == UNPLACED), rng)
+        for unit in _evenly(rest, int(room[part]), rng):
+            _place(unit, part, units, parts, room)
+    parts[parts == UNPLACED] = TRAIN
+
+
+def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
+    """Gives, in place, a part that stayed empty the smallest unit of the part that has most units."""
+    for part in wanted:
+        if (parts == part).any():
+            continue
+        counts = np.bincount(parts, minlength=len(Split.__annotations__))
+        donors = np.flatnonzero(parts == counts.argmax())
+        if len(donors) < 2:
+            raise DataError(
+                f"expected pictures for {len(wanted)} parts, found only {len(parts)} that are no near-duplicates of "
+                f"each other; add images or set split.test_images to 0"
+            )
+        parts[donors[units.sizes[donors].argmin()]] = part
+
+
+def _place(unit: int, part: int, units: _Units, parts: Indices, room: Indices) -> None:
+    parts[unit] = part
+    room[part] -= units.sizes[unit]
+
+
+def _by_stratum(units: _Units, chosen: Indices, rng: np.random.Generator) -> Indices:
+    """Sorts units by the set of classes present, the rarest class first; by chance within a set."""
+    common_first = np.argsort(-units.classes.sum(axis=0), kind="stable")
+    keys = (rng.random(len(chosen)), *units.classes[chosen][:, common_first].T)
+    return chosen[np.lexsort(keys)]
+
+
+def _evenly(ordered: Indices, count: int, rng: np.random.Generator) -> Indices:
+    """Takes `count` at equal distances from a random start, so each stratum gives its share."""
+    count = max(0, min(count, len(ordered)))
+    positions = (np.arange(count) + rng.random()) * len(ordered) / max(count, 1)
+    return ordered[positions.astype(np.int64)]
+
+
+def _images_of(units: _Units, chosen: NDArray[np.bool_]) -> Indices:
+    members = [units.members[unit] for unit in np.flatnonzero(chosen)]
+    return np.sort(np.concatenate([*members, np.array([], np.int64)]))

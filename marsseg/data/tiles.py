@@ -1,0 +1,76 @@
+"""The value that every room of the data package hands on: checked images with their masks.
+
+Reading files lives in `sources.py`; nothing here touches disk.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLASS_NAMES", "MIN_SIDE", "Tiles", "class_names", "classes_present", "pixels_per_class"]
+
+CLASS_NAMES = ("background", "soil", "bedrock", "sand", "big_rock")
+# Two poolings, the shallowest network, leave 4 by 4 of it.
+MIN_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Images and masks that passed every check.
+
+    Args:
+        images: `(n, height, width)`, pixels in [0, 1].
+        masks: `(n, height, width)`, labels 0 to `num_classes` - 1; 0 is background.
+        num_classes: how many classes there are, background included.
+        source: where they come from, as the user named it.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.uint8]
+    num_classes: int
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def class_names(num_classes: int) -> tuple[str, ...]:
+    """Names of the classes by label: those of Mars terrain where there are five, else `class_0` and so on.
+
+    Args:
+        num_classes: how many classes there are, background included.
+
+    Returns:
+        `num_classes` names.
+    """
+    if num_classes == len(CLASS_NAMES):
+        return CLASS_NAMES
+    return tuple(f"class_{label}" for label in range(num_classes))
+
+
+def pixels_per_class(masks: NDArray[np.uint8], num_classes: int) -> NDArray[np.int64]:
+    """Counts pixels by label.
+
+    Args:
+        masks: labels, any shape.
+        num_classes: how many classes there are.
+
+    Returns:
+        `(num_classes,)` counts.
+    """
+    return np.bincount(masks.ravel(), minlength=num_classes).astype(np.int64)
+
+
+def classes_present(masks: NDArray[np.uint8], num_classes: int) -> NDArray[np.bool_]:
+    """Which classes have at least one pixel in which image.
+
+    Args:
+        masks: labels, `(n, height, width)`.
+        num_classes: how many classes there are.
+
+    Returns:
+        `(n, num_classes)`.
+    """
+    flat = masks.reshape(len(masks), -1)
+    return np.stack([(flat == label).any(axis=1) for label in range(num_classes)], axis=1)

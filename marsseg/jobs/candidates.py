@@ -1,0 +1,83 @@
+"""Where a study's configurations come from: proposed from a space, or read from recipes."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from marsseg.config import ExperimentConfig
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.proposer import Proposer, observe, proposal_seed
+from marsseg.search.space import Space
+from marsseg.search.state import SearchState
+
+BASE = "base"
+
+
+class Candidates(Protocol):
+    """Gives a study its next configuration."""
+
+    def propose(self, state: SearchState) -> dict[str, Any]:
+        """The values of the next trial, a function of the state alone."""
+
+    def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        """The experiment config of a trial.
+
+        Raises:
+            ConfigError: If the values do not go together.
+        """
+
+
+@dataclass(frozen=True)
+class SpaceCandidates:
+    """Proposals from a space, by an engine's sampler."""
+
+    settings: StudySettings
+
+    @cached_property
+    def _space(self) -> Space:
+        return self.settings.build_space()
+
+    @cached_property
+    def _base(self) -> ExperimentConfig:
+        return self.settings.config(BASE)
+
+    @cached_property
+    def _proposer(self) -> Proposer:
+        from marsseg.search.optuna_proposer import OptunaProposer
+
+        return OptunaProposer(self._space, self.settings.sampler)
+
+    def propose(self, state: SearchState) -> dict[str, Any]:
+        """The sampler's next proposal."""
+        seed = proposal_seed(self.settings.seed, len(state.trials))
+        return self._proposer.propose(observe(state, self.settings.rungs), seed)
+
+    def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        """The base with these values and a seed that follows from them and the search's seed."""
+        config = self._base.with_values(values)
+        digest = hashlib.sha256(f"{self.settings.seed}:{config.config_hash(with_seed=False)}".encode()).digest()
+        return config.with_values({"seed": int.from_bytes(digest[:4], "big") >> 1})
+
+
+@dataclass(frozen=True)
+class RecipeCandidates:
+    """Each recipe with each seed, in order; every trial's values name its recipe and seed."""
+
+    settings: StudySettings
+
+    def propose(self, state: SearchState) -> dict[str, Any]:
+        """The next recipe and seed."""
+        pairs = [(recipe, seed) for recipe in self.settings.configs for seed in self.settings.seeds]
+        recipe, seed = pairs[len(state.trials)]
+        return {"recipe": recipe, "seed": seed}
+
+    def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        """The recipe with the seed."""
+        return self.settings.config(values["recipe"]).with_values({"seed": values["seed"]})
+
+
+def build_candidates(settings: StudySettings) -> Candidates:
+    """What fits the study's engine."""
+    return RecipeCandidates(settings) if settings.engine == "recipes" else SpaceCandidates(settings)

@@ -1,0 +1,189 @@
+"""The driver of a study: asks the scheduler, hands segments to workers, writes the ledger, tells the tracker.
+
+A kill at any line loses at most the epoch in progress: whatever was decided stands in the ledger, whatever was trained
+in a checkpoint, and going on starts from both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from marsseg.config import ExperimentConfig
+from marsseg.errors import ConfigError
+from marsseg.jobs.candidates import Candidates
+from marsseg.jobs.home import Home
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.worker import TrainTask
+from marsseg.search.executor import LocalExecutor, Message
+from marsseg.search.ledger import LedgerWriter
+from marsseg.search.scheduler import Finish, RunSegment, Scheduler, StartTrial
+from marsseg.search.state import SearchState, Trial, TrialState, replay
+
+_MAX_REJECTED_IN_A_ROW = 200
+_POLL_S = 1.0
+
+
+class Observer(Protocol):
+    """What a driver tells while it runs; the ledger already holds what it is told."""
+
+    def on_epoch(self, trial: Trial, record: dict[str, Any]) -> None:
+        """An epoch has finished."""
+
+    def on_change(self, state: SearchState, trial: Trial) -> None:
+        """A trial was started, paused, completed, rejected or failed."""
+
+
+@dataclass
+class Driver:
+    """Runs a study to its end.
+
+    Args:
+        settings: What the study is.
+        candidates: Gives configurations.
+        scheduler: Gives epochs.
+        writer: The ledger, held by this driver alone.
+        executor: Runs segments.
+        observers: Told of everything.
+        home: Where checkpoints are.
+        image_shape: (height, width) of the data.
+        state: What the ledger adds up to so far.
+    """
+
+    settings: StudySettings
+    candidates: Candidates
+    scheduler: Scheduler
+    writer: LedgerWriter
+    executor: LocalExecutor
+    observers: list[Observer]
+    home: Home
+    image_shape: tuple[int, int]
+    state: SearchState
+    _active: set[int] = field(default_factory=set)
+    _epochs: dict[int, int] = field(default_factory=dict)
+    _deaths: dict[int, int] = field(default_factory=dict)
+    _untold: list[Callable[[Observer], None]] = field(default_factory=list)
+
+    def run(self) -> SearchState:
+        """Goes on until the scheduler says that the study is over.
+
+        Returns:
+            The final state; the ledger is closed.
+        """
+        finished = self._dispatch()
+        while not finished:
+            for message in self.executor.poll(_POLL_S):
+                self._take(message)
+            finished = self._dispatch()
+            # Workers come first: observers are told while these train again.
+            self._tell_all()
+        if not self.state.closed:
+            self._append("closed")
+        return self.state
+
+    def _append(self, kind: str, trial: int | None = None, **payload: Any) -> None:
+        self.state = replay([self.writer.append(kind, trial, **payload)], self.state)
+
+    def _dispatch(self) -> bool:
+        """Gives every free worker a segment; true where nothing is left to do."""
+        while self.executor.num_free:
+            interrupted = [t for t in self.state.in_state(TrialState.RUNNING) if t.number not in self._active]
+            if interrupted:
+                self._submit(interrupted[0])
+                continue
+            match self.scheduler.decide(self.state, self._budget()):
+                case RunSegment(number, until):
+                    self._start(number, until)
+                case StartTrial(until):
+                    number = self._next_candidate()
+                    if number is not None:
+                        self._start(number, until)
+                case Finish():
+                    return True
+                case _:
+                    return False
+        return False
+
+    def _budget(self) -> int:
+        exhausted = self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
+        return self.state.num_started if exhausted else self.settings.budget
+
+    def _next_candidate(self) -> int | None:
+        """The number of the next trial to start, or None where the proposal was rejected."""
+        pending = self.state.in_state(TrialState.PROPOSED)
+        if pending:
+            trial = pending[0]
+        else:
+            self._append("proposed", len(self.state.trials), values=self.candidates.propose(self.state))
+            trial = self.state.trials[-1]
+        reason = self._reason_to_reject(trial)
+        if reason is None:
+            return trial.number
+        self._append("rejected", trial.number, reason=reason)
+        self._changed(trial.number)
+        return None
+
+    def _reason_to_reject(self, trial: Trial) -> str | None:
+        try:
+            config = self.candidates.config(trial.values)
+            config.model.check_image_fits(*self.image_shape)
+        except ConfigError as error:
+            return str(error)
+        for other in self.state.trials[: trial.number]:
+            if other.state is not TrialState.REJECTED and other.values == trial.values:
+                return f"the same as trial {other.number}"
+        return None
+
+    def config(self, trial: Trial) -> ExperimentConfig:
+        """A trial's experiment config."""
+        return self.candidates.config(trial.values)
+
+    def _start(self, number: int, until: int) -> None:
+        max_epochs = self.config(self.state.trials[number]).training.max_epochs
+        self._append("started", number, until=min(until, max_epochs))
+        self._submit(self.state.trials[number])
+        self._changed(number)
+
+    def _submit(self, trial: Trial) -> None:
+        config = self.config(trial)
+        folder = self.home.checkpoints(self.settings.name, trial.number)
+        task = TrainTask(
+            config.to_json(), folder, trial.until, self.settings.fingerprint["digest"], self.home.log(self.settings.name)
+        )
+        self._active.add(trial.number)
+        self.executor.submit(trial.number, task, runtime=config.training.threads)
+
+    def _take(self, message: Message) -> None:
+        """Writes what a worker said to the ledger."""
+        number = message.key
+        if not isinstance(number, int):
+            raise TypeError(f"expected a trial's number, found {number!r}")
+        if message.kind == "epoch":
+            self._take_epoch(number, message.body)
+            return
+        self._active.discard(number)
+        if message.kind == "done":
+            self._append("finished", number, **message.body)
+        elif message.kind == "died" and self._deaths.get(number) != self._epochs.get(number, 0):
+            # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
+            self._deaths[number] = self._epochs.get(number, 0)
+            return
+        else:
+            epochs = self._epochs.get(number, self.state.trials[number].epochs)
+            self._append("failed", number, reason=message.body, epochs=epochs)
+        self._changed(number)
+
+    def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
+        self._epochs[number] = record["epoch"]
+        if self.writer.append_epoch(number, record["epoch"], record):
+            trial = self.state.trials[number]
+            self._untold.append(lambda observer: observer.on_epoch(trial, record))
+
+    def _changed(self, number: int) -> None:
+        state, trial = self.state, self.state.trials[number]
+        self._untold.append(lambda observer: observer.on_change(state, trial))
+
+    def _tell_all(self) -> None:
+        for tell in self._untold:
+            for observer in self.observers:
+                tell(observer)
+        self._untold.clear()

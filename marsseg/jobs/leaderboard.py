@@ -1,0 +1,69 @@
+"""The leaderboard of a search, read from the ledger alone, so that it is there in a moment whatever the store does."""
+
+from typing import Any
+
+from marsseg.errors import UsageError, nearest_name_hint
+from marsseg.jobs.home import Home
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.ledger import Ledger
+from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
+
+_OBJECTIVE = "val_mean_iou"
+_SORTABLE = ("best_val_mean_iou", "epochs", "best_epoch", "params", "duration_s", "trial")
+
+
+def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_iou") -> dict[str, Any]:
+    """The leaderboard document of a search, by default of the latest.
+
+    Args:
+        home: Where the ledger is.
+        search: The search's name, or None.
+        sort: `best_val_mean_iou`, highest first and completed trials before the others; or another column, lowest first.
+
+    Returns:
+        The document that `--json` prints.
+
+    Raises:
+        NotFoundError: If there is no such search.
+        UsageError: If there is no such column.
+    """
+    if sort not in _SORTABLE:
+        raise UsageError(f"--sort: expected one of {', '.join(_SORTABLE)}, found '{sort}'{nearest_name_hint(sort, _SORTABLE)}")
+    ledger = Ledger(home.ledger)
+    name = search or ledger.latest()
+    settings = StudySettings.from_dict(ledger.settings(name))
+    document = leaderboard_document(settings, replay(ledger.events(name)))
+    if sort != _SORTABLE[0]:
+        document["trials"].sort(key=lambda trial: trial[sort])
+    return document
+
+
+def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[str, Any]:
+    """The leaderboard as plain values: completed trials first, then by `best_val_mean_iou`."""
+    return {
+        "search": settings.name,
+        "search_run_id": state.run_id or None,
+        "objectives": [_OBJECTIVE],
+        "budget": settings.budget,
+        "epochs_planned": settings.build_scheduler().planned_epochs(settings.budget),
+        "epochs_spent": state.epochs_spent,
+        "trials": [_row(rank, trial) for rank, trial in enumerate(ranked(state), start=1)],
+    }
+
+
+def _row(rank: int, trial: Trial) -> dict[str, Any]:
+    # A proposal that has not been handed out yet will be, in a moment.
+    state = TrialState.RUNNING if trial.state is TrialState.PROPOSED else trial.state
+    return {
+        "rank": rank,
+        "trial": trial.number,
+        "run_id": trial.run_id or None,
+        "state": state.value,
+        "epochs": trial.epochs,
+        "best_val_mean_iou": trial.best_val_mean_iou,
+        "best_epoch": trial.best_epoch,
+        "params": trial.params,
+        "duration_s": round(trial.duration_s, 3),
+        "reason": trial.reason,
+        "values": dict(trial.values),
+    }

@@ -1,0 +1,1 @@
+def log_model(recorder, run_id, weights): pass

@@ -1,0 +1,220 @@
+"""`marsexp reproduce`: trains a run again from scratch and says whether it came out equal, to the bit."""
+
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marsseg.config import ExperimentConfig, changed_fields
+from marsseg.data.prepare import PreparedData, changed_parts
+from marsseg.errors import NotFoundError, TrainingError
+from marsseg.jobs.home import Home
+from marsseg.jobs.progress import notify
+from marsseg.jobs.runs import RunRecord, load_epoch_metrics, load_run, resolve_run_id
+from marsseg.jobs.search import Provenance, load_data, parse_assignments, resolve_source
+from marsseg.jobs.tracker import dataset_of, epoch_point, log_origin, origin_tags, result_point, result_tags
+from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
+from marsseg.search.executor import LocalExecutor
+from marsseg.tracking.provenance import code_version, environment
+from marsseg.tracking.recorder import Recorder, RunSpec
+from marsseg.tracking.store import open_store
+
+TOLERANCE = 0.02
+_DATA_GROUPS = ("data.", "cleaning.", "split.")
+_WEIGHTS = ("final", "best")
+# Packages whose version can change a bit of the result.
+_NUMERIC_PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "ImageHash", "pillow")
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class _Original:
+    """What a rerun is compared with."""
+
+    record: RunRecord
+    epochs: dict[int, dict[str, float]]
+    weights_sha256: dict[str, str]
+
+
+def reproduce_run(
+    home: Home, run: str, data_source: str | None, assignments: Sequence[str], provenance: Provenance
+) -> dict[str, Any]:
+    """Trains a run again, straight through to its last epoch, and compares.
+
+    Args:
+        home: Where everything is kept.
+        run: A run ID or its beginning, `best` or `best:SEARCH`.
+        data_source: Where the data lies now, or None for where it lay.
+        assignments: `path=value` texts for a rerun that is changed on purpose.
+        provenance: Who and why.
+
+    Returns:
+        The document that `--json` prints, and a `summary` for people.
+
+    Raises:
+        MarsexpError: If the run cannot be read, or the data is not there.
+    """
+    store = open_store(home.path, provenance.tracking_uri)
+    record = load_run(store, resolve_run_id(home, store, run))
+    original = _load_original(store, record)
+    if record.config_changes:
+        causes = [f"config: {path} was changed in the store after the run was created" for path in record.config_changes]
+        return _document(original, causes)
+    config = record.config.with_values(parse_assignments(assignments))
+    config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
+    changes = {path: pair for path, pair in changed_fields(record.config, config).items() if path != "data.source"}
+    causes = [f"config: {path} {before!r} -> {after!r}" for path, (before, after) in changes.items()]
+    data = load_data(config)
+    config.model.check_image_fits(data.images.shape[1], data.images.shape[2])
+    changed_data = [f"data: {part}" for part in changed_parts(record.fingerprint, data.fingerprint.to_dict())]
+    on_purpose = any(path.startswith(_DATA_GROUPS) for path in changes)
+    if changed_data and not on_purpose:
+        return _document(original, [*causes, *changed_data])
+    causes += [*changed_data, *_changed_origin(record)]
+
+    until = min(max(original.epochs), config.training.max_epochs)
+    notify(f"training {record.name} ({record.run_id[:12]}) again from scratch to epoch {until}")
+    recorder = Recorder(store)
+    run_id = _open_rerun(recorder, record, config, data, provenance)
+    facts, epochs = _retrain(home, recorder, run_id, config, data, until)
+    document = _document(original, causes, run_id, epochs, facts)
+    recorder.set_tags(run_id, {"marsexp.verdict": document["verdict"], **result_tags(facts)})
+    return document
+
+
+def _load_original(store: Any, record: RunRecord) -> _Original:
+    hashes = {which: record.tags.get(f"marsexp.weights_sha256.{which}", "") for which in _WEIGHTS}
+    if not all(hashes.values()):
+        raise NotFoundError(f"run {record.run_id[:12]} has not finished a segment yet, so there is nothing to compare with")
+    names = [name for name in record.metrics if name == "loss" or name.startswith("val_")]
+    epochs = load_epoch_metrics(store, record.run_id, names)
+    last = int(record.metrics["epochs"])
+    return _Original(record, {epoch: values for epoch, values in epochs.items() if epoch <= last}, hashes)
+
+
+def _changed_origin(record: RunRecord) -> list[str]:
+    here, there = environment(), record.environment
+    changes = []
+    if record.tags.get("marsexp.code_version") != code_version():
+        changes.append("code: the sources of marsexp are not those of the run")
+    for name in ("python", *_NUMERIC_PACKAGES):
+        before = there.get("python") if name == "python" else there.get("packages", {}).get(name)
+        now = here["python"] if name == "python" else here["packages"].get(name)
+        if before != now:
+            changes.append(f"versions: {name} {before} -> {now}")
+    changes += [
+        f"hardware: {name} {there.get(name)} -> {here[name]}"
+        for name in ("platform", "processor")
+        if there.get(name) != here[name]
+    ]
+    return changes
+
+
+def _open_rerun(
+    recorder: Recorder, record: RunRecord, config: ExperimentConfig, data: PreparedData, provenance: Provenance
+) -> str:
+    start_ms = time.time_ns() // 1_000_000
+    fingerprint = data.fingerprint.to_dict()
+    spec = RunSpec(
+        identity={"marsexp.reproduces": record.run_id, "marsexp.rerun": str(start_ms)},
+        name=f"{record.name}-again",
+        start_ms=start_ms,
+        params=config.flat(),
+        tags={
+            "marsexp.kind": "reproduction",
+            **origin_tags(config, fingerprint),
+            **provenance.tags,
+            **({"mlflow.user": provenance.author} if provenance.author else {}),
+            "mlflow.note.content": provenance.note or f"Reproduces run `{record.run_id}`.",
+        },
+        dataset=dataset_of(config, fingerprint, {"images": len(data.images)}),
+    )
+    run_id = recorder.open_run(spec)
+    log_origin(recorder, run_id, config, fingerprint)
+    return run_id
+
+
+def _retrain(
+    home: Home, recorder: Recorder, run_id: str, config: ExperimentConfig, data: PreparedData, until: int
+) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
+    folder = home.checkpoints("reproductions") / run_id
+    task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, home.log(f"reproduce-{run_id[:12]}"))
+    executor = LocalExecutor(serve, 1, FINAL_KINDS)
+    records: list[dict[str, Any]] = []
+    status = "KILLED"
+    try:
+        executor.submit(run_id, task, runtime=config.training.threads)
+        while True:
+            for message in executor.poll(_POLL_S):
+                if message.kind == "epoch":
+                    records.append(message.body)
+                    recorder.log_points(run_id, [epoch_point(message.body)])
+                    notify(f"epoch {message.body['epoch']}/{until}, val_mean_iou {message.body['metrics']['val_mean_iou']:.4f}")
+                elif message.kind == "done":
+                    recorder.log_points(run_id, [result_point(message.body, records[-1]["finished_ms"])])
+                    recorder.log_folder(run_id, folder / "artifacts")
+                    status = "FINISHED"
+                    return message.body, {record["epoch"]: record["metrics"] for record in records}
+                else:
+                    status = "FAILED"
+                    raise TrainingError(f"the rerun failed: {message.body}")
+    finally:
+        executor.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        recorder.set_status(run_id, status, time.time_ns() // 1_000_000)
+
+
+def _document(
+    original: _Original,
+    causes: list[str],
+    run_id: str | None = None,
+    epochs: Mapping[int, Mapping[str, float]] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Compares; without a rerun's epochs the two have diverged before any training."""
+    rerun_hashes = facts["weights_sha256"] if facts else dict.fromkeys(_WEIGHTS)
+    differences = _differences(original.epochs, epochs or {})
+    diverged_at = next((epoch for epoch, difference in differences.items() if difference > 0), None)
+    same_weights = rerun_hashes == original.weights_sha256
+    if epochs and diverged_at is None and not same_weights:
+        diverged_at = max(epochs)
+    document = {
+        "run_id": run_id,
+        "original_run_id": original.record.run_id,
+        "verdict": "diverged",
+        "weights_sha256": {"original": original.weights_sha256, "rerun": dict(rerun_hashes)},
+        "max_metric_difference": max(differences.values()) if differences else None,
+        "diverged_at_epoch": diverged_at,
+        "causes": [],
+    }
+    if epochs and diverged_at is None and same_weights:
+        return document | {
+            "verdict": "identical",
+            "summary": f"{len(epochs)} epochs and both weight hashes equal (final {rerun_hashes['final'][:12]}…, "
+            f"best {rerun_hashes['best'][:12]}…), run {run_id}",
+        }
+    document["causes"] = causes or ["unknown: data, config, code, versions and hardware are the same"]
+    if epochs is None or facts is None:
+        return document | {"summary": f"before any training; {'; '.join(document['causes'])}"}
+    best_difference = abs(facts["best_val_mean_iou"] - original.record.metrics["best_val_mean_iou"])
+    if causes and all(cause.startswith(("versions", "hardware")) for cause in causes) and best_difference <= TOLERANCE:
+        document["verdict"] = "within tolerance"
+    return document | {
+        "summary": f"from epoch {diverged_at} on, best_val_mean_iou differs by {best_difference:.4f}; "
+        f"{'; '.join(document['causes'])}"
+    }
+
+
+def _differences(
+    original: Mapping[int, Mapping[str, float]], rerun: Mapping[int, Mapping[str, float]]
+) -> dict[int, float]:
+    """The largest difference of any metric at each epoch that the rerun has; infinite where one side lacks a metric."""
+    differences = {}
+    for epoch, metrics in rerun.items():
+        before = original.get(epoch, {})
+        names = before.keys() | metrics.keys()
+        pairs = [(before.get(name, math.inf), metrics.get(name, -math.inf)) for name in names]
+        differences[epoch] = min(max(abs(one - other) for one, other in pairs), 1e9)
+    return differences

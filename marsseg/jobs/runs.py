@@ -1,0 +1,140 @@
+"""Finds runs by what people type, and reads back what a run's record says: plain values, nothing that could run."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from marsseg.config import ExperimentConfig, parse_config
+from marsseg.errors import NotFoundError, TrackingError
+from marsseg.jobs.home import Home
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.ledger import Ledger
+from marsseg.search.state import replay
+from marsseg.tracking.store import Store
+
+_RUN_ID = re.compile(r"[0-9a-f]{4,32}")
+_FULL_LENGTH = 32
+
+
+def resolve_run_id(home: Home, store: Store, text: str) -> str:
+    """The run that `best`, `best:SEARCH`, a run ID or the beginning of one means.
+
+    Raises:
+        NotFoundError: If there is no such run, or more than one.
+    """
+    if text == "best" or text.startswith("best:"):
+        return _best_run_id(home, text.partition(":")[2] or None)
+    if not _RUN_ID.fullmatch(text):
+        raise NotFoundError(
+            f"expected a run ID (4 to 32 digits 0-9a-f), 'best' or 'best:SEARCH', found '{text}'; see marsexp leaderboard"
+        )
+    found = store.client.search_runs(
+        [store.experiment_id], f"attributes.run_id LIKE '{text}%'", ViewType.ACTIVE_ONLY, max_results=3
+    )
+    if not found:
+        raise NotFoundError(f"there is no run whose ID begins with '{text}'; see marsexp leaderboard")
+    if len(found) > 1:
+        ids = ", ".join(run.info.run_id[:12] for run in found)
+        raise NotFoundError(f"'{text}' is the beginning of several run IDs ({ids}, …); give more digits")
+    return str(found[0].info.run_id)
+
+
+def _best_run_id(home: Home, search: str | None) -> str:
+    ledger = Ledger(home.ledger)
+    if search is None:
+        searches = [name for name in ledger.names() if StudySettings.from_dict(ledger.settings(name)).kind == "search"]
+        search = searches[-1] if searches else ledger.latest()
+    winner = replay(ledger.events(search)).winner
+    if winner is None:
+        raise NotFoundError(f"'{search}' has no completed trial yet; go on with: marsexp search --resume {search}")
+    if not winner.run_id:
+        raise NotFoundError(f"the winner of '{search}' is not in the tracking store; marsexp search --resume {search}")
+    return winner.run_id
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the store knows of a run that trained something.
+
+    Args:
+        run_id: Its ID.
+        name: As the UI shows it.
+        status: As the UI shows it.
+        start_ms: Unix time in milliseconds.
+        tags: By name.
+        params: As logged; texts.
+        metrics: The newest value of each.
+        config: What was trained.
+        config_changes: Fields whose value in the stored config is not the one logged when the run was created.
+        fingerprint: Of the data, by part.
+        environment: Packages, interpreter and machine.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    start_ms: int
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    config: ExperimentConfig
+    config_changes: tuple[str, ...]
+    fingerprint: dict[str, str]
+    environment: dict[str, Any]
+
+
+def load_run(store: Store, run_id: str) -> RunRecord:
+    """Reads a run.
+
+    Raises:
+        NotFoundError: If there is no such run, or it trained nothing.
+        TrackingError: If its files cannot be read.
+        ConfigError: If its stored config is not valid.
+    """
+    try:
+        run: Run = store.client.get_run(run_id)
+    except MlflowException:
+        raise NotFoundError(f"there is no run '{run_id}'; see marsexp leaderboard") from None
+    if "marsexp.config_hash" not in run.data.tags:
+        raise NotFoundError(f"run {run_id} trained nothing (it is a {run.data.tags.get('marsexp.kind', 'foreign run')})")
+    config = parse_config(_read_json(store, run_id, "config.json"), where=f"config.json of run {run_id[:12]}")
+    logged = run.data.params
+    changes = tuple(path for path, value in config.flat().items() if logged.get(path, str(value)) != str(value))
+    if config.config_hash() != run.data.tags["marsexp.config_hash"] and not changes:
+        changes = ("config.json",)
+    return RunRecord(
+        run_id=run_id,
+        name=run.info.run_name or "",
+        status=run.info.status,
+        start_ms=run.info.start_time,
+        tags=dict(run.data.tags),
+        params=dict(logged),
+        metrics=dict(run.data.metrics),
+        config=config,
+        config_changes=changes,
+        fingerprint=_read_json(store, run_id, "data_fingerprint.json"),
+        environment=_read_json(store, run_id, "environment.json"),
+    )
+
+
+def load_epoch_metrics(store: Store, run_id: str, names: list[str]) -> dict[int, dict[str, float]]:
+    """The logged value of each metric at each epoch, by epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    for name in names:
+        for metric in store.client.get_metric_history(run_id, name):
+            epochs.setdefault(metric.step, {})[name] = metric.value
+    return dict(sorted(epochs.items()))
+
+
+def _read_json(store: Store, run_id: str, name: str) -> dict[str, Any]:
+    try:
+        path = Path(store.client.download_artifacts(run_id, name))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (MlflowException, OSError, ValueError) as error:
+        raise TrackingError(f"run {run_id}: {name} cannot be read ({str(error).splitlines()[0]})") from None
+    return document

@@ -1,0 +1,217 @@
+"""`marsexp search`: from the command's options to a finished search."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import SYNTHETIC, ExperimentConfig, parse_assignment
+from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
+from marsseg.jobs.candidates import BASE
+from marsseg.jobs.home import Home
+from marsseg.jobs.progress import notify
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.shipped import find_space
+from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.search.ledger import Ledger, check_name
+from marsseg.search.scheduler import SCHEDULERS
+from marsseg.search.space import Space, load_space
+from marsseg.training.runtime import resolve_auto
+
+DATA_VARIABLE = "MARSEXP_DATA"
+DEFAULT_SPACE = "cpu"
+_ENGINES = {"optuna": ("tpe", "random")}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who runs something and why.
+
+    Args:
+        author: Who.
+        tags: Key and value.
+        note: Why, in words.
+        tracking_uri: A server, or None for the embedded store.
+    """
+
+    author: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the command was asked for; None where the space or the default decides."""
+
+    budget: int
+    space: str = DEFAULT_SPACE
+    data: str | None = None
+    engine: str = "optuna"
+    sampler: str = "tpe"
+    scheduler: str = "asha"
+    min_epochs: int | None = None
+    max_epochs: int | None = None
+    reduction_factor: int | None = None
+    workers: int = 1
+    seed: int = 0
+    name: str | None = None
+    assignments: Sequence[str] = ()
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
+    """Runs a new search to its end.
+
+    Returns:
+        Its leaderboard document.
+
+    Raises:
+        MarsexpError: If an option, the space or the data is not valid, before anything is trained.
+    """
+    settings, base = _plan(options)
+    if settings.name in Ledger(home.ledger).names():
+        raise UsageError(f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}")
+    data = load_data(base)
+    settings = StudySettings.from_dict({**settings.to_dict(), "fingerprint": data.fingerprint.to_dict()})
+    _check_some_depth_fits(settings, data)
+    planned = settings.build_scheduler().planned_epochs(settings.budget)
+    full = settings.budget * settings.max_epochs
+    notify(
+        f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
+        f"{planned} epochs planned (full training of all: {full}), {base.training.precision} on "
+        f"{base.training.threads} threads"
+    )
+    return create_study(home, settings, data)
+
+
+def resume_search(home: Home, name: str, budget: int | None, data_source: str | None) -> dict[str, Any]:
+    """Goes on with a search, or extends a finished one by a larger budget.
+
+    Returns:
+        Its leaderboard document.
+
+    Raises:
+        MarsexpError: If there is no such search, or its data has changed.
+    """
+    settings = load_settings(home, name, "search")
+    base = settings.config(BASE)
+    if data_source:
+        base = base.with_values({"data.source": resolve_source(data_source)})
+        settings = StudySettings.from_dict({**settings.to_dict(), "configs": {BASE: base.model_dump(mode="json")}})
+    return resume_study(home, settings, load_data(base), budget)
+
+
+def resolve_source(data: str | None) -> str:
+    """Where the data lies: `data`, then `MARSEXP_DATA`, then synthetic with a notice; paths become absolute."""
+    source = data or os.environ.get(DATA_VARIABLE)
+    if source is None:
+        notify("no --data given: training on built-in synthetic Mars terrain")
+        return SYNTHETIC
+    return source if source == SYNTHETIC else str(Path(source).expanduser().resolve())
+
+
+def load_data(config: ExperimentConfig) -> PreparedData:
+    """The data of a config, cleaned and split, with a notice of what was left out.
+
+    Raises:
+        MarsexpError: If it cannot be read or trained on.
+    """
+    data = prepare_data(config)
+    if data.removed:
+        notify(f"left out {len(data.removed)} outliers of {len(data.images)} images (cleaning.remove_outliers = true)")
+    return data
+
+
+def generate_name(kind: str) -> str:
+    """A name for a study that was given none."""
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted path from `path=value` texts.
+
+    Raises:
+        UsageError: If one has no `=`.
+    """
+    try:
+        return dict(parse_assignment(text) for text in assignments)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
+    _check_options(options)
+    space = load_space(find_space(options.space))
+    values = parse_assignments(options.assignments)
+    min_epochs = options.min_epochs or space.min_epochs
+    max_epochs = options.max_epochs or values.get("training.max_epochs") or space.max_epochs
+    if min_epochs > max_epochs:
+        raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
+    base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options)
+    settings = StudySettings(
+        name=options.name or generate_name("search"),
+        kind="search",
+        seed=options.seed,
+        budget=options.budget,
+        engine=options.engine,
+        sampler=options.sampler,
+        scheduler=options.scheduler,
+        min_epochs=min_epochs,
+        max_epochs=max_epochs,
+        reduction_factor=options.reduction_factor or space.reduction_factor,
+        workers=options.workers,
+        configs={BASE: base.model_dump(mode="json")},
+        fingerprint={},
+        space_name=space.name,
+        space=space.document,
+        pinned={path: value for path, value in values.items() if path in space.by_path},
+        author=options.provenance.author,
+        tags=options.provenance.tags,
+        note=options.provenance.note,
+        tracking_uri=options.provenance.tracking_uri,
+    )
+    return settings, base
+
+
+def _base_config(space: Space, values: Mapping[str, Any], options: SearchOptions) -> ExperimentConfig:
+    fixed = {path: value for path, value in values.items() if path not in space.by_path}
+    config = ExperimentConfig().with_values({**space.fixed, **fixed})
+    for path, value in values.items():
+        if path in space.by_path:
+            # Checks the value's type; whether it goes with the others is seen trial by trial.
+            space.check_value(path, value)
+    source = resolve_source(options.data) if options.data or config.data.source == SYNTHETIC else config.data.source
+    return resolve_auto(config.with_values({"data.source": source}), options.workers)
+
+
+def _check_options(options: SearchOptions) -> None:
+    if options.name is not None:
+        check_name(options.name)
+    _check_known("--engine", options.engine, _ENGINES)
+    _check_known("--sampler", options.sampler, _ENGINES[options.engine])
+    _check_known("--scheduler", options.scheduler, SCHEDULERS)
+
+
+def _check_known(option: str, found: str, known: Sequence[str] | Mapping[str, Any]) -> None:
+    if found not in known:
+        hint = nearest_name_hint(found, known)
+        raise UsageError(f"{option}: expected one of {', '.join(known)}, found '{found}'{hint}")
+
+
+def _check_some_depth_fits(settings: StudySettings, data: PreparedData) -> None:
+    """Refuses a search none of whose depths fits the images, instead of rejecting proposal after proposal."""
+    space, base = settings.build_space(), settings.config(BASE)
+    depth = space.by_path.get("model.num_blocks")
+    depths = depth.domain.bounds() if depth else (base.model.num_blocks,)
+    errors: list[MarsexpError] = []
+    for blocks in depths:
+        try:
+            base.model.model_copy(update={"num_blocks": blocks}).check_image_fits(*data.images.shape[1:3])
+            return
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]

@@ -1,0 +1,84 @@
+"""What a search or a training study was started with: plain values, stored in the ledger, enough to go on after a kill."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from marsseg.config import ExperimentConfig, parse_config
+from marsseg.search.scheduler import SCHEDULERS, Rungs, Scheduler
+from marsseg.search.space import Space, parse_space
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """A search over a space, or a training of fixed recipes.
+
+    Args:
+        name: Unique in its ledger.
+        kind: `search` or `training`.
+        seed: Decides proposals and the trials' own seeds.
+        budget: Configurations to start.
+        engine: `optuna`, or `recipes` for a training.
+        sampler: One of the engine's.
+        scheduler: Name of a scheduler.
+        min_epochs: First rung.
+        max_epochs: Full training.
+        reduction_factor: From one rung to the next.
+        workers: Segments at a time.
+        configs: What trials start from: the space's `base`, or each recipe by name.
+        space: The space's document, and its name under `name`.
+        seeds: For a training: seeds that every recipe is trained with.
+        fingerprint: Of the data, by part.
+        author: Who.
+        tags: Why, as key and value.
+        note: Why, in words.
+        tracking_uri: A server, or None for the embedded store.
+    """
+
+    name: str
+    kind: str
+    seed: int
+    budget: int
+    engine: str
+    sampler: str
+    scheduler: str
+    min_epochs: int
+    max_epochs: int
+    reduction_factor: int
+    workers: int
+    configs: Mapping[str, Any]
+    fingerprint: Mapping[str, str]
+    space_name: str = ""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    pinned: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    author: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    tracking_uri: str | None = None
+
+    @property
+    def rungs(self) -> Rungs:
+        """Where trials are compared."""
+        return Rungs(self.min_epochs, self.max_epochs, self.reduction_factor)
+
+    def build_scheduler(self) -> Scheduler:
+        """The scheduler by name."""
+        return SCHEDULERS[self.scheduler](self.rungs)
+
+    def build_space(self) -> Space:
+        """The space, with what was pinned on the command line."""
+        return parse_space(self.space, self.space_name).pinned(self.pinned)
+
+    def config(self, name: str) -> ExperimentConfig:
+        """What trials start from."""
+        return parse_config(self.configs[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the ledger."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
+        """The settings as they were stored."""
+        return cls(**{**values, "seeds": tuple(values["seeds"])})

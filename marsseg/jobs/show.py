@@ -1,0 +1,53 @@
+"""`marsexp show`: one run's record as a document or as text."""
+
+import io
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from marsseg.jobs.home import Home
+from marsseg.jobs.runs import load_run, resolve_run_id
+from marsseg.tracking.store import open_store
+
+_ORIGIN = ("python", "platform", "processor", "cores")
+
+
+def describe_run(home: Home, run: str, tracking_uri: str | None) -> dict[str, Any]:
+    """A run's config, scores, hashes and origin.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    store = open_store(home.path, tracking_uri)
+    record = load_run(store, resolve_run_id(home, store, run))
+    return {
+        "run_id": record.run_id,
+        "name": record.name,
+        "status": record.status,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.start_ms / 1000)),
+        "metrics": dict(sorted(record.metrics.items())),
+        "config": record.config.flat(),
+        "tags": {name: value for name, value in sorted(record.tags.items()) if name.startswith("marsexp.")},
+        "data_fingerprint": record.fingerprint,
+        "environment": record.environment,
+        "artifacts": sorted(file.path for file in store.client.list_artifacts(record.run_id)),
+    }
+
+
+def render_run(document: Mapping[str, Any]) -> str:
+    """A run as text for people."""
+    text = io.StringIO()
+    print(f"{document['name']}  {document['run_id']}  {document['status']}  {document['started']}", file=text)
+    sections = {
+        "scores": {name: f"{value:.6g}" for name, value in document["metrics"].items()},
+        "config": document["config"],
+        "record": document["tags"],
+        "origin": {name: document["environment"].get(name, "") for name in _ORIGIN},
+    }
+    for title, values in sections.items():
+        print(f"\n{title}", file=text)
+        width = max(len(name) for name in values) if values else 0
+        for name, value in values.items():
+            print(f"  {name:<{width}}  {'none' if value is None else value}", file=text)
+    print(f"\nfiles: {', '.join(document['artifacts'])}", file=text)
+    return text.getvalue()

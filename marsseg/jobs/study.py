@@ -1,0 +1,157 @@
+"""Runs a study, a search or a training of recipes, from its settings to its last artifact; and goes on with one."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marsseg.data.prepare import PreparedData, changed_parts
+from marsseg.errors import DataError, UsageError
+from marsseg.jobs.candidates import build_candidates
+from marsseg.jobs.driver import Driver
+from marsseg.jobs.home import Home
+from marsseg.jobs.leaderboard import leaderboard_document
+from marsseg.jobs.progress import PlainProgress, notify
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.worker import FINAL_KINDS, serve
+from marsseg.search.executor import LocalExecutor
+from marsseg.search.ledger import Ledger, LedgerWriter
+from marsseg.search.state import SearchState, TrialState, replay
+
+
+def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dict[str, Any]:
+    """Starts a study and runs it to its end.
+
+    Args:
+        home: Where everything is kept.
+        settings: What to do.
+        data: What trials will train on.
+
+    Returns:
+        Its leaderboard document.
+
+    Raises:
+        UsageError: If the name is taken.
+        MarsexpError: If something stops the study; it can be gone on with.
+    """
+    ledger = Ledger(home.ledger)
+    ledger.create_search(settings.name, settings.to_dict())
+    with ledger.drive(settings.name) as writer:
+        return _run(home, ledger, writer, settings, data)
+
+
+def load_settings(home: Home, name: str, kind: str) -> StudySettings:
+    """What a study was started with.
+
+    Raises:
+        NotFoundError: If there is none of this name.
+        UsageError: If it is of another kind.
+    """
+    settings = StudySettings.from_dict(Ledger(home.ledger).settings(name))
+    if settings.kind != kind:
+        command = "train" if settings.kind == "training" else "search"
+        raise UsageError(f"'{name}' is a {settings.kind}; go on with: marsexp {command} --resume {name}")
+    return settings
+
+
+def resume_study(home: Home, settings: StudySettings, data: PreparedData, budget: int | None = None) -> dict[str, Any]:
+    """Goes on with a study, or extends a finished one.
+
+    Args:
+        home: Where everything is kept.
+        settings: As stored, apart from where the data lies.
+        data: What trials train on; must be what the study began with.
+        budget: A larger budget, or None.
+
+    Returns:
+        Its leaderboard document.
+
+    Raises:
+        DataError: If the data has changed.
+        UsageError: If the budget is smaller than before.
+        LedgerError: If another process runs the study.
+    """
+    changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
+    if changed:
+        raise DataError(f"the data is not what '{settings.name}' began with; changed: {', '.join(changed)}")
+    if budget is not None and budget < settings.budget:
+        raise UsageError(f"--budget: expected at least {settings.budget}, which '{settings.name}' has, found {budget}")
+    settings = replace(settings, budget=budget or settings.budget)
+    ledger = Ledger(home.ledger)
+    with ledger.drive(settings.name) as writer:
+        writer.update_settings(settings.to_dict())
+        state = replay(ledger.events(settings.name))
+        if state.closed and state.num_started < settings.budget:
+            writer.append("opened")
+        return _run(home, ledger, writer, settings, data)
+
+
+def _run(
+    home: Home, ledger: Ledger, writer: LedgerWriter, settings: StudySettings, data: PreparedData
+) -> dict[str, Any]:
+    # MLflow takes seconds to import; whatever can be refused has been by now.
+    from marsseg.jobs.tracker import StudyTracker
+    from marsseg.tracking.recorder import Recorder
+    from marsseg.tracking.store import open_store
+
+    candidates = build_candidates(settings)
+    scheduler = settings.build_scheduler()
+    state = replay(ledger.events(settings.name))
+    executor = LocalExecutor(serve, settings.workers, FINAL_KINDS)
+    tracker = StudyTracker(
+        settings,
+        config_of=lambda trial: candidates.config(trial.values),
+        ledger=ledger,
+        writer=writer,
+        home=home,
+        open_recorder=lambda: Recorder(open_store(home.path, settings.tracking_uri)),
+        profile={"images": len(data.images), "num_classes": data.num_classes},
+    )
+    planned = scheduler.planned_epochs(settings.budget)
+    driver = Driver(
+        settings=settings,
+        candidates=candidates,
+        scheduler=scheduler,
+        writer=writer,
+        executor=executor,
+        observers=[PlainProgress(settings, planned), tracker],
+        home=home,
+        image_shape=(data.images.shape[1], data.images.shape[2]),
+        state=state,
+    )
+    tracker.catch_up(state)
+    try:
+        driver.run()
+    except KeyboardInterrupt:
+        tracker.interrupt(driver.state)
+        command = "train" if settings.kind == "training" else "search"
+        notify(f"stopped; go on with: marsexp {command} --resume {settings.name}")
+        raise
+    finally:
+        executor.close()
+    return _conclude(home, ledger, settings, tracker)
+
+
+def _conclude(home: Home, ledger: Ledger, settings: StudySettings, tracker: Any) -> dict[str, Any]:
+    from marsseg.jobs.study_report import log_models, log_study_report
+
+    state = replay(ledger.events(settings.name))
+    tracker.catch_up(state)
+    state = replay(ledger.events(settings.name))
+    log_models(home, settings, state, tracker.recorder)
+    document = leaderboard_document(settings, state)
+    if state.run_id:
+        histories = {
+            trial.number: [record["metrics"]["val_mean_iou"] for record in ledger.epochs(settings.name, trial.number)]
+            for trial in state.trials
+            if trial.state is not TrialState.REJECTED
+        }
+        log_study_report(settings, document, histories, tracker.recorder)
+    _drop_checkpoints(home.checkpoints(settings.name), state)
+    return document
+
+
+def _drop_checkpoints(folder: Path, state: SearchState) -> None:
+    """Frees the disk of what nothing will go on from; a trial's best weights are in the tracking store."""
+    if state.closed:
+        shutil.rmtree(folder, ignore_errors=True)

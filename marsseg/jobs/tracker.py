@@ -1,0 +1,259 @@
+"""Keeps the tracking store in step with the ledger: one run a trial, across all its pauses, below the search's run.
+
+The ledger is written first, so this can always be caught up: what could not be sent stays marked and follows later,
+and sending twice changes nothing.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import ExperimentConfig
+from marsseg.jobs.home import Home
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.ledger import Ledger, LedgerWriter
+from marsseg.search.state import SearchState, Trial, TrialState
+from marsseg.tracking.provenance import checkout, code_version, environment
+from marsseg.tracking.recorder import Point, Recorder, RunSpec
+
+_STATUS = {
+    TrialState.PROPOSED: "RUNNING",
+    TrialState.RUNNING: "RUNNING",
+    TrialState.PAUSED: "SCHEDULED",
+    TrialState.COMPLETED: "FINISHED",
+    TrialState.STOPPED: "FINISHED",
+    TrialState.FAILED: "FAILED",
+}
+_ENDED = ("FINISHED", "FAILED")
+_RETRY_S = 30.0
+_FACTS = ("best_val_mean_iou", "best_epoch", "epochs", "params", "flops", "peak_memory_mb", "duration_s")
+
+
+def epoch_point(record: Mapping[str, Any]) -> Point:
+    """An epoch's record as it is logged."""
+    timing = {name: record[name] for name in ("learning_rate", "epoch_s", "images_per_second")}
+    return Point(record["epoch"], record["finished_ms"], {**record["metrics"], **timing})
+
+
+def result_point(facts: Mapping[str, Any], timestamp_ms: int) -> Point:
+    """What a finished segment adds up to, as it is logged."""
+    return Point(facts["epochs"], timestamp_ms, {name: facts[name] for name in _FACTS})
+
+
+def result_tags(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the weights, as they are logged."""
+    return {f"marsexp.weights_sha256.{which}": value for which, value in facts["weights_sha256"].items()}
+
+
+def log_origin(recorder: Recorder, run_id: str, config: ExperimentConfig, fingerprint: Mapping[str, str]) -> None:
+    """Uploads what a rerun needs to know: config, data fingerprint, environment and uncommitted changes."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+        (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+        (folder / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+        (folder / "data_fingerprint.json").write_text(json.dumps(dict(fingerprint), indent=2), encoding="utf-8")
+        if checkout().get("diff"):
+            (folder / "code.diff").write_text(checkout()["diff"], encoding="utf-8")
+        recorder.log_folder(run_id, folder)
+
+
+def origin_tags(config: ExperimentConfig, fingerprint: Mapping[str, str]) -> dict[str, str]:
+    """What a rerun has to agree with, as tags."""
+    tags = {
+        "marsexp.config_hash": config.config_hash(),
+        "marsexp.data_fingerprint": fingerprint["digest"],
+        "marsexp.code_version": code_version(),
+    }
+    if "commit" in checkout():
+        tags["mlflow.source.git.commit"] = checkout()["commit"]
+    return tags
+
+
+def dataset_of(config: ExperimentConfig, fingerprint: Mapping[str, str], profile: Mapping[str, Any]) -> dict[str, str]:
+    """The data as MLflow's dataset input."""
+    return {
+        "name": Path(config.data.source).name,
+        "digest": fingerprint["digest"],
+        "source": config.data.source,
+        "profile": json.dumps(dict(profile)),
+    }
+
+
+class StudyTracker:
+    """Observes a driver and mirrors its study in the tracking store.
+
+    Args:
+        settings: What the study is.
+        config_of: A trial's config.
+        ledger: Where epochs are read from.
+        writer: Where run IDs are noted.
+        home: Where trials leave their files.
+        open_recorder: Opens the store; tried again later where it is away.
+        profile: Facts about the data, for MLflow's dataset view.
+    """
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        config_of: Callable[[Trial], ExperimentConfig],
+        ledger: Ledger,
+        writer: LedgerWriter,
+        home: Home,
+        open_recorder: Callable[[], Recorder],
+        profile: Mapping[str, Any],
+    ) -> None:
+        self._settings = settings
+        self._config_of = config_of
+        self._ledger = ledger
+        self._writer = writer
+        self._home = home
+        self._open_recorder = open_recorder
+        self._profile = profile
+        self._recorder: Recorder | None = None
+        self._run_ids: dict[int, str] = {}
+        self._parent: str | None = None
+        self._sent_epochs: dict[int, int] = {}
+        self._sent_state: dict[int, tuple[TrialState, int]] = {}
+        self._behind: dict[int, Trial] = {}
+        self._silent_until = 0.0
+
+    @property
+    def recorder(self) -> Recorder:
+        """The open store."""
+        self._recorder = self._recorder or self._open_recorder()
+        return self._recorder
+
+    def on_epoch(self, trial: Trial, record: dict[str, Any]) -> None:
+        """Sends the epoch."""
+        self._behind[trial.number] = trial
+        self._try_to_catch_up()
+
+    def on_change(self, state: SearchState, trial: Trial) -> None:
+        """Creates the trial's run, or brings its state, results and pictures up to date."""
+        if trial.state is not TrialState.REJECTED:
+            self._behind[trial.number] = trial
+            self._try_to_catch_up()
+
+    def parent_run(self, state: SearchState) -> str | None:
+        """The search's run, created if missing; a single training has none."""
+        if self._settings.kind == "training" and self._settings.budget == 1:
+            return None
+        if self._parent is None:
+            spec = RunSpec(
+                identity={
+                    "marsexp.kind": "search" if self._settings.kind == "search" else "study",
+                    "marsexp.search": self._settings.name,
+                },
+                name=self._settings.name,
+                start_ms=time.time_ns() // 1_000_000,
+                tags=self._user_tags(),
+            )
+            self._parent = self.recorder.open_run(spec)
+            if state.run_id != self._parent:
+                self._writer.append("tracked", run_id=self._parent)
+        return self._parent
+
+    def catch_up(self, state: SearchState) -> None:
+        """Sends whatever the store may lack: after a kill, and at the end.
+
+        Raises:
+            Exception: Whatever the store raises.
+        """
+        self.parent_run(state)
+        for trial in state.trials:
+            if trial.state is not TrialState.REJECTED:
+                self._run_ids.setdefault(trial.number, trial.run_id)
+                self._sync(trial)
+        self._behind.clear()
+
+    def interrupt(self, state: SearchState) -> None:
+        """Leaves no run RUNNING behind a driver that stops before the end; a store that is away is left alone."""
+        try:
+            for trial in state.in_state(TrialState.RUNNING):
+                if trial.number in self._run_ids:
+                    self.recorder.set_status(self._run_ids[trial.number], "SCHEDULED")
+            if self._parent:
+                self.recorder.set_status(self._parent, "KILLED", time.time_ns() // 1_000_000)
+        except Exception as error:
+            print(f"the tracking store does not answer ({type(error).__name__})", file=sys.stderr)
+
+    def _try_to_catch_up(self) -> None:
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            for number, trial in list(self._behind.items()):
+                self._sync(trial)
+                del self._behind[number]
+        except Exception as error:
+            # Training is worth more than its record, and the ledger keeps what the store missed.
+            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            print(f"the tracking store does not answer ({first_line}); training goes on", file=sys.stderr)
+            self._silent_until = time.monotonic() + _RETRY_S
+
+    def _sync(self, trial: Trial) -> None:
+        run_id = self._ensure_run(trial)
+        sent = self._sent_epochs.get(trial.number, 0)
+        records = self._ledger.epochs(self._settings.name, trial.number)
+        self.recorder.log_points(run_id, [epoch_point(record) for record in records[sent:]])
+        self._sent_epochs[trial.number] = len(records)
+        if self._sent_state.get(trial.number) != (trial.state, trial.epochs):
+            self._send_state(trial, run_id, records)
+            self._sent_state[trial.number] = trial.state, trial.epochs
+
+    def _send_state(self, trial: Trial, run_id: str, records: list[dict[str, Any]]) -> None:
+        tags = {"marsexp.state": trial.state.value, **({"marsexp.reason": trial.reason} if trial.reason else {})}
+        if trial.facts:
+            finished_ms = records[trial.facts["epochs"] - 1]["finished_ms"]
+            self.recorder.log_points(run_id, [result_point(trial.facts, finished_ms)])
+            tags |= result_tags(trial.facts)
+        artifacts = self._home.checkpoints(self._settings.name, trial.number) / "artifacts"
+        # A running trial may be writing there.
+        if artifacts.is_dir() and trial.state is not TrialState.RUNNING:
+            self.recorder.log_folder(run_id, artifacts)
+        self.recorder.set_tags(run_id, tags)
+        status = _STATUS[trial.state]
+        ended_ms = records[-1]["finished_ms"] if records else time.time_ns() // 1_000_000
+        self.recorder.set_status(run_id, status, ended_ms if status in _ENDED else None)
+
+    def _ensure_run(self, trial: Trial) -> str:
+        known = self._run_ids.get(trial.number) or trial.run_id
+        if known:
+            self._run_ids[trial.number] = known
+            return known
+        config = self._config_of(trial)
+        spec = RunSpec(
+            identity={"marsexp.search": self._settings.name, "marsexp.trial": str(trial.number)},
+            name=self._run_name(trial),
+            start_ms=time.time_ns() // 1_000_000,
+            params=config.flat(),
+            tags={
+                "marsexp.kind": "trial" if self._settings.kind == "search" else "training",
+                **origin_tags(config, self._settings.fingerprint),
+                **self._user_tags(),
+            },
+            parent_run_id=self._parent,
+            dataset=dataset_of(config, self._settings.fingerprint, self._profile),
+        )
+        run_id = self.recorder.open_run(spec)
+        log_origin(self.recorder, run_id, config, self._settings.fingerprint)
+        self._run_ids[trial.number] = run_id
+        self._writer.append("tracked", trial.number, run_id=run_id)
+        return run_id
+
+    def _run_name(self, trial: Trial) -> str:
+        if self._settings.kind == "search":
+            return f"{self._settings.name}-trial-{trial.number}"
+        return f"{trial.values['recipe']}-seed-{trial.values['seed']}"
+
+    def _user_tags(self) -> dict[str, str]:
+        tags = dict(self._settings.tags)
+        if self._settings.author:
+            tags["mlflow.user"] = self._settings.author
+        if self._settings.note:
+            tags["mlflow.note.content"] = self._settings.note
+        return tags

@@ -1,0 +1,129 @@
+"""`marsexp train`: fixed recipes, each with one or more seeds, as a study that can be gone on with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
+from marsseg.errors import NotFoundError, UsageError
+from marsseg.jobs.home import Home
+from marsseg.jobs.search import Provenance, generate_name, load_data, parse_assignments, resolve_source
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.shipped import find_recipe
+from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.search.ledger import Ledger, check_name
+from marsseg.training.runtime import resolve_auto
+
+_DATA_GROUPS = ("data", "cleaning", "split")
+
+
+def start_training(
+    home: Home,
+    recipes: Sequence[str],
+    data_source: str | None,
+    name: str | None,
+    num_seeds: int,
+    assignments: Sequence[str],
+    provenance: Provenance,
+) -> dict[str, Any]:
+    """Trains recipes to their end.
+
+    Args:
+        home: Where everything is kept.
+        recipes: Files, folders of them, or shipped recipes' names.
+        data_source: What to train on, or None for the default.
+        name: The study's name, or None for a generated one.
+        num_seeds: How often each recipe is trained; its own seed comes first.
+        assignments: `path=value` texts that change every recipe.
+        provenance: Who and why.
+
+    Returns:
+        The leaderboard document.
+
+    Raises:
+        MarsexpError: If a recipe or the data is not valid, before anything is trained.
+    """
+    name = name or generate_name("training")
+    check_name(name)
+    if name in Ledger(home.ledger).names():
+        raise UsageError(f"'{name}' exists already; take another --name, or go on with --resume {name}")
+    configs = _load_recipes(recipes, data_source, parse_assignments(assignments))
+    first = next(iter(configs.values()))
+    data = load_data(first)
+    for config in configs.values():
+        config.model.check_image_fits(*data.images.shape[1:3])
+    max_epochs = max(config.training.max_epochs for config in configs.values())
+    settings = StudySettings(
+        name=name,
+        kind="training",
+        seed=first.seed,
+        budget=len(configs) * num_seeds,
+        engine="recipes",
+        sampler="in order",
+        scheduler="none",
+        min_epochs=max_epochs,
+        max_epochs=max_epochs,
+        reduction_factor=2,
+        workers=1,
+        configs={recipe: config.model_dump(mode="json") for recipe, config in configs.items()},
+        fingerprint=data.fingerprint.to_dict(),
+        seeds=tuple(first.seed + offset for offset in range(num_seeds)),
+        author=provenance.author,
+        tags=provenance.tags,
+        note=provenance.note,
+        tracking_uri=provenance.tracking_uri,
+    )
+    return create_study(home, settings, data)
+
+
+def resume_training(home: Home, name: str, data_source: str | None) -> dict[str, Any]:
+    """Goes on with a training.
+
+    Returns:
+        The leaderboard document.
+
+    Raises:
+        MarsexpError: If there is no such training, or its data has changed.
+    """
+    settings = load_settings(home, name, "training")
+    configs = {recipe: settings.config(recipe) for recipe in settings.configs}
+    if data_source:
+        source = resolve_source(data_source)
+        configs = {recipe: config.with_values({"data.source": source}) for recipe, config in configs.items()}
+        documents = {recipe: config.model_dump(mode="json") for recipe, config in configs.items()}
+        settings = StudySettings.from_dict({**settings.to_dict(), "configs": documents})
+    return resume_study(home, settings, load_data(next(iter(configs.values()))))
+
+
+def _load_recipes(
+    recipes: Sequence[str], data_source: str | None, values: dict[str, Any]
+) -> dict[str, ExperimentConfig]:
+    configs: dict[str, ExperimentConfig] = {}
+    default_source = None
+    for path in _recipe_files(recipes):
+        if path.stem in configs:
+            raise UsageError(f"two recipes are called '{path.stem}'; rename one")
+        config = load_recipe(path).with_values(values)
+        if data_source or config.data.source == SYNTHETIC:
+            default_source = default_source or resolve_source(data_source)
+            config = config.with_values({"data.source": default_source})
+        configs[path.stem] = resolve_auto(config)
+    first = next(iter(configs.values()))
+    for recipe, config in configs.items():
+        if any(getattr(config, group) != getattr(first, group) for group in _DATA_GROUPS):
+            raise UsageError(f"recipes of one study must share data, cleaning and split; '{recipe}' differs")
+    return configs
+
+
+def _recipe_files(recipes: Sequence[str]) -> list[Path]:
+    files: list[Path] = []
+    for recipe in recipes:
+        folder = Path(recipe)
+        if folder.is_dir():
+            found = sorted(folder.glob("*.toml"))
+            if not found:
+                raise NotFoundError(f"{folder}: expected recipes (*.toml), found none")
+            files += found
+        else:
+            files.append(find_recipe(recipe))
+    return files

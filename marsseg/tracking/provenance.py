@@ -1,0 +1,73 @@
+"""Where a run comes from: code, packages, interpreter and machine, as plain values that two runs can compare."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).parents[1]
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+@cache
+def code_version() -> str:
+    """SHA-256 over the package's sources, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def checkout() -> dict[str, str]:
+    """Commit and uncommitted changes, where the package itself runs from a git checkout.
+
+    Returns:
+        `commit` and `diff`; empty where the package was installed.
+    """
+    root = _PACKAGE.parent
+    # A git repository that merely surrounds an installed package says nothing about it.
+    if not (root / "pyproject.toml").is_file() or _git("ls-files", "--error-unmatch", "marsseg/__init__.py") is None:
+        return {}
+    commit = _git("rev-parse", "HEAD")
+    return {"commit": commit.strip(), "diff": _git("diff", "HEAD") or ""} if commit else {}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=_PACKAGE.parent, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """Python, packages and processor of this process.
+
+    Returns:
+        `python`, `platform`, `processor`, `cores` and `packages` (version by name).
+    """
+    packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    return {
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "processor": _processor_name(),
+        "cores": os.cpu_count() or 1,
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }
+
+
+def _processor_name() -> str:
+    if _CPU_INFO.exists():
+        for line in _CPU_INFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

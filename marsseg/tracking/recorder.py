@@ -1,0 +1,135 @@
+"""Writes runs to the tracking store from plain values; sending the same again changes nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from marsseg.tracking.store import Store
+
+_MAX_METRICS = 1000
+_MAX_PARAMS = 100
+_MAX_PARAM_LENGTH = 6000
+
+
+@dataclass(frozen=True)
+class Point:
+    """Metrics of one epoch.
+
+    Args:
+        step: The epoch, counted from 1.
+        timestamp_ms: When the epoch ended; the same whenever it is sent, so that the store keeps it once.
+        metrics: Values by name.
+    """
+
+    step: int
+    timestamp_ms: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run is created with.
+
+    Args:
+        identity: Tags that no other run has together; a run that has them is taken up again.
+        name: Shown in the UI.
+        start_ms: Unix time in milliseconds.
+        params: Config values by dotted path.
+        tags: Further tags.
+        parent_run_id: The search's run.
+        dataset: `name`, `digest`, `source` and `profile` of what is trained on; empty for none.
+    """
+
+    identity: Mapping[str, str]
+    name: str
+    start_ms: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    dataset: Mapping[str, str] = field(default_factory=dict)
+
+
+class Recorder:
+    """Writes to one store.
+
+    Args:
+        store: Where.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._client = store.client
+        self._experiment_id = store.experiment_id
+
+    def open_run(self, spec: RunSpec) -> str:
+        """Creates a run, or finds the one that was created before a kill.
+
+        Returns:
+            Its ID.
+        """
+        existing = self.find_run(spec.identity)
+        if existing is not None:
+            return str(existing.info.run_id)
+        tags = {**spec.tags, **spec.identity}
+        if spec.parent_run_id:
+            tags["mlflow.parentRunId"] = spec.parent_run_id
+        run = self._client.create_run(self._experiment_id, spec.start_ms, tags, spec.name)
+        run_id = str(run.info.run_id)
+        params = [Param(path, str(value)[:_MAX_PARAM_LENGTH]) for path, value in spec.params.items()]
+        for start in range(0, len(params), _MAX_PARAMS):
+            self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
+        if spec.dataset:
+            self._log_dataset(run_id, spec.dataset)
+        return run_id
+
+    def find_run(self, identity: Mapping[str, str]) -> Run | None:
+        """The run that has all these tags, if there is one."""
+        condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+        runs = self._client.search_runs([self._experiment_id], condition, max_results=1)
+        return runs[0] if runs else None
+
+    def log_points(self, run_id: str, points: Iterable[Point]) -> None:
+        """Sends metrics, in as few calls as possible."""
+        metrics = [
+            Metric(name, value, point.timestamp_ms, point.step)
+            for point in points
+            for name, value in point.metrics.items()
+        ]
+        for start in range(0, len(metrics), _MAX_METRICS):
+            self._client.log_batch(run_id, metrics=metrics[start : start + _MAX_METRICS])
+
+    def log_folder(self, run_id: str, folder: Path) -> None:
+        """Uploads a folder's files; a file that is there already is replaced."""
+        self._client.log_artifacts(run_id, str(folder))
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Adds or replaces tags."""
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def has_tag(self, run_id: str, name: str) -> bool:
+        """Whether a run has a tag of this name."""
+        return name in self._client.get_run(run_id).data.tags
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None = None) -> None:
+        """Sets the state that the UI shows.
+
+        Args:
+            run_id: Whose.
+            status: RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.
+            end_ms: When it ended, for the last three.
+        """
+        self._client.set_terminated(run_id, status, end_ms) if end_ms else self._client.update_run(run_id, status)
+
+    def _log_dataset(self, run_id: str, dataset: Mapping[str, str]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entity = Dataset(
+            name=dataset["name"],
+            digest=dataset["digest"][:36],
+            source_type="local",
+            source=dataset["source"],
+            profile=dataset["profile"],
+        )
+        self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])

@@ -1,0 +1,115 @@
+"""Opens the tracking store: the embedded one below a folder, or an MLflow server.
+
+The embedded store is prepared under a file lock, since two processes that open a fresh one at once would race in its
+migrations; and it survives being moved: MLflow keeps absolute artifact paths, which are rewritten when the folder is
+found elsewhere.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from marsseg.errors import TrackingError
+from marsseg.tracking.view import experiment_tags
+
+EXPERIMENT = "marsexp"
+_LOCK_TIMEOUT_S = 120
+
+# Its migrations and uploads tell of themselves at this level.
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open tracking store.
+
+    Args:
+        client: Talks to it.
+        experiment_id: The experiment that holds all runs.
+        uri: Where it is.
+    """
+
+    client: MlflowClient
+    experiment_id: str
+    uri: str
+
+
+def embedded_uri(home: Path) -> str:
+    """The tracking URI of the store below a folder."""
+    return f"sqlite:///{home / 'mlflow.db'}"
+
+
+def open_store(home: Path, tracking_uri: str | None = None) -> Store:
+    """Opens the store at `tracking_uri`, at `MLFLOW_TRACKING_URI`, or else the one below `home`, made if missing.
+
+    Raises:
+        TrackingError: If it cannot be opened.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(home)
+    if uri != embedded_uri(home):
+        with _one_line_errors(uri):
+            return _open(uri, None)
+    home.mkdir(parents=True, exist_ok=True)
+    artifacts = home / "artifacts"
+    with _one_line_errors(uri), FileLock(home / "mlflow.db.lock", timeout=_LOCK_TIMEOUT_S):
+        store = _open(uri, artifacts)
+        _follow_moved_artifacts(store, artifacts)
+    return store
+
+
+def _open(uri: str, artifacts: Path | None) -> Store:
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        return Store(client, experiment.experiment_id, uri)
+    location = artifacts.as_uri() if artifacts else None
+    try:
+        experiment_id = client.create_experiment(EXPERIMENT, location, tags=experiment_tags())
+    except MlflowException:
+        # On a server another client may have been faster.
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            raise
+        experiment_id = experiment.experiment_id
+    return Store(client, experiment_id, uri)
+
+
+def _follow_moved_artifacts(store: Store, artifacts: Path) -> None:
+    experiment = store.client.get_experiment(store.experiment_id)
+    old, new = experiment.artifact_location, artifacts.as_uri()
+    if old == new:
+        return
+    import sqlalchemy as sa
+
+    columns = {
+        "experiments": "artifact_location",
+        "runs": "artifact_uri",
+        "logged_models": "artifact_location",
+    }
+    engine = sa.create_engine(store.uri)
+    with engine.begin() as connection:
+        for name, column in columns.items():
+            table = sa.table(name, sa.column(column))
+            cell = table.c[column]
+            moved = sa.literal(new) + sa.func.substr(cell, len(old) + 1)
+            connection.execute(table.update().where(cell.startswith(old, autoescape=True)).values({column: moved}))
+    engine.dispose()
+
+
+@contextmanager
+def _one_line_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        # MLflow lets errors of SQLAlchemy, of requests and of the file system through.
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrackingError(f"{uri}: cannot be opened as a tracking store ({first_line})") from error
