@@ -15,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from marsseg.errors import ConfigError, nearest_name_hint
 
-SCHEMA_VERSION = 1
 SYNTHETIC = "synthetic"
 PIXELWISE_LOSSES = frozenset({"cross_entropy"})
 LossName = Literal["cross_entropy", "dice"]
@@ -84,13 +83,15 @@ class UNetConfig(_Group):
                 filters = self.filters_at(level)
                 if filters % self.se_reduction_ratio:
                     raise ValueError(
-                        f"se_reduction_ratio must divide filters: {self.se_reduction_ratio} and {filters} at level {level}"
+                        f"se_reduction_ratio must divide filters: {self.se_reduction_ratio} and {filters} "
+                        f"at level {level}"
                     )
         return self
 
     def filters_at(self, level: int) -> int:
         """Filters at a level: 0 is full size, `num_blocks` the bottleneck."""
-        return min(self.base_filters * 2**level, self.max_filters)
+        filters: int = self.base_filters * 2**level
+        return min(filters, self.max_filters)
 
     def check_image_fits(self, height: int, width: int) -> None:
         """Refuses an image that cannot be halved `num_blocks` times.
@@ -100,7 +101,7 @@ class UNetConfig(_Group):
         """
         divisor = 2**self.num_blocks
         if height % divisor or width % divisor:
-            deepest = max((n for n in range(7) if height % 2**n == 0 and width % 2**n == 0))
+            deepest = max(n for n in range(7) if height % 2**n == 0 and width % 2**n == 0)
             raise ConfigError(
                 f"model.num_blocks = {self.num_blocks} needs image sides divisible by {divisor}, "
                 f"found {height}x{width}; at most {deepest} blocks fit"
@@ -194,7 +195,7 @@ class ExperimentConfig(_Group):
     `schema_version`.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     seed: int = Field(0, ge=0, lt=2**31)
     data: DataConfig = DataConfig()
     cleaning: CleaningConfig = CleaningConfig()

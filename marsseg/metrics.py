@@ -24,7 +24,7 @@ def confusion_matrix(y_true: NDArray[np.integer], y_pred: NDArray[np.integer], n
         Counts of shape `(num_classes, num_classes)`; row: true class, column: predicted class.
     """
     pairs = y_true.astype(np.int64).ravel() * num_classes + y_pred.astype(np.int64).ravel()
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return np.bincount(pairs, minlength=num_classes**2).astype(np.int64).reshape(num_classes, num_classes)
 
 
 def iou_per_class(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -38,7 +38,10 @@ def iou_per_class(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     intersection = np.diag(confusion).astype(np.float64)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
-    return np.divide(intersection, union, out=np.full(len(confusion), np.nan), where=union > 0)
+    values: NDArray[np.float64] = np.divide(
+        intersection, union, out=np.full(len(confusion), np.nan), where=union > 0
+    )
+    return values
 
 
 def segmentation_scores(confusion: NDArray[np.int64], class_names: Sequence[str]) -> dict[str, float]:

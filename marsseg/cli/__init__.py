@@ -1,0 +1,1 @@
+"""The command `marsexp`. Imports nothing heavy before a command runs."""

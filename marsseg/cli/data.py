@@ -23,7 +23,10 @@ def inspect(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Count classes, find outliers and duplicates: marsexp data inspect --data tiles.npz"""
+    """Count classes, find outliers and duplicates.
+
+    Example: marsexp data inspect --data tiles.npz
+    """
     from marsseg.jobs.data import inspect_data, render_inspection
 
     document = inspect_data(data, num_classes, pictures)
@@ -40,7 +43,10 @@ def clean(
     num_classes: Annotated[int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Classes.")] = 5,
     debug: options.Debug = False,
 ) -> None:
-    """Leave outliers out: marsexp data clean --data tiles.npz --out clean.npz (or a list: --out removed.csv)"""
+    """Leave outliers out.
+
+    Example: marsexp data clean --data tiles.npz --out clean.npz (or a list: --out removed.csv)
+    """
     from marsseg.jobs.data import clean_data
 
     print(clean_data(data, num_classes, out))
@@ -56,7 +62,10 @@ def synth(
     outliers: Annotated[int, typer.Option("--outliers", min=0, metavar="N", help="Wrong images among them.")] = 0,
     debug: options.Debug = False,
 ) -> None:
-    """Make synthetic Mars terrain: marsexp data synth --images 600 --out terrain.npz"""
+    """Make synthetic Mars terrain.
+
+    Example: marsexp data synth --images 600 --out terrain.npz
+    """
     from marsseg.jobs.data import write_synthetic
 
     print(write_synthetic(out, images, height, width, seed, outliers))

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="D", help="A course file (.npz) or 'synthetic'; default: MARSEXP_DATA, then synthetic."),
+    typer.Option(
+        "--data", metavar="D", help="A course file (.npz) or 'synthetic'; default: MARSEXP_DATA, then synthetic."
+    ),
 ]
 Set = Annotated[
     list[str] | None,

@@ -24,7 +24,10 @@ def leaderboard(
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show a search's trials, the best first: marsexp leaderboard --top 5"""
+    """Show a search's trials, the best first.
+
+    Example: marsexp leaderboard --top 5
+    """
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
     from marsseg.jobs.leaderboard import load_leaderboard
@@ -50,7 +53,10 @@ def show(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show a run's config, scores and origin: marsexp show best"""
+    """Show a run's config, scores and origin.
+
+    Example: marsexp show best
+    """
     from marsseg.jobs.home import open_home
     from marsseg.jobs.show import describe_run, render_run
 
@@ -72,7 +78,10 @@ def reproduce(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train a run again and compare it bit for bit: marsexp reproduce best"""
+    """Train a run again and compare it bit for bit.
+
+    Example: marsexp reproduce best
+    """
     from marsseg.jobs.home import open_home
     from marsseg.jobs.reproduce import reproduce_run
 
@@ -90,7 +99,10 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="P", help="The port.")] = 5000,
     debug: options.Debug = False,
 ) -> None:
-    """Open the MLflow UI on this store: marsexp ui"""
+    """Open the MLflow UI on this store.
+
+    Example: marsexp ui
+    """
     from marsseg.jobs.home import open_home
     from marsseg.jobs.ui import serve_ui
 

@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 def search(
     budget: Annotated[int | None, typer.Option("--budget", min=1, metavar="N", help="Configurations to try.")] = None,
-    space: Annotated[str, typer.Option("--space", metavar="F", help="A space file, or a shipped space's name.")] = "cpu",
+    space: Annotated[
+        str, typer.Option("--space", metavar="F", help="A space file, or a shipped space's name.")
+    ] = "cpu",
     data: options.Data = None,
     engine: Annotated[str, typer.Option("--engine", help="Who proposes: optuna.")] = "optuna",
     sampler: Annotated[str, typer.Option("--sampler", help="How: tpe or random.")] = "tpe",
@@ -37,7 +39,10 @@ def search(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Search for the best network: marsexp search --budget 40"""
+    """Search for the best network.
+
+    Example: marsexp search --budget 40
+    """
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
     from marsseg.jobs.search import SearchOptions, resume_search, start_search

@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipes: Annotated[list[str] | None, typer.Argument(metavar="RECIPE...", help="Recipe files or folders of them.")] = None,
+    recipes: Annotated[
+        list[str] | None, typer.Argument(metavar="RECIPE...", help="Recipe files or folders of them.")
+    ] = None,
     data: options.Data = None,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the training.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the training N.")] = None,
@@ -27,7 +29,10 @@ def train(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train fixed recipes: marsexp train experiments/final_unet.toml"""
+    """Train fixed recipes.
+
+    Example: marsexp train experiments/final_unet.toml
+    """
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
     from marsseg.jobs.train import resume_training, start_training

@@ -1,0 +1,1 @@
+"""Images and masks: loading, inspecting, cleaning, splitting, augmenting, batching."""

@@ -1,0 +1,1 @@
+"""One file a job; the only rooms that join the others."""

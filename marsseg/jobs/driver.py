@@ -94,9 +94,9 @@ class Driver:
                 case RunSegment(number, until):
                     self._start(number, until)
                 case StartTrial(until):
-                    number = self._next_candidate()
-                    if number is not None:
-                        self._start(number, until)
+                    candidate = self._next_candidate()
+                    if candidate is not None:
+                        self._start(candidate, until)
                 case Finish():
                     return True
                 case _:
@@ -147,7 +147,11 @@ class Driver:
         config = self.config(trial)
         folder = self.home.checkpoints(self.settings.name, trial.number)
         task = TrainTask(
-            config.to_json(), folder, trial.until, self.settings.fingerprint["digest"], self.home.log(self.settings.name)
+            config.to_json(),
+            folder,
+            trial.until,
+            self.settings.fingerprint["digest"],
+            self.home.log(self.settings.name),
         )
         self._active.add(trial.number)
         self.executor.submit(trial.number, task, runtime=config.training.threads)

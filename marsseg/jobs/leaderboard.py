@@ -18,7 +18,8 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
     Args:
         home: Where the ledger is.
         search: The search's name, or None.
-        sort: `best_val_mean_iou`, highest first and completed trials before the others; or another column, lowest first.
+        sort: `best_val_mean_iou`, highest first and completed trials before the others; or another column, lowest
+            first.
 
     Returns:
         The document that `--json` prints.
@@ -28,7 +29,9 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
         UsageError: If there is no such column.
     """
     if sort not in _SORTABLE:
-        raise UsageError(f"--sort: expected one of {', '.join(_SORTABLE)}, found '{sort}'{nearest_name_hint(sort, _SORTABLE)}")
+        raise UsageError(
+            f"--sort: expected one of {', '.join(_SORTABLE)}, found '{sort}'{nearest_name_hint(sort, _SORTABLE)}"
+        )
     ledger = Ledger(home.ledger)
     name = search or ledger.latest()
     settings = StudySettings.from_dict(ledger.settings(name))

@@ -1,1 +1,2 @@
-def log_model(recorder, run_id, weights): pass
+def log_model(recorder, run_id, weights):
+    pass

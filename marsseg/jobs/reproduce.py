@@ -60,7 +60,9 @@ def reproduce_run(
     record = load_run(store, resolve_run_id(home, store, run))
     original = _load_original(store, record)
     if record.config_changes:
-        causes = [f"config: {path} was changed in the store after the run was created" for path in record.config_changes]
+        causes = [
+            f"config: {path} was changed in the store after the run was created" for path in record.config_changes
+        ]
         return _document(original, causes)
     config = record.config.with_values(parse_assignments(assignments))
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
@@ -87,7 +89,9 @@ def reproduce_run(
 def _load_original(store: Any, record: RunRecord) -> _Original:
     hashes = {which: record.tags.get(f"marsexp.weights_sha256.{which}", "") for which in _WEIGHTS}
     if not all(hashes.values()):
-        raise NotFoundError(f"run {record.run_id[:12]} has not finished a segment yet, so there is nothing to compare with")
+        raise NotFoundError(
+            f"run {record.run_id[:12]} has not finished a segment yet, so there is nothing to compare with"
+        )
     names = [name for name in record.metrics if name == "loss" or name.startswith("val_")]
     epochs = load_epoch_metrics(store, record.run_id, names)
     last = int(record.metrics["epochs"])
@@ -151,7 +155,8 @@ def _retrain(
                 if message.kind == "epoch":
                     records.append(message.body)
                     recorder.log_points(run_id, [epoch_point(message.body)])
-                    notify(f"epoch {message.body['epoch']}/{until}, val_mean_iou {message.body['metrics']['val_mean_iou']:.4f}")
+                    score = message.body["metrics"]["val_mean_iou"]
+                    notify(f"epoch {message.body['epoch']}/{until}, val_mean_iou {score:.4f}")
                 elif message.kind == "done":
                     recorder.log_points(run_id, [result_point(message.body, records[-1]["finished_ms"])])
                     recorder.log_folder(run_id, folder / "artifacts")
@@ -180,30 +185,31 @@ def _document(
     same_weights = rerun_hashes == original.weights_sha256
     if epochs and diverged_at is None and not same_weights:
         diverged_at = max(epochs)
-    document = {
+    identical = bool(epochs) and diverged_at is None and same_weights
+    if not identical:
+        causes = causes or ["unknown: data, config, code, versions and hardware are the same"]
+    best_difference = None
+    if facts:
+        best_difference = abs(facts["best_val_mean_iou"] - original.record.metrics["best_val_mean_iou"])
+    if identical:
+        verdict = "identical"
+        summary = f"{len(epochs or {})} epochs and both weight hashes equal, run {run_id}"
+    elif best_difference is None:
+        verdict = "diverged"
+        summary = f"before any training; {'; '.join(causes)}"
+    else:
+        tolerable = all(cause.startswith(("versions", "hardware")) for cause in causes)
+        verdict = "within tolerance" if tolerable and best_difference <= TOLERANCE else "diverged"
+        summary = f"from epoch {diverged_at} on, best_val_mean_iou differs by {best_difference:.4f}; {'; '.join(causes)}"
+    return {
         "run_id": run_id,
         "original_run_id": original.record.run_id,
-        "verdict": "diverged",
+        "verdict": verdict,
         "weights_sha256": {"original": original.weights_sha256, "rerun": dict(rerun_hashes)},
         "max_metric_difference": max(differences.values()) if differences else None,
         "diverged_at_epoch": diverged_at,
-        "causes": [],
-    }
-    if epochs and diverged_at is None and same_weights:
-        return document | {
-            "verdict": "identical",
-            "summary": f"{len(epochs)} epochs and both weight hashes equal (final {rerun_hashes['final'][:12]}…, "
-            f"best {rerun_hashes['best'][:12]}…), run {run_id}",
-        }
-    document["causes"] = causes or ["unknown: data, config, code, versions and hardware are the same"]
-    if epochs is None or facts is None:
-        return document | {"summary": f"before any training; {'; '.join(document['causes'])}"}
-    best_difference = abs(facts["best_val_mean_iou"] - original.record.metrics["best_val_mean_iou"])
-    if causes and all(cause.startswith(("versions", "hardware")) for cause in causes) and best_difference <= TOLERANCE:
-        document["verdict"] = "within tolerance"
-    return document | {
-        "summary": f"from epoch {diverged_at} on, best_val_mean_iou differs by {best_difference:.4f}; "
-        f"{'; '.join(document['causes'])}"
+        "causes": [] if identical else causes,
+        "summary": summary,
     }
 
 

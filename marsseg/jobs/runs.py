@@ -31,7 +31,8 @@ def resolve_run_id(home: Home, store: Store, text: str) -> str:
         return _best_run_id(home, text.partition(":")[2] or None)
     if not _RUN_ID.fullmatch(text):
         raise NotFoundError(
-            f"expected a run ID (4 to 32 digits 0-9a-f), 'best' or 'best:SEARCH', found '{text}'; see marsexp leaderboard"
+            f"expected a run ID (4 to 32 digits 0-9a-f), 'best' or 'best:SEARCH', found '{text}'; "
+            "see marsexp leaderboard"
         )
     found = store.client.search_runs(
         [store.experiment_id], f"attributes.run_id LIKE '{text}%'", ViewType.ACTIVE_ONLY, max_results=3
@@ -101,7 +102,9 @@ def load_run(store: Store, run_id: str) -> RunRecord:
     except MlflowException:
         raise NotFoundError(f"there is no run '{run_id}'; see marsexp leaderboard") from None
     if "marsexp.config_hash" not in run.data.tags:
-        raise NotFoundError(f"run {run_id} trained nothing (it is a {run.data.tags.get('marsexp.kind', 'foreign run')})")
+        raise NotFoundError(
+            f"run {run_id} trained nothing (it is a {run.data.tags.get('marsexp.kind', 'foreign run')})"
+        )
     config = parse_config(_read_json(store, run_id, "config.json"), where=f"config.json of run {run_id[:12]}")
     logged = run.data.params
     changes = tuple(path for path, value in config.flat().items() if logged.get(path, str(value)) != str(value))

@@ -74,7 +74,9 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     """
     settings, base = _plan(options)
     if settings.name in Ledger(home.ledger).names():
-        raise UsageError(f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}")
+        raise UsageError(
+            f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
+        )
     data = load_data(base)
     settings = StudySettings.from_dict({**settings.to_dict(), "fingerprint": data.fingerprint.to_dict()})
     _check_some_depth_fits(settings, data)

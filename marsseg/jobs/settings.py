@@ -1,4 +1,4 @@
-"""What a search or a training study was started with: plain values, stored in the ledger, enough to go on after a kill."""
+"""What a study was started with: plain values in the ledger, enough to go on after a kill."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

@@ -73,9 +73,8 @@ def _description(settings: StudySettings, document: Mapping[str, Any]) -> str:
     for trial in trials[:_TOP]:
         score = trial["best_val_mean_iou"]
         shown = "" if score is None else f"{score:.4f}"
-        lines.append(
-            f"| {trial['rank']} | {trial['trial']} | {trial['state']} | {trial['epochs']} | {shown} | {trial['params']:,} |"
-        )
+        cells = (trial["rank"], trial["trial"], trial["state"], trial["epochs"], shown, f"{trial['params']:,}")
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     if trials and trials[0]["state"] == "completed":
         lines += ["", f"Train the winner again: `marsexp reproduce {trials[0]['run_id']}`"]
     return "\n".join([*([settings.note, ""] if settings.note else []), *lines])

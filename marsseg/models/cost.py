@@ -23,11 +23,9 @@ def count_flops(model: keras.Model) -> int:
 
 def _layer_flops(layer: layers.Layer) -> int:
     if isinstance(layer, layers.Conv2DTranspose):
-        positions = math.prod(layer.input.shape[1:3])
-    elif isinstance(layer, layers.Conv2D):
-        positions = math.prod(layer.output.shape[1:3])
-    elif isinstance(layer, layers.Dense):
-        positions = math.prod(layer.output.shape[1:-1])
+        positions = math.prod(int(side) for side in layer.input.shape[1:3])
+    elif isinstance(layer, layers.Conv2D | layers.Dense):
+        positions = math.prod(int(side) for side in layer.output.shape[1:-1])
     else:
         return 0
-    return 2 * positions * math.prod(layer.kernel.shape)
+    return 2 * positions * math.prod(int(side) for side in layer.kernel.shape)

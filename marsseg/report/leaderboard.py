@@ -64,7 +64,9 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
         Text that ends with a line break.
     """
     trials = document["trials"][:top]
-    table = Table(title=f"{document['search']}: {summary_line(document)}", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"{document['search']}: {summary_line(document)}", title_justify="left", box=None, pad_edge=False
+    )
     for name, justify in (("#", "right"), ("trial", "right"), ("run", "left"), ("state", "left"), ("epochs", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's Literal
     table.add_column("best_val_mean_iou", justify="right", no_wrap=True)

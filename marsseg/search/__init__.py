@@ -1,0 +1,1 @@
+"""The search: spaces, proposers, schedulers, the ledger, workers. Knows no network."""

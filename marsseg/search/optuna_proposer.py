@@ -7,6 +7,7 @@ state of Optuna's has to survive anything.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -80,16 +81,19 @@ def suggest_values(trial: optuna.Trial, space: Space) -> dict[str, Value]:
     """
     values: dict[str, Value] = {}
     for parameter in space.parameters:
-        if not parameter.is_active(values):
-            continue
-        match parameter.domain:
-            case IntParameter(low, high, step, log):
-                value: Value = trial.suggest_int(parameter.path, low, high, step=step, log=log)
-            case FloatParameter(low, high, step, log):
-                value = trial.suggest_float(parameter.path, low, high, step=step, log=log)
-            case ChoiceParameter(options):
-                value = trial.suggest_categorical(parameter.path, options)
-            case BoolParameter():
-                value = trial.suggest_categorical(parameter.path, (False, True))
-        values[parameter.path] = value
+        if parameter.is_active(values):
+            values[parameter.path] = _suggest(trial, parameter.path, parameter.domain)
     return values
+
+
+def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
+    match domain:
+        case IntParameter(low, high, step, log):
+            return trial.suggest_int(path, low, high, step=step, log=log)
+        case FloatParameter(low, high, step, log):
+            return trial.suggest_float(path, low, high, step=step, log=log)
+        case ChoiceParameter(options):
+            # Optuna's type allows None, a space's options do not.
+            return cast("Value", trial.suggest_categorical(path, options))
+        case BoolParameter():
+            return trial.suggest_categorical(path, (False, True))

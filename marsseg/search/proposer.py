@@ -66,7 +66,9 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
     """
     trials = [trial for trial in state.trials if trial.rung_scores or trial.state is TrialState.RUNNING]
     reached = {level: [trial for trial in trials if level in trial.rung_scores] for level in rungs.levels}
-    common = max((level for level in rungs.levels if len(reached[level]) >= _MIN_TRIALS_AT_RUNG), default=rungs.levels[0])
+    common = max(
+        (level for level in rungs.levels if len(reached[level]) >= _MIN_TRIALS_AT_RUNG), default=rungs.levels[0]
+    )
 
     def gain(level: int) -> float:
         both = [trial.rung_scores for trial in reached[common] if level in trial.rung_scores]

@@ -179,7 +179,7 @@ def parse_space(document: Mapping[str, Any], name: str) -> Space:
             raise SpaceError(f"space {name}, [search] {key}: expected a whole number, found {value!r}")
     table = document.get("parameters", {})
     if not isinstance(table, Mapping) or not table:
-        raise SpaceError(f"space {name}: expected at least one [parameters.\"…\"], found none")
+        raise SpaceError(f'space {name}: expected at least one [parameters."…"], found none')
     parameters = tuple(_parse_parameter(path, entry, name) for path, entry in table.items())
     space = Space(name, dict(document.get("fixed", {})), parameters, **search, document=dict(document))
     if space.min_epochs > space.max_epochs:

@@ -103,7 +103,9 @@ class SearchState:
 
 def ranked(state: SearchState) -> list[Trial]:
     """All trials as a leaderboard: completed first, then by `best_val_mean_iou`, those without a score last."""
-    return sorted(state.trials, key=lambda trial: (trial.state is TrialState.COMPLETED, *_best_first(trial)), reverse=True)
+    return sorted(
+        state.trials, key=lambda trial: (trial.state is TrialState.COMPLETED, *_best_first(trial)), reverse=True
+    )
 
 
 def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchState:

@@ -1,0 +1,1 @@
+"""The one trainer of every trial: steps, averages, checkpoints, precision."""

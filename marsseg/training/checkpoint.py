@@ -106,7 +106,9 @@ def load_latest_checkpoint(folder: Path) -> Checkpoint | None:
         if path.stem.endswith(hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]):
             return _parse(content)
     if files:
-        raise CheckpointError(f"{folder}: expected a whole checkpoint, found {len(files)} torn; delete it to start anew")
+        raise CheckpointError(
+            f"{folder}: expected a whole checkpoint, found {len(files)} torn; delete it to start anew"
+        )
     return None
 
 

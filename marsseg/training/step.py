@@ -89,7 +89,9 @@ class Evaluator:
             Counts, shape (num_classes, num_classes); row: true class, column: predicted class.
         """
         parts = [
-            self._count(images[start : start + _EVALUATION_BATCH], masks[start : start + _EVALUATION_BATCH].astype(np.int32))
+            self._count(
+                images[start : start + _EVALUATION_BATCH], masks[start : start + _EVALUATION_BATCH].astype(np.int32)
+            )
             for start in range(0, len(images), _EVALUATION_BATCH)
         ]
         counts: NDArray[np.int64] = tf.add_n(parts).numpy()

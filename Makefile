@@ -1,0 +1,45 @@
+# Everything a newcomer needs; each target sets up what it depends on.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test lint format types wheel clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+setup: $(STAMP) ## Make the virtual environment and install
+
+search: $(STAMP) ## Run a search; pass options as ARGS="--space smoke --budget 6"
+	$(BIN)/marsexp search $(if $(findstring --budget,$(ARGS)),,$(if $(findstring --resume,$(ARGS)),,--budget 40)) $(ARGS)
+
+test: $(STAMP) ## Run the tests; pass options as ARGS="-k ledger"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+format: $(STAMP) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(STAMP) ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
