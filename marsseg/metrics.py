@@ -38,9 +38,7 @@ def iou_per_class(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     intersection = np.diag(confusion).astype(np.float64)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
-    values: NDArray[np.float64] = np.divide(
-        intersection, union, out=np.full(len(confusion), np.nan), where=union > 0
-    )
+    values: NDArray[np.float64] = np.divide(intersection, union, out=np.full(len(confusion), np.nan), where=union > 0)
     return values
 
 

@@ -44,21 +44,32 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     debug = "--debug" in sys.argv
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        from marsseg.errors import MarsexpError, UsageError
-
         if debug:
             raise
-        if isinstance(error, MarsexpError):
-            print(f"marsexp: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, UsageError) else 1)
-        name = type(error).__name__
-        first_line = str(error).splitlines()[0] if str(error) else "no message"
-        print(f"marsexp: unexpected {name}: {first_line}; --debug shows where", file=sys.stderr)
-        sys.exit(1)
+        message, status = _describe(error)
+        print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """An error as one line and an exit status."""
+    from marsseg.errors import MarsexpError, UsageError
+
+    if isinstance(error, MarsexpError):
+        return f"marsexp: {error}", 2 if isinstance(error, UsageError) else 1
+    # What the command line parser raises, it raises from a module of its own that it does not publish.
+    if format_message := getattr(error, "format_message", None):
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return str(format_message()), 2
+        command = context.command_path if context else "marsexp"
+        return f"marsexp: {' '.join(format_message().split())}; see {command} --help", 2
+    first_line = str(error).splitlines()[0] if str(error) else "no message"
+    return f"marsexp: unexpected {type(error).__name__}: {first_line}; --debug shows where", 1
 
 
 if __name__ == "__main__":

@@ -200,7 +200,9 @@ def _document(
     else:
         tolerable = all(cause.startswith(("versions", "hardware")) for cause in causes)
         verdict = "within tolerance" if tolerable and best_difference <= TOLERANCE else "diverged"
-        summary = f"from epoch {diverged_at} on, best_val_mean_iou differs by {best_difference:.4f}; {'; '.join(causes)}"
+        summary = (
+            f"from epoch {diverged_at} on, best_val_mean_iou differs by {best_difference:.4f}; {'; '.join(causes)}"
+        )
     return {
         "run_id": run_id,
         "original_run_id": original.record.run_id,

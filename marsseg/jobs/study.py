@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import DataError, UsageError
@@ -17,6 +17,9 @@ from marsseg.jobs.worker import FINAL_KINDS, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.state import SearchState, TrialState, replay
+
+if TYPE_CHECKING:
+    from marsseg.jobs.tracker import StudyTracker
 
 
 def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dict[str, Any]:
@@ -129,16 +132,18 @@ def _run(
         raise
     finally:
         executor.close()
-    return _conclude(home, ledger, settings, tracker)
+    return _conclude(home, ledger, settings, driver.image_shape, tracker)
 
 
-def _conclude(home: Home, ledger: Ledger, settings: StudySettings, tracker: Any) -> dict[str, Any]:
+def _conclude(
+    home: Home, ledger: Ledger, settings: StudySettings, image_shape: tuple[int, int], tracker: "StudyTracker"
+) -> dict[str, Any]:
     from marsseg.jobs.study_report import log_models, log_study_report
 
     state = replay(ledger.events(settings.name))
     tracker.catch_up(state)
     state = replay(ledger.events(settings.name))
-    log_models(home, settings, state, tracker.recorder)
+    log_models(home, settings, state, image_shape, tracker.recorder)
     document = leaderboard_document(settings, state)
     if state.run_id:
         histories = {

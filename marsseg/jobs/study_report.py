@@ -2,10 +2,12 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from marsseg.config import parse_config
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.trial_report import WEIGHTS_FILE
@@ -13,6 +15,7 @@ from marsseg.report.figures import draw_budget, draw_scores
 from marsseg.report.leaderboard import render_csv, render_html, summary_line
 from marsseg.search.state import SearchState, TrialState
 from marsseg.tracking.recorder import Recorder
+from marsseg.training.runtime import import_tensorflow_quietly
 
 _TOP = 5
 
@@ -46,17 +49,31 @@ def log_study_report(
         draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs, settings.budget)
         recorder.log_folder(run_id, folder)
     recorder.set_tags(run_id, {"mlflow.note.content": _description(settings, document), "marsexp.state": "completed"})
-    recorder.set_status(run_id, "FINISHED", _last_ms())
+    recorder.set_status(run_id, "FINISHED", time.time_ns() // 1_000_000)
 
 
-def log_models(home: Home, settings: StudySettings, state: SearchState, recorder: Recorder) -> None:
-    """Logs the model of every completed trial that has none yet."""
+def log_models(
+    home: Home, settings: StudySettings, state: SearchState, image_shape: tuple[int, int], recorder: Recorder
+) -> None:
+    """Logs the model of every completed trial that has none yet, made of Keras' own layers alone."""
     for trial in state.in_state(TrialState.COMPLETED):
-        weights = home.checkpoints(settings.name, trial.number) / "artifacts" / WEIGHTS_FILE
-        if weights.is_file() and not recorder.has_tag(trial.run_id, "marsexp.model"):
-            from marsseg.jobs.model_artifact import log_model
+        folder = home.checkpoints(settings.name, trial.number) / "artifacts"
+        if (folder / WEIGHTS_FILE).is_file() and not recorder.has_model(trial.run_id):
+            recorder.log_model(trial.run_id, _load_portable_model(folder, image_shape))
 
-            log_model(recorder, trial.run_id, weights)
+
+def _load_portable_model(folder: Path, image_shape: tuple[int, int]) -> Any:
+    # TensorFlow takes seconds to import, and only here does the driver need it.
+    import_tensorflow_quietly()
+    from safetensors.numpy import load_file
+
+    from marsseg.training.network import build_network
+
+    config = parse_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    weights = load_file(folder / WEIGHTS_FILE)
+    model = build_network(config, image_shape, portable=True)
+    model.set_weights([weights[weight.path] for weight in model.weights])
+    return model
 
 
 def _description(settings: StudySettings, document: Mapping[str, Any]) -> str:
@@ -78,9 +95,3 @@ def _description(settings: StudySettings, document: Mapping[str, Any]) -> str:
     if trials and trials[0]["state"] == "completed":
         lines += ["", f"Train the winner again: `marsexp reproduce {trials[0]['run_id']}`"]
     return "\n".join([*([settings.note, ""] if settings.note else []), *lines])
-
-
-def _last_ms() -> int:
-    import time
-
-    return time.time_ns() // 1_000_000

@@ -154,6 +154,8 @@ class StudyTracker:
                 tags=self._user_tags(),
             )
             self._parent = self.recorder.open_run(spec)
+            if self._settings.space:
+                self.recorder.add_search_view(self._settings.name, list(self._settings.build_space().by_path))
             if state.run_id != self._parent:
                 self._writer.append("tracked", run_id=self._parent)
         return self._parent

@@ -1,7 +1,109 @@
-"""`marsexp ui`: the MLflow UI on the right store."""
+"""`marsexp ui`: the MLflow UI on the embedded store, opened as a leaderboard."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
+from marsseg.jobs.progress import notify
+from marsseg.tracking.store import embedded_uri, open_store
+from marsseg.tracking.view import view_address
+
+_HOST = "127.0.0.1"
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 10
 
 
 def serve_ui(home: Home, port: int) -> int:
-    return 0
+    """Serves until interrupted; prints the address that opens the leaderboard.
+
+    Args:
+        home: Whose store.
+        port: On 127.0.0.1.
+
+    Returns:
+        0 after an interruption, 1 where the server ended by itself.
+
+    Raises:
+        UsageError: If the port is taken.
+        TrackingError: If the server does not start.
+    """
+    store = open_store(home.path, embedded_uri(home.path))
+    _check_port_is_free(port)
+    server = f"http://{_HOST}:{port}"
+    process = _start_server(home, port)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _wait_until_it_answers(server, process)
+        print(view_address(server, store.experiment_id), flush=True)
+        notify("Ctrl-C stops; after a reload pick the view again in the menu 'Views'")
+        process.wait()
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        _stop(process)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _check_port_is_free(port: int) -> None:
+    # The server itself would report success, and somebody else would answer in its place.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            raise UsageError(f"port {port} is taken; choose another, as in: marsexp ui --port {port + 1}") from None
+
+
+def _start_server(home: Home, port: int) -> subprocess.Popen[bytes]:
+    log = home.log("ui")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", embedded_uri(home.path)]
+    command += ["--default-artifact-root", (home.path / "artifacts").as_uri(), "--no-serve-artifacts"]
+    command += ["--host", _HOST, "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    with log.open("ab") as file:
+        # A session of its own: Ctrl-C is for us, and stopping reaches all of the server's processes.
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+
+
+def _wait_until_it_answers(server: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise TrackingError("the MLflow server ended at its start; logs/ui.log below MARSEXP_HOME says why")
+        try:
+            with urllib.request.urlopen(f"{server}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise TrackingError(f"the MLflow server has not answered for {_START_TIMEOUT_S} s; see logs/ui.log")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for which in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, which)
+            process.wait(_STOP_TIMEOUT_S)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

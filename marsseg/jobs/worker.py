@@ -20,7 +20,7 @@ from typing import Any
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import MarsexpError, TrainingError
-from marsseg.training.runtime import configure_runtime, silence_tensorflow
+from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 FINAL_KINDS = frozenset({"done", "failed"})
 _HEARTBEAT_S = 1.0
@@ -50,7 +50,7 @@ def serve(connection: Connection) -> None:
     """Trains one task after the other until the connection is closed."""
     # Ctrl-C reaches every process of the terminal; the driver decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    silence_tensorflow()
+    import_tensorflow_quietly()
     while True:
         try:
             task = connection.recv()

@@ -177,11 +177,14 @@ def parse_space(document: Mapping[str, Any], name: str) -> Space:
     for key, value in search.items():
         if type(value) is not int or value < (2 if key == "reduction_factor" else 1):
             raise SpaceError(f"space {name}, [search] {key}: expected a whole number, found {value!r}")
+    fixed = document.get("fixed", {})
+    if not isinstance(fixed, Mapping):
+        raise SpaceError(f"space {name}, [fixed]: expected a table, found {fixed!r}")
     table = document.get("parameters", {})
     if not isinstance(table, Mapping) or not table:
         raise SpaceError(f'space {name}: expected at least one [parameters."…"], found none')
     parameters = tuple(_parse_parameter(path, entry, name) for path, entry in table.items())
-    space = Space(name, dict(document.get("fixed", {})), parameters, **search, document=dict(document))
+    space = Space(name, dict(fixed), parameters, **search, document=dict(document))
     if space.min_epochs > space.max_epochs:
         raise SpaceError(f"space {name}: min_epochs = {space.min_epochs} is above max_epochs = {space.max_epochs}")
     _check_conditions(space)
@@ -201,7 +204,7 @@ def _check_keys(table: Any, known: tuple[str, ...], where: str) -> None:
 
 def _parse_parameter(path: str, entry: Any, name: str) -> Parameter:
     where = f"space {name}, parameter '{path}'"
-    if not isinstance(entry, Mapping) or entry.get("kind") not in _KINDS:
+    if not isinstance(entry, Mapping) or entry.get("kind") not in tuple(_KINDS):
         found = entry.get("kind") if isinstance(entry, Mapping) else entry
         hint = nearest_name_hint(str(found), _KINDS)
         raise SpaceError(f"{where}: expected kind = one of {', '.join(_KINDS)}, found {found!r}{hint}")

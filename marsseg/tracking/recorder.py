@@ -1,13 +1,15 @@
 """Writes runs to the tracking store from plain values; sending the same again changes nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
+from marsseg.tracking.models import log_keras_model
 from marsseg.tracking.store import Store
+from marsseg.tracking.view import search_view_tags
 
 _MAX_METRICS = 1000
 _MAX_PARAMS = 100
@@ -108,9 +110,19 @@ class Recorder:
         """Adds or replaces tags."""
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    def has_tag(self, run_id: str, name: str) -> bool:
-        """Whether a run has a tag of this name."""
-        return name in self._client.get_run(run_id).data.tags
+    def log_model(self, run_id: str, model: Any) -> None:
+        """Adds a Keras model to a run that has none yet."""
+        log_keras_model(self._client, self._experiment_id, run_id, model)
+
+    def has_model(self, run_id: str) -> bool:
+        """Whether a run has a logged model."""
+        outputs = self._client.get_run(run_id).outputs
+        return bool(outputs and outputs.model_outputs)
+
+    def add_search_view(self, search: str, choices: Sequence[str]) -> None:
+        """Lets the UI show one search's trials with the fields that vary as columns."""
+        for key, value in search_view_tags(search, choices).items():
+            self._client.set_experiment_tag(self._experiment_id, key, value)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None = None) -> None:
         """Sets the state that the UI shows.
@@ -123,8 +135,6 @@ class Recorder:
         self._client.set_terminated(run_id, status, end_ms) if end_ms else self._client.update_run(run_id, status)
 
     def _log_dataset(self, run_id: str, dataset: Mapping[str, str]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
         entity = Dataset(
             name=dataset["name"],
             digest=dataset["digest"][:36],

@@ -4,6 +4,7 @@ Resolving `auto` needs no TensorFlow and happens where a run is created; applyin
 """
 
 import os
+import sys
 from pathlib import Path
 
 from marsseg.config import ExperimentConfig
@@ -45,9 +46,18 @@ def _cpu_flags() -> set[str]:
     return set()
 
 
-def silence_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notices off the terminal; must come before its import."""
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without its start-up notices, some of which no setting of its own keeps off the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import tensorflow  # noqa: F401  # wanted for its side effects
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)
 
 
 def configure_runtime(threads: int) -> None:

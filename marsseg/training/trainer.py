@@ -22,11 +22,10 @@ from marsseg.data.tiles import class_names
 from marsseg.errors import TrainingError
 from marsseg.losses import build_loss
 from marsseg.metrics import segmentation_scores
-from marsseg.models.unet import build_unet
 from marsseg.training.averaging import WeightAverage
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
+from marsseg.training.network import build_network
 from marsseg.training.optimizers import build_optimizer, next_learning_rate
-from marsseg.training.runtime import apply_precision
 from marsseg.training.step import Evaluator, build_train_step
 
 PRIMARY_METRIC = "val_mean_iou"
@@ -134,22 +133,6 @@ def train(
             if training.stopped_early:
                 break
     return training.result()
-
-
-def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portable: bool = False) -> keras.Model:
-    """The config's network, with initial weights.
-
-    Args:
-        config: Which network and precision.
-        data_shape: (height, width) of the images.
-        portable: Uses only Keras' own layers, in float32.
-
-    Returns:
-        A model that returns logits.
-    """
-    keras.backend.clear_session()
-    apply_precision("float32" if portable else config.training.precision)
-    return build_unet(config.model, (*data_shape, 1), config.data.num_classes, config.seed, portable)
 
 
 @dataclass

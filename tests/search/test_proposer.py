@@ -1,0 +1,227 @@
+"""Proposers: laws that every engine keeps, and what a proposer is told of a search."""
+
+import random
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsseg.config import ExperimentConfig
+from marsseg.search.optuna_proposer import SAMPLERS, OptunaProposer
+from marsseg.search.proposer import Observation, Proposer, observe, proposal_seed
+from marsseg.search.scheduler import Rungs
+from marsseg.search.space import (
+    BoolParameter,
+    ChoiceParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    Space,
+    Value,
+    load_space,
+)
+from marsseg.search.state import SearchState, Trial, TrialState
+
+CPU = load_space(Path(__file__).parents[2] / "search_spaces" / "cpu.toml")
+# Every kind of domain and a condition below a condition; no field of the config, the engines do not look.
+MIXED = Space(
+    "mixed",
+    {},
+    (
+        Parameter("int", IntParameter(-3, 3)),
+        Parameter("int_step", IntParameter(0, 64, step=16)),
+        Parameter("int_log", IntParameter(1, 128, log=True)),
+        Parameter("float", FloatParameter(-1.0, 1.0)),
+        Parameter("float_step", FloatParameter(0.0, 1.0, step=0.25)),
+        Parameter("float_log", FloatParameter(1e-6, 1.0, log=True)),
+        Parameter("bool", BoolParameter()),
+        Parameter("ints", ChoiceParameter((8, 32, 16)), {"bool": (True,)}),
+        Parameter("floats", ChoiceParameter((0.5, 1.0, 2.0)), {"ints": (8, 16)}),
+        Parameter("texts", ChoiceParameter(("a", "b", "none"))),
+        Parameter("bools", ChoiceParameter((True, False))),
+        Parameter("only", ChoiceParameter((4,))),
+    ),
+)
+RUNGS = Rungs(3, 27, 3)
+Build = Callable[[Space], Proposer]
+
+
+def check_in_space(values: Mapping[str, Value], space: Space) -> None:
+    active = [parameter.path for parameter in space.parameters if parameter.is_active(values)]
+    assert list(values) == active
+    for path, value in values.items():
+        domain = space.by_path[path].domain
+        if isinstance(domain, ChoiceParameter | BoolParameter):
+            assert (type(value), value) in [(type(option), option) for option in domain.bounds()]
+        else:
+            assert type(value) is type(domain.low)
+            assert domain.low <= value <= domain.high
+            if domain.step is not None:
+                assert (value - domain.low) / domain.step == pytest.approx(round((value - domain.low) / domain.step))
+
+
+@lru_cache
+def search_200(build: Build, space: Space) -> list[dict[str, Any]]:
+    """200 proposals, each with the 25 before it as observations, one of five still running."""
+    noise = random.Random(0)
+    observations: list[Observation] = []
+    for number in range(200):
+        values = build(space).propose(observations[-25:], proposal_seed(7, number))
+        observations.append(Observation(values, None if number % 5 == 4 else noise.random()))
+    return [dict(observation.values) for observation in observations]
+
+
+class ProposerLaws:
+    """What every engine owes; a subclass says how it is built."""
+
+    @pytest.fixture
+    def build(self) -> Build:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("space", [CPU, MIXED], ids=lambda space: space.name)
+    def test_proposals_stay_in_the_space_with_its_types_and_without_inactive_values(
+        self, build: Build, space: Space
+    ) -> None:
+        for values in search_200(build, space):
+            check_in_space(values, space)
+
+    @pytest.mark.parametrize("space", [CPU, MIXED], ids=lambda space: space.name)
+    def test_every_choice_is_seen(self, build: Build, space: Space) -> None:
+        proposals = search_200(build, space)
+        for parameter in space.parameters:
+            if isinstance(parameter.domain, ChoiceParameter | BoolParameter):
+                seen = {values[parameter.path] for values in proposals if parameter.path in values}
+                assert seen == set(parameter.domain.bounds()), parameter.path
+
+    def test_conditional_values_come_and_go(self, build: Build) -> None:
+        present = ["optimizer.weight_decay" in values for values in search_200(build, CPU)]
+        assert any(present)
+        assert not all(present)
+
+    def test_each_proposal_is_a_valid_config(self, build: Build) -> None:
+        base = ExperimentConfig().with_values(CPU.fixed)
+        hashes = {base.with_values(values).config_hash() for values in search_200(build, CPU)}
+        assert len(hashes) > 150
+
+    def test_same_seed_and_observations_give_the_same_proposal(self, build: Build) -> None:
+        observations = [Observation(values, index / 30) for index, values in enumerate(search_200(build, CPU)[:30])]
+        first = build(CPU).propose(observations, 11)
+        assert build(CPU).propose(list(observations), 11) == first
+        others = [build(CPU).propose(observations, seed) for seed in range(12, 17)]
+        assert any(other != first for other in others)
+
+    def test_a_proposer_keeps_nothing_from_one_proposal_to_the_next(self, build: Build) -> None:
+        used = build(CPU)
+        observations = [Observation(values, 0.5) for values in search_200(build, CPU)[:12]]
+        for seed in range(3):
+            used.propose(observations, seed)
+        assert used.propose(observations, 9) == build(CPU).propose(observations, 9)
+
+    def test_survives_no_observations_running_ones_alone_and_equal_scores(self, build: Build) -> None:
+        proposals = search_200(build, CPU)[:20]
+        for scores in ([], [None] * 20, [0.0] * 20, [None, -1.0, 2.5] * 5):
+            observations = [Observation(values, score) for values, score in zip(proposals, scores, strict=False)]
+            check_in_space(build(CPU).propose(observations, 3), CPU)
+
+    def test_pinned_parameters_keep_their_value(self, build: Build) -> None:
+        pinned = CPU.pinned({"optimizer.name": "adam", "model.num_blocks": 4})
+        values = build(pinned).propose([], 1)
+        check_in_space(values, pinned)
+        assert (values["optimizer.name"], values["model.num_blocks"]) == ("adam", 4)
+
+
+def build_tpe(space: Space) -> Proposer:
+    return OptunaProposer(space, "tpe")
+
+
+def build_random(space: Space) -> Proposer:
+    return OptunaProposer(space, "random")
+
+
+class TestTpe(ProposerLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_tpe
+
+    def test_good_observations_draw_proposals_near_them(self) -> None:
+        def score(values: Mapping[str, Any]) -> float:
+            return float(values["model.num_blocks"] == 5) + float(values["optimizer.name"] == "adam")
+
+        observations = [Observation(values, score(values)) for values in search_200(build_random, CPU)[:60]]
+        proposals = [build_tpe(CPU).propose(observations, seed) for seed in range(30)]
+        mean = sum(map(score, proposals)) / len(proposals)
+        assert mean > sum(observation.score or 0.0 for observation in observations) / len(observations) + 0.3
+
+
+class TestRandom(ProposerLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_random
+
+    def test_looks_at_no_observation(self) -> None:
+        observations = [Observation(values, 1.0) for values in search_200(build_random, CPU)[:10]]
+        assert build_random(CPU).propose(observations, 5) == build_random(CPU).propose([], 5)
+
+
+def test_all_samplers_have_their_laws() -> None:
+    assert set(SAMPLERS) == {"tpe", "random"}
+
+
+def test_proposal_seeds_differ_by_search_and_number() -> None:
+    seeds = {proposal_seed(search, number) for search in range(20) for number in range(200)}
+    assert len(seeds) == 4000
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def trial(number: int, scores: dict[int, float], state: TrialState = TrialState.PAUSED) -> Trial:
+    return Trial(number, {"n": number}, state, epochs=max(scores, default=0), rung_scores=scores)
+
+
+def observed(*trials: Trial) -> dict[Any, float | None]:
+    return {observation.values["n"]: observation.score for observation in observe(SearchState(trials), RUNGS)}
+
+
+def test_running_is_told_without_score_and_failed_rejected_or_proposed_not_at_all() -> None:
+    assert observed(
+        trial(0, {3: 0.5}),
+        trial(1, {}, TrialState.RUNNING),
+        trial(2, {}, TrialState.FAILED),
+        trial(3, {3: 0.4}, TrialState.FAILED),
+        trial(4, {}, TrialState.REJECTED),
+        trial(5, {}, TrialState.PROPOSED),
+        trial(6, {3: 0.6}, TrialState.RUNNING),
+    ) == {0: 0.5, 1: None, 6: 0.6}
+
+
+def test_a_rung_counts_from_five_trials_on() -> None:
+    four = [trial(number, {3: 0.1 * number, 9: 0.1 * number + 0.3}) for number in range(4)]
+    assert observed(*four)[3] == pytest.approx(0.3)
+    fifth = trial(4, {3: 0.4, 9: 0.7})
+    assert observed(*four, fifth)[3] == pytest.approx(0.6)
+
+
+def test_a_paused_leader_stays_ahead_of_those_it_led() -> None:
+    promoted = [trial(number, {3: 0.1 * number, 9: 0.1 * number + 0.3}) for number in range(5)]
+    scores = observed(*promoted, trial(5, {3: 0.45}), trial(6, {3: -0.2}))
+    assert scores[5] == pytest.approx(0.75)
+    assert max(scores, key=lambda number: scores[number] or 0.0) == 5
+    assert min(scores, key=lambda number: scores[number] or 0.0) == 6
+
+
+def test_a_trial_beyond_the_common_rung_is_told_at_it() -> None:
+    rest = [trial(number, {3: 0.1}) for number in range(5)]
+    assert observed(trial(9, {3: 0.2, 9: 0.6, 27: 0.9}, TrialState.COMPLETED), *rest)[9] == pytest.approx(0.2)
+
+
+def test_a_trial_that_stopped_early_between_rungs_is_told_its_last_score_below_the_common_one() -> None:
+    full = [trial(number, {3: 0.1, 9: 0.4, 27: 0.5}, TrialState.COMPLETED) for number in range(5)]
+    early = trial(5, {3: 0.2, 9: 0.5, 14: 0.6}, TrialState.COMPLETED)
+    assert observed(*full, early)[5] == pytest.approx(0.6)
+
+
+def test_full_trainings_without_rungs_are_told_as_they_are() -> None:
+    assert observed(*(trial(number, {27: 0.1 * number}, TrialState.COMPLETED) for number in range(3))) == {
+        number: pytest.approx(0.1 * number) for number in range(3)
+    }

@@ -1,0 +1,247 @@
+"""The experiment config: what it refuses, how it is hashed, and that it survives TOML and JSON."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from marsseg.config import ExperimentConfig, changed_fields, load_recipe, parse_assignment, parse_config
+from marsseg.errors import ConfigError
+
+DEFAULT = ExperimentConfig()
+
+# Schema version 1. A changed default changes these; so does a new field. Once runs are stored somewhere, a change
+# here needs a new `schema_version`.
+DEFAULT_HASH = "667d6656df2120b75f68472629f13b0af2cc286e5c4ed5c13f6be596e3fb4475"
+DEFAULT_HASH_WITHOUT_SEED = "9e7c148dc6bd243785fd93ee5d98f6219273f325d5926949ed92f24920787470"
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> dict[str, Any]:
+    weight = st.floats(1e-9, 1e9)
+    return {
+        "terms": draw(st.dictionaries(st.sampled_from(["cross_entropy", "dice"]), weight, min_size=1)),
+        "class_weights": draw(st.sampled_from(["none", "frequency", "log"])),
+        "background_weight": draw(st.floats(0, 10)),
+    }
+
+
+@st.composite
+def optimizers(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(["adam", "adamw"]))
+    decay = draw(st.floats(0, 1)) if name == "adamw" else 0.0
+    return {"name": name, "learning_rate": draw(st.floats(1e-12, 10)), "weight_decay": decay}
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ExperimentConfig:
+    maybe_count = st.none() | st.integers(1, 10**9)
+    tree: dict[str, Any] = {
+        "seed": draw(st.integers(0, 2**31 - 1)),
+        "data": {"source": draw(st.text(min_size=1)), "train_limit": draw(maybe_count)},
+        "split": {"validation_images": draw(maybe_count), "test_images": draw(maybe_count)},
+        "model": {
+            "num_blocks": draw(st.integers(2, 6)),
+            "base_filters": 4 * draw(st.integers(1, 32)),
+            "se": draw(st.sampled_from(["none", "encoder", "skip", "bottleneck"])),
+            "dropout": draw(st.floats(0, 0.99)),
+        },
+        "loss": draw(losses()),
+        "optimizer": draw(optimizers()),
+        "training": {
+            "threads": draw(st.just("auto") | st.integers(1, 64)),
+            "early_stopping_patience": draw(maybe_count),
+        },
+    }
+    if draw(st.booleans()):
+        tree["warmup"] = {"epochs": draw(st.integers(1, 99)), "loss": draw(losses()), "optimizer": draw(optimizers())}
+    return parse_config(tree)
+
+
+@given(configs())
+@settings(max_examples=60, deadline=None)
+def test_toml_json_and_flat_values_give_the_config_back(config: ExperimentConfig) -> None:
+    from_toml = parse_config(tomllib.loads(config.to_toml()))
+    from_json = parse_config(json.loads(config.to_json()))
+    assert from_toml == from_json == config == DEFAULT.with_values(config.flat())
+    assert from_toml.config_hash() == from_json.config_hash() == config.config_hash()
+    assert hash(from_toml) == hash(config)
+
+
+@given(configs(), configs())
+@settings(max_examples=30, deadline=None)
+def test_changed_fields_are_empty_exactly_for_equal_configs(first: ExperimentConfig, second: ExperimentConfig) -> None:
+    assert (changed_fields(first, second) == {}) == (first == second)
+    assert changed_fields(first, first) == {}
+
+
+def test_hash_of_the_defaults_is_the_one_stored_with_schema_version_1() -> None:
+    assert DEFAULT.schema_version == 1
+    assert DEFAULT.config_hash() == DEFAULT_HASH
+    assert DEFAULT.config_hash(with_seed=False) == DEFAULT_HASH_WITHOUT_SEED
+
+
+def test_hash_leaves_out_where_the_data_lie_but_not_that_they_are_a_file() -> None:
+    here, there = (DEFAULT.with_values({"data.source": path}) for path in ("/here/a.npz", "/there/b.npz"))
+    assert here != there
+    assert here.config_hash() == there.config_hash()
+    assert here.config_hash() != DEFAULT.config_hash()
+
+
+def test_hash_leaves_the_seed_out_on_request_alone() -> None:
+    other = DEFAULT.with_values({"seed": 1})
+    assert other.config_hash() != DEFAULT.config_hash()
+    assert other.config_hash(with_seed=False) == DEFAULT.config_hash(with_seed=False)
+    assert DEFAULT.with_values({"training.batch_size": 8}).config_hash(with_seed=False) != DEFAULT_HASH_WITHOUT_SEED
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        ("optimizer.learning_rate", 1, 1.0),
+        ("loss.terms", "dice+cross_entropy", {"cross_entropy": 1, "dice": 1.0}),
+        ("data.train_limit", "none", None),
+        ("model.dropout", 0.0, 0),
+    ],
+)
+def test_equal_values_give_equal_configs_and_hashes(path: str, one: Any, other: Any) -> None:
+    first, second = DEFAULT.with_values({path: one}), DEFAULT.with_values({path: other})
+    assert first == second
+    assert first.config_hash() == second.config_hash()
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        DEFAULT.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        DEFAULT.model.num_blocks = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optimizer.learning_rat": 1e-3}, "unknown field 'optimizer.learning_rat'; did you mean 'learning_rate'?"),
+        ({"optimiser.name": "adam"}, "unknown field 'optimiser.name'; did you mean 'optimizer'?"),
+        ({"zzz": 1}, "unknown field 'zzz'"),
+        ({"seed.value": 1}, "unknown field 'seed.value'; 'seed' has no fields of its own"),
+        ({"warmup.epoch": 1}, "unknown field 'warmup.epoch'; did you mean 'epochs'?"),
+        ({"model.se": "skip", "model.skip_connections": False}, "model: se = 'skip' needs skip_connections = true"),
+        (
+            {"model.se": "encoder", "model.base_filters": 6},
+            "model: se_reduction_ratio must divide filters: 4 and 6 at level 0",
+        ),
+        (
+            {"model.se": "bottleneck", "model.base_filters": 8, "model.max_filters": 18},
+            "model: se_reduction_ratio must divide filters: 4 and 18 at level 2",
+        ),
+        ({"optimizer.weight_decay": 1e-3}, "optimizer: weight_decay needs name = 'adamw', found 'adam'"),
+        (
+            {"warmup.epochs": 2, "warmup.optimizer.weight_decay": 1e-3},
+            "warmup.optimizer: weight_decay needs name = 'adamw', found 'adam'",
+        ),
+        (
+            {"model.predict_background": False},
+            "loss.background_weight must be 0 for cross_entropy where model.predict_background is false, found 1.0",
+        ),
+        (
+            {"model.predict_background": False, "loss.terms": "dice", "warmup.epochs": 1},
+            "loss.background_weight must be 0 for cross_entropy where model.predict_background is false, found 1.0",
+        ),
+        ({"warmup.loss.terms": "dice"}, "warmup.epochs: Field required"),
+        ({"loss.terms": {}}, "loss: terms must name at least one loss, each with a weight above 0"),
+        ({"loss.terms": "0*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
+        ({"loss.terms": "-1*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
+        ({"loss.terms": "dice+dice"}, "loss.terms: loss 'dice' stands twice in 'dice+dice'"),
+        ({"loss.terms": "half*dice"}, "expected NAME or WEIGHT*NAME joined by '+', found 'half*dice'"),
+        ({"loss.terms": "dise"}, "loss.terms: input should be 'cross_entropy' or 'dice', found 'dise'"),
+        ({"training.batch_size": 0}, "training.batch_size: input should be greater than or equal to 1, found 0"),
+        ({"training.batch_size": "8"}, "training.batch_size: input should be a valid integer, found '8'"),
+        ({"training.threads": 0}, "training.threads: "),
+        ({"model.num_blocks": 7}, "model.num_blocks: input should be less than or equal to 6, found 7"),
+        ({"model.dropout": 1.0}, "model.dropout: input should be less than 1, found 1.0"),
+        ({"optimizer.learning_rate": float("nan")}, "optimizer.learning_rate: input should be a finite number"),
+        ({"seed": 2**31}, "seed: input should be less than 2147483648"),
+        ({"augmentation.flips": 1}, "augmentation.flips: input should be a valid boolean, found 1"),
+        ({"schema_version": 2}, "schema_version: input should be 1, found 2"),
+    ],
+)
+def test_refuses_with_place_and_reason(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        DEFAULT.with_values(values)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_unknown_key_of_a_recipe_is_named_with_its_file_and_the_nearest_name(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[warmup]\nepochs = 2\n[warmup.optimizer]\nlearning_rat = 1.0\n")
+    with pytest.raises(ConfigError) as refused:
+        load_recipe(recipe)
+    assert str(refused.value) == (
+        f"{recipe}: unknown key 'warmup.optimizer.learning_rat'; did you mean 'learning_rate'?"
+    )
+
+
+@pytest.mark.parametrize("content", [b"seed = ", b"seed = 1\nseed = 2", b"\xff\xfe"])
+def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_bytes(content)
+    with pytest.raises(ConfigError, match="expected TOML"):
+        load_recipe(recipe)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_recipe(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("optimizer.learning_rate=1e-4", "optimizer.learning_rate", 1e-4),
+        (" training.max_epochs = 3 ", "training.max_epochs", 3),
+        ("augmentation.flips=true", "augmentation.flips", True),
+        ("optimizer.name=adamw", "optimizer.name", "adamw"),
+        ('optimizer.name="adamw"', "optimizer.name", "adamw"),
+        ("loss.terms=0.5*cross_entropy+dice", "loss.terms", "0.5*cross_entropy+dice"),
+        ("loss.terms={dice = 2}", "loss.terms", {"dice": 2}),
+        ("data.source=/a=b.npz", "data.source", "/a=b.npz"),
+        ("data.source=", "data.source", ""),
+    ],
+)
+def test_assignments_are_read_as_toml_else_as_text(text: str, path: str, value: Any) -> None:
+    read = parse_assignment(text)
+    assert read == (path, value)
+    assert type(read[1]) is type(value)
+
+
+@pytest.mark.parametrize("text", ["optimizer.name", "=1", "  =1"])
+def test_assignment_without_path_or_sign_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected path=value"):
+        parse_assignment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("dice", {"dice": 1.0}),
+        ("cross_entropy+dice", {"cross_entropy": 1.0, "dice": 1.0}),
+        (" 0.5*cross_entropy + 2e-1*dice ", {"cross_entropy": 0.5, "dice": 0.2}),
+    ],
+)
+def test_loss_terms_are_read_from_text(text: str, terms: dict[str, float]) -> None:
+    assert DEFAULT.with_values({"loss.terms": text}).loss.terms == terms
+
+
+def test_filters_double_at_each_level_up_to_the_cap() -> None:
+    model = DEFAULT.with_values({"model.base_filters": 12, "model.max_filters": 50}).model
+    assert [model.filters_at(level) for level in range(5)] == [12, 24, 48, 50, 50]
+
+
+def test_depth_that_does_not_fit_says_which_would() -> None:
+    model = DEFAULT.with_values({"model.num_blocks": 5}).model
+    model.check_image_fits(64, 128)
+    with pytest.raises(ConfigError, match=r"divisible by 32, found 48x128; at most 4 blocks fit"):
+        model.check_image_fits(48, 128)

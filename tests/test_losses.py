@@ -1,0 +1,177 @@
+"""Laws of every loss, whatever its class weights and its background weight, and each against NumPy."""
+
+import itertools
+from collections.abc import Callable
+from typing import get_args
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from marsseg.config import LossConfig, LossName
+from marsseg.losses import build_loss, class_weights
+
+pytestmark = pytest.mark.usefixtures("tensorflow_runtime")
+
+LOSSES: tuple[str, ...] = get_args(LossName)
+SHAPE = (2, 8, 12)
+PIXELS = np.array([500, 300, 150, 49, 1])
+SETTINGS = list(itertools.product(LOSSES, ("none", "frequency", "log"), (0.0, 0.5, 1.0)))
+
+Reference = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def cross_entropy_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float:
+    probability = softmax(logits)
+    total = weight_sum = 0.0
+    for index in np.ndindex(labels.shape):
+        total -= weights[labels[index]] * np.log(probability[index][labels[index]])
+        weight_sum += weights[labels[index]]
+    return total / weight_sum
+
+
+def dice_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float:
+    counted = weights[labels] > 0
+    labels, probability = labels[counted], softmax(logits)[counted]
+    present = [label for label in range(5) if (labels == label).any()]
+    terms = {}
+    for label in present:
+        overlap = probability[labels == label, label].sum()
+        terms[label] = 1 - 2 * overlap / (probability[:, label].sum() + (labels == label).sum())
+    return sum(weights[label] * terms[label] for label in present) / sum(weights[label] for label in present)
+
+
+REFERENCES: dict[str, Reference] = {"cross_entropy": cross_entropy_reference, "dice": dice_reference}
+
+
+def config_of(name: str, weights: str, background: float) -> LossConfig:
+    return LossConfig.model_validate({"terms": name, "class_weights": weights, "background_weight": background})
+
+
+def value_and_gradient(config: LossConfig, labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
+    variable = tf.Variable(logits.astype(np.float32))
+    with tf.GradientTape() as tape:
+        value = build_loss(config, PIXELS)(tf.constant(labels, tf.int32), variable)
+    assert value.dtype == tf.float32
+    assert value.shape == ()
+    return float(value), tape.gradient(value, variable).numpy()
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    labels = np.random.default_rng(0).integers(0, 5, SHAPE)
+    assert len(np.unique(labels)) == 5
+    return labels
+
+
+@pytest.fixture
+def logits() -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 2, (*SHAPE, 5))
+
+
+@pytest.mark.parametrize(("name", "weights", "background"), SETTINGS)
+class TestLoss:
+    def test_a_perfect_prediction_costs_nothing(
+        self, name: str, weights: str, background: float, labels: np.ndarray
+    ) -> None:
+        value, gradient = value_and_gradient(config_of(name, weights, background), labels, 40 * np.eye(5)[labels])
+        assert value == pytest.approx(0, abs=1e-6)
+        np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+    def test_the_better_the_prediction_the_lower_the_value(
+        self, name: str, weights: str, background: float, labels: np.ndarray, logits: np.ndarray
+    ) -> None:
+        config = config_of(name, weights, background)
+        values = [
+            value_and_gradient(config, labels, 0.5 * logits + push * np.eye(5)[labels])[0] for push in (-4, 0, 2, 4, 8)
+        ]
+        assert values == sorted(values, reverse=True)
+        assert values[0] > values[-1] + 0.1
+
+    def test_value_is_that_of_an_independent_formula(
+        self, name: str, weights: str, background: float, labels: np.ndarray, logits: np.ndarray
+    ) -> None:
+        config = config_of(name, weights, background)
+        value, _ = value_and_gradient(config, labels, logits)
+        assert value == pytest.approx(REFERENCES[name](labels, logits, class_weights(config, PIXELS)), rel=1e-5)
+
+    def test_gradient_points_uphill(
+        self, name: str, weights: str, background: float, labels: np.ndarray, logits: np.ndarray
+    ) -> None:
+        config = config_of(name, weights, background)
+        _, gradient = value_and_gradient(config, labels, logits)
+        assert np.isfinite(gradient).all()
+        direction = np.random.default_rng(2).normal(size=logits.shape)
+        reference = lambda x: REFERENCES[name](labels, x, class_weights(config, PIXELS))  # noqa: E731
+        slope = (reference(logits + 1e-5 * direction) - reference(logits - 1e-5 * direction)) / 2e-5
+        assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-3, abs=1e-6)
+
+    @pytest.mark.parametrize("present", [(0, 1, 2, 3), (1, 4), (4,), (0,)])
+    def test_absent_classes_leave_value_and_gradient_finite(
+        self, name: str, weights: str, background: float, present: tuple[int, ...], logits: np.ndarray
+    ) -> None:
+        some = np.random.default_rng(3).choice(present, SHAPE)
+        config = config_of(name, weights, background)
+        value, gradient = value_and_gradient(config, some, logits)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+        if present == (0,) and background == 0:
+            assert value == 0
+            assert not gradient.any()
+        else:
+            assert value == pytest.approx(REFERENCES[name](some, logits, class_weights(config, PIXELS)), rel=1e-5)
+            assert gradient.any()
+
+
+@pytest.mark.parametrize(("name", "weights"), itertools.product(LOSSES, ("none", "frequency", "log")))
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e30, 3e38])
+def test_pixels_left_out_change_neither_value_nor_gradient(
+    name: str, weights: str, scale: float, labels: np.ndarray, logits: np.ndarray
+) -> None:
+    config = config_of(name, weights, 0.0)
+    value, gradient = value_and_gradient(config, labels, logits)
+    left_out = labels == 0
+    changed = logits.copy()
+    changed[left_out] = scale * np.random.default_rng(4).uniform(-1, 1, (left_out.sum(), 5))
+    other_value, other_gradient = value_and_gradient(config, labels, changed)
+    assert other_value == value
+    np.testing.assert_array_equal(other_gradient, gradient)
+    assert not gradient[left_out].any()
+    assert gradient[~left_out].any(axis=-1).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_background_weight_1_counts_background_like_any_class(
+    name: str, labels: np.ndarray, logits: np.ndarray
+) -> None:
+    values = [value_and_gradient(config_of(name, "none", weight), labels, logits)[0] for weight in (0.0, 0.5, 1.0)]
+    assert len(set(values)) == 3
+    assert values[2] == pytest.approx(REFERENCES[name](labels, logits, np.ones(5)), rel=1e-5)
+
+
+def test_terms_add_up_with_their_weights(labels: np.ndarray, logits: np.ndarray) -> None:
+    both, _ = value_and_gradient(config_of("0.5*cross_entropy+2*dice", "log", 1.0), labels, logits)
+    alone = [value_and_gradient(config_of(name, "log", 1.0), labels, logits)[0] for name in ("cross_entropy", "dice")]
+    assert both == pytest.approx(0.5 * alone[0] + 2 * alone[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "background", "expected"),
+    [
+        ("none", 0.5, [0.5, 1, 1, 0]),
+        # Shares 1/2, 1/4, 1/4: inverse 2, 4, 4, with mean 10/3.
+        ("frequency", 1.0, [0.6, 1.2, 1.2, 0]),
+        ("frequency", 0.0, [0, 1.2, 1.2, 0]),
+        # ln 3 = 1.0986, ln 5 = 1.6094; mean 1.4392.
+        ("log", 0.5, [0.5 * 0.76337, 1.11831, 1.11831, 0]),
+    ],
+)
+def test_class_weights_by_hand(weights: str, background: float, expected: list[float]) -> None:
+    found = class_weights(config_of("dice", weights, background), np.array([200, 100, 100, 0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert found.dtype == np.float32
