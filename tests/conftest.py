@@ -1,12 +1,163 @@
-"""What every test file may ask for."""
+"""What many tests share: the command in a process of its own, tiny tiles, and one finished search."""
 
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-THREADS = 2
+TINY_SPACE = """
+[search]
+min_epochs = 1
+max_epochs = 4
+reduction_factor = 2
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+[fixed]
+"model.max_filters" = 8
+"model.predict_background" = false
+"model.dropout" = 0.1
+"loss.background_weight" = 0.0
+"training.batch_size" = 8
+"training.precision" = "float32"
+
+[parameters."model.num_blocks"]
+kind = "int"
+low = 2
+high = 3
+
+[parameters."model.base_filters"]
+kind = "choice"
+options = [4, 8]
+
+[parameters."loss.terms"]
+kind = "choice"
+options = ["cross_entropy", "dice"]
+
+[parameters."optimizer.name"]
+kind = "choice"
+options = ["adam", "adamw"]
+
+[parameters."optimizer.weight_decay"]
+kind = "choice"
+options = [1e-4, 1e-3]
+when = { "optimizer.name" = ["adamw"] }
+
+[parameters."augmentation.flips"]
+kind = "bool"
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Marsexp:
+    """The command, run in a folder of its own."""
+
+    folder: Path
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MARSEXP_", "MLFLOW_"))}
+        return {**inherited, "MARSEXP_HOME": str(self.home)}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "marsseg.cli.app", *arguments]
+
+    def __call__(self, *arguments: str) -> Done:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+def write_tiles(path: Path, num_images: int = 40, seed: int = 0) -> Path:
+    """A course file of 32x64 tiles."""
+    from marsseg.data.synthetic import generate_terrain
+
+    terrain = generate_terrain(num_images, 32, 64, seed)
+    np.savez(path, training_set=np.stack([terrain.images, terrain.masks], axis=1))
+    return path
+
+
+def make_marsexp(folder: Path) -> Marsexp:
+    (folder / "space.toml").write_text(TINY_SPACE, encoding="utf-8")
+    return Marsexp(folder, folder / "home")
+
+
+@pytest.fixture
+def marsexp(tmp_path: Path) -> Marsexp:
+    """The command in an empty folder, with a tiny space beside it."""
+    return make_marsexp(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
+    """The command in a folder where the search `tiny` has run to its end on `tiles.npz`; not to be changed."""
+    marsexp = make_marsexp(tmp_path_factory.mktemp("finished"))
+    write_tiles(marsexp.folder / "tiles.npz")
+    done = marsexp(
+        *("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny", "--json"),
+        *("--author", "Ada", "--tag", "team=red", "--note", "a test"),
+    )
+    assert done.status == 0, done.stderr
+    return marsexp
+
+
+@pytest.fixture(scope="session")
+def leaderboard(finished_search: Marsexp) -> dict[str, Any]:
+    """The finished search's leaderboard document."""
+    document: dict[str, Any] = finished_search("leaderboard", "--json").json()
+    return document
+
+
+@pytest.fixture
+def copied_search(finished_search: Marsexp, tmp_path: Path) -> Marsexp:
+    """A copy of the finished search elsewhere, which a test may change."""
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_search.folder, folder)
+    return Marsexp(folder, folder / "home")
+
+
+WaitFor = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def wait_for() -> WaitFor:
+    """Waits until something holds, at most a minute."""
+    import time
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "waited for a minute"
+            time.sleep(0.05)
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -14,5 +165,6 @@ def tensorflow_runtime() -> int:
     """TensorFlow, deterministic on two threads; whoever computes with it in this process must ask for this first."""
     from marsseg.training.runtime import configure_runtime
 
-    configure_runtime(THREADS)
-    return THREADS
+    threads = 2
+    configure_runtime(threads)
+    return threads

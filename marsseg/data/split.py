@@ -128,7 +128,9 @@ def _make_units(masks: NDArray[np.uint8], groups: Sequence[Sequence[int]]) -> _U
     grouped = [np.array(sorted(group), np.int64) for group in groups]
     singles = np.setdiff1d(np.arange(len(masks)), np.concatenate([*grouped, np.array([], np.int64)]))
     members = [*grouped, *singles[:, None]]
-    classes = np.concatenate([present[:0], *[present[group].any(axis=0)[None] for group in grouped], present[singles]])
+    classes = np.concatenate(
+        [present[:0], *[present[group].any(axis=0, keepdims=True) for group in grouped], present[singles]]
+    )
     return _Units(members, np.array([len(unit) for unit in members], np.int64), classes)
 
 

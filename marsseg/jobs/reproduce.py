@@ -12,14 +12,13 @@ from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import NotFoundError, TrainingError
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
-from marsseg.jobs.runs import RunRecord, load_epoch_metrics, load_run, resolve_run_id
+from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
 from marsseg.jobs.search import Provenance, load_data, parse_assignments, resolve_source
 from marsseg.jobs.tracker import dataset_of, epoch_point, log_origin, origin_tags, result_point, result_tags
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.tracking.provenance import code_version, environment
 from marsseg.tracking.recorder import Recorder, RunSpec
-from marsseg.tracking.store import open_store
 
 TOLERANCE = 0.02
 _DATA_GROUPS = ("data.", "cleaning.", "split.")
@@ -56,8 +55,8 @@ def reproduce_run(
     Raises:
         MarsexpError: If the run cannot be read, or the data is not there.
     """
-    store = open_store(home.path, provenance.tracking_uri)
-    record = load_run(store, resolve_run_id(home, store, run))
+    store, original_run_id = find_run(home, provenance.tracking_uri, run)
+    record = load_run(store, original_run_id)
     original = _load_original(store, record)
     if record.config_changes:
         causes = [

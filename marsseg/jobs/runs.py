@@ -15,34 +15,38 @@ from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import replay
-from marsseg.tracking.store import Store
+from marsseg.tracking.store import Store, open_store
 
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
-_FULL_LENGTH = 32
 
 
-def resolve_run_id(home: Home, store: Store, text: str) -> str:
-    """The run that `best`, `best:SEARCH`, a run ID or the beginning of one means.
+def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, str]:
+    """Opens the store and finds the run that `best`, `best:SEARCH`, a run ID or the beginning of one means.
+
+    Returns:
+        The open store and the whole run ID.
 
     Raises:
         NotFoundError: If there is no such run, or more than one.
+        TrackingError: If the store cannot be opened.
     """
     if text == "best" or text.startswith("best:"):
-        return _best_run_id(home, text.partition(":")[2] or None)
+        run_id = _best_run_id(home, text.partition(":")[2] or None)
+        return open_store(home.path, tracking_uri), run_id
     if not _RUN_ID.fullmatch(text):
         raise NotFoundError(
             f"expected a run ID (4 to 32 digits 0-9a-f), 'best' or 'best:SEARCH', found '{text}'; "
             "see marsexp leaderboard"
         )
-    found = store.client.search_runs(
-        [store.experiment_id], f"attributes.run_id LIKE '{text}%'", ViewType.ACTIVE_ONLY, max_results=3
-    )
+    store = open_store(home.path, tracking_uri)
+    condition = f"attributes.run_id LIKE '{text}%'"
+    found = store.client.search_runs([store.experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=3)
     if not found:
         raise NotFoundError(f"there is no run whose ID begins with '{text}'; see marsexp leaderboard")
     if len(found) > 1:
         ids = ", ".join(run.info.run_id[:12] for run in found)
         raise NotFoundError(f"'{text}' is the beginning of several run IDs ({ids}, …); give more digits")
-    return str(found[0].info.run_id)
+    return store, str(found[0].info.run_id)
 
 
 def _best_run_id(home: Home, search: str | None) -> str:

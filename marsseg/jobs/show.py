@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marsseg.jobs.home import Home
-from marsseg.jobs.runs import load_run, resolve_run_id
-from marsseg.tracking.store import open_store
+from marsseg.jobs.runs import find_run, load_run
 
 _ORIGIN = ("python", "platform", "processor", "cores")
 
@@ -18,8 +17,8 @@ def describe_run(home: Home, run: str, tracking_uri: str | None) -> dict[str, An
     Raises:
         NotFoundError: If there is no such run.
     """
-    store = open_store(home.path, tracking_uri)
-    record = load_run(store, resolve_run_id(home, store, run))
+    store, run_id = find_run(home, tracking_uri, run)
+    record = load_run(store, run_id)
     return {
         "run_id": record.run_id,
         "name": record.name,

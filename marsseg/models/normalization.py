@@ -31,15 +31,13 @@ class FusedBatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates scale, offset and moving statistics, each of shape (channels,)."""
-        channels = (input_shape[-1],)
-        self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma", dtype="float32")
-        self.beta = self.add_weight(shape=channels, initializer="zeros", name="beta", dtype="float32")
-        self.moving_mean = self.add_weight(
-            shape=channels, initializer="zeros", name="moving_mean", dtype="float32", trainable=False
-        )
-        self.moving_variance = self.add_weight(
-            shape=channels, initializer="ones", name="moving_variance", dtype="float32", trainable=False
-        )
+        # Not cast, since the kernel wants float32: Keras casts weights where this layer is the outermost one called, or
+        # stands in a model whose own policy is float32, even though the layer's autocast is off.
+        settings = {"shape": (input_shape[-1],), "dtype": "float32", "autocast": False}
+        self.gamma = self.add_weight(initializer="ones", name="gamma", **settings)
+        self.beta = self.add_weight(initializer="zeros", name="beta", **settings)
+        self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", trainable=False, **settings)
+        self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", trainable=False, **settings)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalises with the batch's statistics in training, with the moving ones else."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -102,7 +103,9 @@ class LocalExecutor:
         worker = next((worker for worker in self._workers if worker.key is None), None) or self._start(runtime)
         worker.key = key
         worker.last_heard = time.monotonic()
-        worker.connection.send(task)
+        # A worker that died this moment is found by the next poll.
+        with suppress(OSError):
+            worker.connection.send(task)
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Waits for messages; a worker that died or fell silent is reported and replaced.

@@ -77,10 +77,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             # Two processes that open a fresh file at once would both create its tables.
             with FileLock(f"{path}.lock", timeout=_BUSY_TIMEOUT_S):
                 _metadata.create_all(self._engine)

@@ -127,6 +127,8 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
             trials[event.trial] = _advance(trials[event.trial], event)
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
+        elif event.kind not in ("opened", "closed"):
+            raise _unknown(event)
         else:
             closed = event.kind == "closed"
             trials = [_stop_if_paused(trial) if closed else trial for trial in trials]
@@ -150,7 +152,11 @@ def _advance(trial: Trial, event: Event) -> Trial:
             return replace(trial, state=TrialState.FAILED, reason=payload["reason"], epochs=payload["epochs"])
         case "finished":
             return _finish_segment(trial, payload)
-    raise LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer one")
+    raise _unknown(event)
+
+
+def _unknown(event: Event) -> LedgerError:
+    return LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer one")
 
 
 def _finish_segment(trial: Trial, payload: Mapping[str, Any]) -> Trial:

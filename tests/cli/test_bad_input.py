@@ -1,0 +1,128 @@
+"""Wrong input: one clear line, status 1 or 2, no traceback, and nothing done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from marsseg.cli.app import main
+from tests.conftest import TINY_SPACE, write_tiles
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the command in an empty folder; gives its only line of stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARSEXP_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MARSEXP_DATA", raising=False)
+    (tmp_path / "space.toml").write_text(TINY_SPACE, encoding="utf-8")
+
+    def refuse(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["marsexp", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        captured = capsys.readouterr()
+        assert exit_info.value.code in (1, 2)
+        assert captured.out == ""
+        assert captured.err.startswith("marsexp: ")
+        assert captured.err.count("\n") == 1
+        assert "unexpected" not in captured.err
+        assert not (tmp_path / "home" / "checkpoints").exists()
+        return captured.err
+
+    return refuse
+
+
+def pairs(**changes: object) -> np.ndarray:
+    tiles = np.zeros((12, 2, 32, 64), np.float64)
+    tiles[:, 1, :, 32:] = 1
+    for index, value in changes.items():
+        tiles[2, {"image": 0, "mask": 1}[index], 3, 4] = value
+    return tiles
+
+
+BAD_FILES = {
+    "label 7": (pairs(mask=7), "7"),
+    "label 1.5": (pairs(mask=1.5), "1.5"),
+    "label below 0": (pairs(mask=-1), "-1"),
+    "NaN pixel": (pairs(image=np.nan), "2"),
+    "no images": (pairs()[:0], "image"),
+    "one channel missing": (pairs()[:, :1], "(12, 1, 32, 64)"),
+    "no channels": (pairs()[:, 0], "(12, 32, 64)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_tiles(run: Callable[..., str], tmp_path: Path, name: str) -> None:
+    array, expected = BAD_FILES[name]
+    np.savez(tmp_path / "bad.npz", training_set=array)
+    for command in (("search", "--budget", "2", "--space", "space.toml"), ("data", "inspect")):
+        assert expected in run(*command, "--data", "bad.npz")
+
+
+def test_object_array_is_never_unpickled(run: Callable[..., str], tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+            return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]
+
+    np.savez(tmp_path / "bad.npz", training_set=np.array([Trap(), None], dtype=object))
+    assert "object" in run("data", "inspect", "--data", "bad.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_torn_and_missing_files(run: Callable[..., str], tmp_path: Path) -> None:
+    whole = write_tiles(tmp_path / "whole.npz", num_images=12).read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
+    assert "torn.npz" in run("search", "--budget", "2", "--space", "space.toml", "--data", "torn.npz")
+    assert "missing.npz" in run("search", "--budget", "2", "--space", "space.toml", "--data", "missing.npz")
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    assert "training_set" in run("data", "inspect", "--data", "other.npz")
+
+
+BAD_SPACES = {
+    "unknown key": ('[fixde]\n"seed" = 1\n', "did you mean 'fixed'"),
+    "unknown field": ('[parameters."optimizer.learning_rat"]\nkind = "bool"\n', "did you mean 'learning_rate'"),
+    "broken TOML": ("[parameters\n", "expected TOML"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SPACES)
+def test_bad_spaces(run: Callable[..., str], tmp_path: Path, name: str) -> None:
+    text, expected = BAD_SPACES[name]
+    (tmp_path / "bad.toml").write_text(text, encoding="utf-8")
+    assert expected in run("search", "--budget", "2", "--space", "bad.toml", "--data", "synthetic")
+
+
+BAD_OPTIONS = {
+    "budget of 0": (("search", "--budget", "0"), "--budget"),
+    "no budget": (("search",), "--budget"),
+    "unknown engine": (("search", "--budget", "2", "--engine", "optima"), "did you mean 'optuna'"),
+    "unknown scheduler": (("search", "--budget", "2", "--scheduler", "ash"), "did you mean 'asha'"),
+    "unknown space": (("search", "--budget", "2", "--space", "smok"), "did you mean 'smoke'"),
+    "name that leaves the folder": (("search", "--budget", "2", "--name", "../x"), "'../x'"),
+    "unknown search": (("leaderboard", "nothing"), "nothing"),
+    "search to resume that does not exist": (("search", "--resume", "nothing"), "nothing"),
+    "unknown field to set": (("search", "--budget", "2", "--set", "model.blocks=3"), "did you mean 'num_blocks'"),
+    "value that is not allowed": (("search", "--budget", "2", "--set", "model.num_blocks=9"), "model.num_blocks"),
+    "set without value": (("search", "--budget", "2", "--set", "seed"), "path=value"),
+    "tag without value": (("search", "--budget", "2", "--tag", "x"), "key=value"),
+    "recipe that does not exist": (("train", "final_une"), "did you mean 'final_unet'"),
+    "no recipe": (("train",), "recipe"),
+    "unknown command": (("serach",), "'search'"),
+    "unknown option": (("search", "--bugdet", "2"), "--bugdet"),
+    "no best run yet": (("reproduce", "best"), "no search yet"),
+    "no run ID": (("reproduce", "../../etc"), "run ID"),
+    "unknown run ID": (("show", "0123456789abcdef"), "0123456789abcdef"),
+    "depth that does not fit": (
+        ("search", "--budget", "2", "--data", "odd.npz", "--space", "space.toml", "--set", "model.num_blocks=6"),
+        "divisible by 64",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_bad_options(run: Callable[..., str], tmp_path: Path, name: str) -> None:
+    arguments, expected = BAD_OPTIONS[name]
+    write_tiles(tmp_path / "odd.npz", num_images=12)
+    assert expected in run(*arguments)

@@ -1,0 +1,64 @@
+"""Reruns: identical where nothing changed, diverged and said why where something did."""
+
+import json
+import sqlite3
+from typing import Any
+
+import numpy as np
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import prepare_data
+from tests.conftest import Marsexp
+
+
+def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+    with sqlite3.connect(copied_search.home / "ledger.db") as connection:
+        winner = leaderboard["trials"][0]["trial"]
+        query = "select count(*) from events where kind = 'started' and trial = ?"
+        (segments,) = connection.execute(query, [winner]).fetchone()
+    assert segments == 3, "the winner should have been paused and promoted twice"
+    done = copied_search("reproduce", "best", "--json")
+    document = done.json()
+    assert done.status == 0, document
+    assert document["verdict"] == "identical"
+    assert document["weights_sha256"]["original"] == document["weights_sha256"]["rerun"]
+    assert document["max_metric_difference"] == 0
+    assert document["causes"] == []
+    assert document["run_id"] != document["original_run_id"] == leaderboard["trials"][0]["run_id"]
+
+
+def test_changed_seed_diverges_and_is_named(copied_search: Marsexp) -> None:
+    done = copied_search("reproduce", "best", "--set", "seed=1", "--json")
+    document = done.json()
+    assert (done.status, document["verdict"]) == (1, "diverged")
+    assert document["diverged_at_epoch"] == 1
+    assert any("config: seed" in cause for cause in document["causes"])
+
+
+def test_one_changed_pixel_diverges_before_any_training(copied_search: Marsexp) -> None:
+    path = copied_search.folder / "tiles.npz"
+    pairs = np.load(path)["training_set"]
+    config = ExperimentConfig().with_values({"data.source": str(path)})
+    index = prepare_data(config).split.train[0]
+    pairs[index, 0, 5, 5] ^= 1
+    np.savez(path, training_set=pairs)
+    # The copied store still names the tiles of the search that it was copied from.
+    done = copied_search("reproduce", "best", "--data", str(path), "--json")
+    document = done.json()
+    assert (done.status, document["verdict"]) == (1, "diverged")
+    assert document["run_id"] is None
+    assert document["causes"] == ["data: pixels"]
+
+
+def test_config_changed_in_the_store_diverges_before_any_training(
+    copied_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
+    run_id = leaderboard["trials"][0]["run_id"]
+    path = copied_search.home / "artifacts" / run_id / "artifacts" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["optimizer"]["learning_rate"] = 0.5
+    path.write_text(json.dumps(config), encoding="utf-8")
+    done = copied_search("reproduce", run_id[:10])
+    assert done.status == 1
+    assert "before any training" in done.stdout
+    assert "optimizer.learning_rate" in done.stdout

@@ -1,0 +1,169 @@
+"""A real search, end to end: its leaderboard, its runs, its moved folder, and going on after a kill."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Marsexp, WaitFor, write_tiles
+
+SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
+
+
+def comparable(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """A leaderboard without what may differ: IDs and seconds."""
+    return [{k: v for k, v in trial.items() if k not in ("run_id", "duration_s")} for trial in document["trials"]]
+
+
+def test_leaderboard_accounts_for_every_configuration(leaderboard: dict[str, Any]) -> None:
+    trials = leaderboard["trials"]
+    assert leaderboard["search"] == "tiny"
+    assert leaderboard["budget"] == 5
+    assert len([trial for trial in trials if trial["state"] != "rejected"]) == 5
+    assert [trial["rank"] for trial in trials] == list(range(1, len(trials) + 1))
+    completed = [trial for trial in trials if trial["state"] == "completed"]
+    assert trials[: len(completed)] == completed
+    scores = [trial["best_val_mean_iou"] for trial in completed]
+    assert scores == sorted(scores, reverse=True)
+    assert all(trial["epochs"] == 4 for trial in completed)
+    assert leaderboard["epochs_spent"] == sum(trial["epochs"] for trial in trials)
+    for trial in trials:
+        has_decay = "optimizer.weight_decay" in trial["values"]
+        assert has_decay == (trial["values"]["optimizer.name"] == "adamw")
+
+
+def test_every_trial_is_one_finished_run_below_the_search(
+    finished_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
+    from marsseg.tracking.store import open_store
+
+    store = open_store(finished_search.home)
+    runs = store.client.search_runs([store.experiment_id], "tags.`marsexp.kind` = 'trial'")
+    started = [trial for trial in leaderboard["trials"] if trial["state"] != "rejected"]
+    assert {run.info.run_id for run in runs} == {trial["run_id"] for trial in started}
+    by_id = {run.info.run_id: run for run in runs}
+    for trial in started:
+        run = by_id[trial["run_id"]]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == leaderboard["search_run_id"]
+        assert run.data.tags["team"] == "red"
+        assert run.data.tags["mlflow.user"] == "Ada"
+        assert run.data.metrics["best_val_mean_iou"] == trial["best_val_mean_iou"]
+        assert len(store.client.get_metric_history(run.info.run_id, "val_mean_iou")) == trial["epochs"]
+        names = {file.path for file in store.client.list_artifacts(run.info.run_id)}
+        assert {"config.toml", "learning_curve.png", "confusion_matrix.png", "samples.png"} <= names
+    parent = store.client.get_run(leaderboard["search_run_id"])
+    assert parent.info.status == "FINISHED"
+    files = {file.path for file in store.client.list_artifacts(parent.info.run_id)}
+    assert {"space.toml", "leaderboard.csv", "leaderboard.html", "scores.png", "budget.png"} <= files
+
+
+def test_winner_is_a_logged_model_that_loads_without_our_package(
+    finished_search: Marsexp, leaderboard: dict[str, Any], tmp_path: Path
+) -> None:
+    from marsseg.tracking.store import open_store
+
+    store = open_store(finished_search.home)
+    run = store.client.get_run(leaderboard["trials"][0]["run_id"])
+    (output,) = run.outputs.model_outputs
+    location = store.client.get_logged_model(output.model_id).artifact_location
+    script = (
+        "import sys; sys.modules['marsseg'] = None\n"
+        "import mlflow.keras, numpy as np\n"
+        f"model = mlflow.keras.load_model({location!r})\n"
+        "print(model.predict(np.zeros((2, 32, 64, 1), 'float32'), verbose=0).shape)\n"
+    )
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(2, 32, 64, 5)", done.stderr
+
+
+def test_store_still_works_where_its_folder_is_copied_to(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+    from marsseg.tracking.store import open_store
+
+    shown = copied_search("show", "best", "--json")
+    assert shown.status == 0, shown.stderr
+    store = open_store(copied_search.home)
+    run = store.client.get_run(leaderboard["trials"][0]["run_id"])
+    assert run.info.artifact_uri.startswith(copied_search.home.as_uri())
+
+
+def test_taken_name_is_refused(copied_search: Marsexp) -> None:
+    done = copied_search(*SEARCH[:5], "--data", "tiles.npz", "--name", "tiny")
+    assert (done.status, done.stdout) == (2, "")
+    assert "--resume tiny" in done.stderr
+
+
+def test_finished_search_can_be_extended(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+    extended = copied_search("search", "--resume", "tiny", "--budget", "6", "--json")
+    assert extended.status == 0, extended.stderr
+    started = [trial for trial in extended.json()["trials"] if trial["state"] != "rejected"]
+    assert len(started) == 6
+    before = {trial["trial"]: trial["best_val_mean_iou"] for trial in leaderboard["trials"]}
+    assert before.items() <= {trial["trial"]: trial["best_val_mean_iou"] for trial in started}.items()
+
+
+def test_other_data_is_refused_on_resume(copied_search: Marsexp) -> None:
+    write_tiles(copied_search.folder / "other.npz", seed=1)
+    done = copied_search("search", "--resume", "tiny", "--budget", "6", "--data", "other.npz")
+    assert done.status == 1
+    assert "changed: pixels, masks" in done.stderr
+
+
+def epochs_in_ledger(home: Path) -> int:
+    if not (home / "ledger.db").exists():
+        return 0
+    with sqlite3.connect(home / "ledger.db") as connection:
+        try:
+            return int(connection.execute("select count(*) from epochs").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+@pytest.mark.parametrize("epochs_before_kill", [2, 5])
+def test_killed_search_resumes_to_the_undisturbed_leaderboard(
+    finished_search: Marsexp, marsexp: Marsexp, wait_for: WaitFor, tmp_path: Path, epochs_before_kill: int
+) -> None:
+    undisturbed = finished_search("leaderboard", "--json").json()
+    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
+    arguments = ("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny")
+    process = subprocess.Popen(
+        marsexp.command(*arguments),
+        cwd=marsexp.folder,
+        env=marsexp.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: epochs_in_ledger(marsexp.home) >= epochs_before_kill)
+    # The driver and its worker at once, in the middle of whatever they are doing.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    unfinished = marsexp("leaderboard", "--json").json()
+    assert unfinished["epochs_spent"] < undisturbed["epochs_spent"]
+    resumed = marsexp("search", "--resume", "tiny", "--json")
+    assert resumed.status == 0, resumed.stderr
+    assert comparable(resumed.json()) == comparable(undisturbed)
+
+
+def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFor) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    process = subprocess.Popen(
+        marsexp.command(*SEARCH),
+        cwd=marsexp.folder,
+        env=marsexp.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: epochs_in_ledger(marsexp.home) >= 1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "marsexp search --resume s" in stderr
+    assert "Traceback" not in stderr

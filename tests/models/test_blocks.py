@@ -1,0 +1,142 @@
+"""Laws of every block, and squeeze-and-excitation against NumPy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from marsseg.config import UNetConfig
+from marsseg.models.blocks import BlockStyle, conv_block, dropout, normalize, squeeze_and_excitation, upsample
+
+pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
+
+Block = Callable[[keras.KerasTensor], keras.KerasTensor]
+CHANNELS = 4
+
+
+def style(portable: bool = False, **values: object) -> BlockStyle:
+    return BlockStyle(UNetConfig.model_validate(values), seed=3, portable=portable)
+
+
+# Each with the factor by which it changes height and width, and its channels.
+BLOCKS: dict[str, tuple[Block, int, int]] = {
+    "conv_block": (lambda x: conv_block(x, 6, style(), "b"), 1, 6),
+    "conv_block_portable": (lambda x: conv_block(x, 6, style(portable=True), "b"), 1, 6),
+    "conv_block_without_normalization": (lambda x: conv_block(x, 6, style(normalization="none"), "b"), 1, 6),
+    "normalize": (lambda x: normalize(x, style(), "b"), 1, CHANNELS),
+    "upsampling2d": (lambda x: upsample(x, 3, style(upsampling="upsampling2d"), "b"), 2, 3),
+    "conv2d_transpose": (lambda x: upsample(x, 3, style(upsampling="conv2d_transpose"), "b"), 2, 3),
+    "dropout": (lambda x: dropout(x, style(dropout=0.5), 1, "b"), 1, CHANNELS),
+    "squeeze_and_excitation": (lambda x: squeeze_and_excitation(x, 2, "b"), 1, CHANNELS),
+}
+
+
+def build(name: str, height: int = 8, width: int = 12) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((height, width, CHANNELS), name="image")
+    return keras.Model(inputs, BLOCKS[name][0](inputs))
+
+
+def batch(height: int = 8, width: int = 12) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, height, width, CHANNELS)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+class TestBlock:
+    @pytest.mark.parametrize(("height", "width"), [(8, 12), (5, 7), (1, 1)])
+    def test_shape_also_for_odd_sides(self, name: str, height: int, width: int) -> None:
+        _, factor, channels = BLOCKS[name]
+        outputs = build(name, height, width)(batch(height, width), training=True)
+        assert outputs.shape == (2, factor * height, factor * width, channels)
+        assert outputs.dtype == tf.float32
+        assert np.isfinite(outputs).all()
+
+    def test_gradient_reaches_every_weight_and_the_input(self, name: str) -> None:
+        model, inputs = build(name), tf.constant(batch())
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = model(inputs, training=True)
+            direction = np.random.default_rng(1).normal(size=outputs.shape).astype(np.float32)
+            value = tf.reduce_sum(outputs * direction)
+        gradients = tape.gradient(value, [inputs, *[weight.value for weight in model.trainable_weights]])
+        assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 0 for gradient in gradients)
+
+    def test_saved_and_loaded_computes_the_same(self, name: str, tmp_path: Path) -> None:
+        model = build(name)
+        model(batch(), training=True)  # moves the statistics of normalisation off their start
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded(batch()), model(batch()))
+        assert [weight.path for weight in loaded.weights] == [weight.path for weight in model.weights]
+
+    def test_mixed_precision_computes_in_bfloat16_near_float32_with_float32_weights(self, name: str) -> None:
+        expected = build(name)(batch()).numpy()
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        model = build(name)
+        outputs = model(batch())
+        assert outputs.dtype == tf.bfloat16
+        assert {weight.dtype for weight in model.weights} <= {"float32"}
+        np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.04 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_saved_in_mixed_precision_it_loads_where_the_policy_is_float32(name: str, tmp_path: Path) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build(name)
+    model.save(tmp_path / "model.keras")
+    expected = model(batch())
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(batch()), expected)
+
+
+def test_squeeze_and_excitation_is_the_papers_formula() -> None:
+    model, inputs = build("squeeze_and_excitation"), batch()
+    w1, b1, w2, b2 = (np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(model.get_weights()))
+    model.set_weights([w1, b1, w2, b2])
+    assert w1.shape == (CHANNELS, CHANNELS // 2)
+    squeezed = inputs.mean((1, 2))
+    hidden = np.maximum(squeezed @ w1 + b1, 0)
+    gate = 1 / (1 + np.exp(-(hidden @ w2 + b2)))
+    assert gate.std() > 0.1
+    np.testing.assert_allclose(model(inputs), inputs * gate[:, None, None, :], rtol=1e-4, atol=1e-5)
+
+
+def test_conv_block_is_two_rounds_of_convolution_normalisation_and_rectifier() -> None:
+    model = build("conv_block")
+    assert [type(layer).__name__ for layer in model.layers[1:]] == ["Conv2D", "FusedBatchNormalization", "ReLU"] * 2
+    assert [weight.shape for weight in model.weights if "kernel" in weight.path] == [(3, 3, 4, 6), (3, 3, 6, 6)]
+    assert not any("bias" in weight.path for weight in model.weights)
+    assert model(batch()).numpy().min() == 0
+
+
+def test_dropout_drops_whole_maps_in_training_alone() -> None:
+    model, inputs = build("dropout"), np.ones((64, 8, 12, CHANNELS), np.float32)
+    np.testing.assert_array_equal(model(inputs), inputs)
+    outputs = model(inputs, training=True).numpy()
+    maps = outputs.transpose(0, 3, 1, 2).reshape(64 * CHANNELS, -1)
+    assert (maps == maps[:, :1]).all()
+    assert set(np.unique(maps)) == {0.0, 2.0}
+    assert 0.3 < (maps[:, 0] == 0).mean() < 0.7
+
+
+def test_dropout_masks_differ_by_position_and_follow_the_seed() -> None:
+    inputs = np.ones((32, 2, 2, 8), np.float32)
+    masks = []
+    for seed, position in [(3, 0), (3, 0), (3, 1), (9, 0)]:
+        tensor = keras.Input((2, 2, 8))
+        config = UNetConfig(dropout=0.5)
+        model = keras.Model(tensor, dropout(tensor, BlockStyle(config, seed), position, "drop"))
+        masks.append(model(inputs, training=True).numpy())
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert (masks[0] != masks[2]).any()
+    assert (masks[0] != masks[3]).any()
+
+
+def test_nothing_is_added_where_normalisation_or_dropout_is_off() -> None:
+    tensor = keras.Input((4, 4, 2))
+    assert normalize(tensor, style(normalization="none"), "n") is tensor
+    assert dropout(tensor, style(dropout=0.0), 0, "d") is tensor

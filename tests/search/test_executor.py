@@ -1,0 +1,227 @@
+"""Worker processes, real ones: order, reuse, renewal, death, silence, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from marsseg.search import executor as executor_room
+from marsseg.search.executor import LocalExecutor, Message
+
+FINAL = frozenset({"done"})
+PATIENCE_S = 60.0
+
+
+def serve(connection: Connection) -> None:
+    """Does what its task says: `count`, `die`, `exit`, `sleep`, `tick` or `grow`."""
+    ballast = b""
+    while True:
+        try:
+            action, amount = connection.recv()
+        except EOFError:
+            return
+        if action == "count":
+            for number in range(amount):
+                connection.send(("number", number))
+        elif action == "die":
+            connection.send(("number", amount))
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif action == "exit":
+            sys.exit(amount)
+        elif action == "sleep":
+            connection.send(("asleep", os.getpid()))
+            time.sleep(amount)
+        elif action == "tick":
+            for _ in range(amount):
+                time.sleep(0.2)
+                connection.send(("step", 0.2))
+        elif action == "grow":
+            ballast = os.urandom(1) * amount
+        connection.send(("done", os.getpid()))
+        assert ballast is not None
+
+
+class KillsWhenSent:
+    """A task that ends its worker between the look whether it is alive and the handing over."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        process = psutil.Process(self.pid)
+        process.kill()
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        return tuple, ((("count", 1)),)
+
+
+@pytest.fixture
+def executor() -> Iterator[LocalExecutor]:
+    executor = LocalExecutor(serve, 1, FINAL)
+    yield executor
+    executor.close()
+
+
+def collect(executor: LocalExecutor, num_final: int = 1) -> list[Message]:
+    messages: list[Message] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while sum(message.kind in ("done", "died") for message in messages) < num_final:
+        assert time.monotonic() < deadline, messages
+        messages += executor.poll(0.2)
+    return messages
+
+
+def run(executor: LocalExecutor, action: str, amount: float = 0, runtime: Any = None) -> Message:
+    executor.submit("task", (action, amount), runtime)
+    return collect(executor)[-1]
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.05)
+
+
+def test_messages_come_in_order_under_their_key_and_the_worker_is_free_again(executor: LocalExecutor) -> None:
+    assert executor.num_free == 1
+    executor.submit(("a", 1), ("count", 30))
+    assert executor.num_free == 0
+    messages = collect(executor)
+    assert [message.body for message in messages[:-1]] == list(range(30))
+    assert {message.key for message in messages} == {("a", 1)}
+    assert [message.kind for message in messages] == ["number"] * 30 + ["done"]
+    assert executor.num_free == 1
+
+
+def test_one_process_serves_one_task_after_the_other_and_is_renewed_for_another_runtime(
+    executor: LocalExecutor,
+) -> None:
+    first = run(executor, "count", runtime=2).body
+    assert first != os.getpid()
+    assert run(executor, "count", runtime=2).body == first
+    other = run(executor, "count", runtime=1).body
+    assert other != first
+    wait_until_gone(first)
+
+
+def test_two_workers_run_at_once() -> None:
+    executor = LocalExecutor(serve, 2, FINAL)
+    try:
+        for key in ("a", "b"):
+            executor.submit(key, ("sleep", 0.2))
+        assert executor.num_free == 0
+        pids = {message.key: message.body for message in collect(executor, 2) if message.kind == "done"}
+        assert len(set(pids.values())) == 2
+        assert executor.num_free == 2
+    finally:
+        executor.close()
+
+
+def test_a_worker_that_is_killed_is_reported_with_its_signal_and_the_next_task_works(executor: LocalExecutor) -> None:
+    executor.submit("doomed", ("die", 7))
+    messages = collect(executor)
+    assert messages == [
+        Message("doomed", "number", 7),
+        Message("doomed", "died", f"the worker process ended with signal {signal.SIGKILL:d}"),
+    ]
+    assert executor.num_free == 1
+    assert run(executor, "count").kind == "done"
+
+
+def test_a_worker_that_ends_by_itself_is_reported_with_its_status(executor: LocalExecutor) -> None:
+    assert run(executor, "exit", 3) == Message("task", "died", "the worker process ended with status 3")
+
+
+def test_an_idle_worker_that_died_is_replaced(executor: LocalExecutor) -> None:
+    pid = run(executor, "count").body
+    os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
+    assert run(executor, "count").kind == "done"
+
+
+def test_a_worker_that_dies_while_it_is_handed_a_task_is_reported(executor: LocalExecutor) -> None:
+    pid = run(executor, "count").body
+    executor.submit("unlucky", KillsWhenSent(pid))
+    assert [message.kind for message in collect(executor)] == ["died"]
+    assert run(executor, "count").kind == "done"
+
+
+def test_a_worker_that_grew_is_replaced_when_it_is_idle(executor: LocalExecutor) -> None:
+    first = run(executor, "count").body
+    assert run(executor, "grow", 200_000_000).body == first
+    assert run(executor, "count").body != first
+
+
+def test_a_silent_worker_is_ended_and_reported(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(executor, "count")
+    monkeypatch.setattr(executor_room, "_SILENCE_S", 1.0)
+    executor.submit("stuck", ("sleep", 60))
+    messages = collect(executor)
+    assert [message.kind for message in messages] == ["asleep", "died"]
+    assert messages[-1].key == "stuck"
+    assert "no sign of life for" in messages[-1].body
+    wait_until_gone(messages[0].body)
+    assert run(executor, "count").kind == "done"
+
+
+def test_steps_are_signs_of_life_and_never_told(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(executor, "count")
+    monkeypatch.setattr(executor_room, "_SILENCE_S", 1.0)
+    executor.submit("slow", ("tick", 8))
+    assert [message.kind for message in collect(executor)] == ["done"]
+
+
+def test_slow_steps_earn_patience(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(executor, "tick", 2)
+    monkeypatch.setattr(executor_room, "_SILENCE_S", 0.5)
+    assert run(executor, "sleep", 1.5).kind == "done"
+
+
+def test_poll_comes_back_in_time_with_nothing(executor: LocalExecutor) -> None:
+    began = time.monotonic()
+    assert executor.poll(0.1) == []
+    assert time.monotonic() - began < 2
+
+
+def test_close_leaves_no_process_whatever_it_does() -> None:
+    executor = LocalExecutor(serve, 2, FINAL)
+    executor.submit("idle", ("count", 1))
+    idle = collect(executor)[-1].body
+    executor.submit("busy", ("sleep", 60))
+    while not (messages := executor.poll(0.2)):
+        pass
+    executor.close()
+    assert not psutil.pid_exists(idle)
+    assert not psutil.pid_exists(messages[0].body)
+    assert executor.num_free == 2
+
+
+def test_a_worker_ends_when_its_driver_is_killed() -> None:
+    root = Path(__file__).parents[2]
+    script = (
+        f"import sys; sys.path.insert(0, {str(root)!r})\n"
+        "from tests.search.test_executor import FINAL, serve\n"
+        "from marsseg.search.executor import LocalExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    executor = LocalExecutor(serve, 1, FINAL)\n"
+        "    executor.submit('task', ('sleep', 600))\n"
+        "    while not (messages := executor.poll(0.2)):\n"
+        "        pass\n"
+        "    print(messages[0].body, flush=True)\n"
+        "    executor.poll(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        worker = int(driver.stdout.readline())
+        assert psutil.pid_exists(worker)
+        driver.kill()
+    wait_until_gone(worker)
