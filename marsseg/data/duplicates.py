@@ -5,6 +5,7 @@ a direct comparison of their texture decides, because bland terrain often has th
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -156,4 +157,4 @@ def _join_matching(
 
 def _needed_correlation(num_blocks: int) -> float:
     """How much a block must correlate to count as the same: nearer to 1, the fewer blocks there are to decide by."""
-    return 1 - (1 - MIN_BLOCK_CORRELATION) * min(1.0, num_blocks / ENOUGH_BLOCKS) ** 0.5
+    return 1 - (1 - MIN_BLOCK_CORRELATION) * math.sqrt(min(1, num_blocks / ENOUGH_BLOCKS))

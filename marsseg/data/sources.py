@@ -190,7 +190,7 @@ def _check_finite(values: NDArray[Any], kind: str, source: str) -> None:
         return
     bad = ~np.isfinite(values)
     if bad.any():
-        raise DataError(f"{source}: expected finite numbers, found {_first(values, bad)} of a {kind}; drop that pair")
+        raise DataError(f"{source}: expected finite numbers, found {_first(values, bad)} of the {kind}; drop that pair")
 
 
 def _first(values: NDArray[Any], chosen: NDArray[np.bool_]) -> str:

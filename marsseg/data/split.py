@@ -141,20 +141,23 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, room: Indices, rng
     """
     open_parts = np.flatnonzero(room > 0)
     frequency = units.classes.sum(axis=0)
-    order = np.lexsort((frequency, frequency < len(open_parts)))
+    is_scarce = frequency < len(open_parts)
+    order = np.lexsort((frequency, is_scarce))
     luck = rng.random(len(parts))
     for label in order:
         for part in open_parts:
-            if units.classes[parts == part][:, label].any():
+            if bool(units.classes[parts == part][:, label].any()):
                 continue
             candidates = np.flatnonzero(units.classes[:, label] & (parts == UNPLACED) & (units.sizes <= room[part]))
             if not len(candidates):
                 continue
-            missing = ~units.classes[parts == part].any(axis=0)
-            useful = (units.classes[candidates] & missing).sum(axis=1)
+            classes = units.classes[candidates]
+            # What there is too little of for all parts goes to training.
+            misplaced = (classes & is_scarce).any(axis=1) != (part == TRAIN)
+            useful = (classes & ~units.classes[parts == part].any(axis=0)).sum(axis=1)
             # Of equally useful units, the smallest, then the one that spends least of the rare classes.
-            spent = (units.classes[candidates] / np.maximum(frequency, 1)).sum(axis=1)
-            best = np.lexsort((luck[candidates], spent, units.sizes[candidates], -useful))[0]
+            spent = (classes / np.maximum(frequency, 1)).sum(axis=1)
+            best = np.lexsort((luck[candidates], spent, units.sizes[candidates], -useful, misplaced))[0]
             _place(int(candidates[best]), int(part), units, parts, room)
 
 

@@ -14,7 +14,8 @@ from marsseg.models.unet import build_unet
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
 
 NUM_CLASSES = 5
-SMALL = {"num_blocks": 2, "base_filters": 4, "max_filters": 8}
+# A gate of one hidden unit could be dead from the start.
+SMALL = {"num_blocks": 2, "base_filters": 4, "max_filters": 8, "se_reduction_ratio": 1}
 OPTIONS: list[dict[str, object]] = [
     {"upsampling": "upsampling2d"},
     {"upsampling": "conv2d_transpose"},

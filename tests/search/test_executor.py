@@ -170,13 +170,14 @@ def test_a_silent_worker_is_ended_and_reported(executor: LocalExecutor, monkeypa
     assert messages[-1].key == "stuck"
     assert "no sign of life for" in messages[-1].body
     wait_until_gone(messages[0].body)
+    monkeypatch.undo()
     assert run(executor, "count").kind == "done"
 
 
 def test_steps_are_signs_of_life_and_never_told(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     run(executor, "count")
-    monkeypatch.setattr(executor_room, "_SILENCE_S", 1.0)
-    executor.submit("slow", ("tick", 8))
+    monkeypatch.setattr(executor_room, "_SILENCE_S", 1.5)
+    executor.submit("slow", ("tick", 10))
     assert [message.kind for message in collect(executor)] == ["done"]
 
 
