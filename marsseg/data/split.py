@@ -63,7 +63,8 @@ def split_tiles(
     """Splits images so that every class is in every part where there is enough of it, and no group is torn.
 
     A class that stands in three or more units (a unit is a group, or an image of none) is put into every part first;
-    a rarer one goes to training, then validation. The rest is dealt evenly over the sets of classes present.
+    a rarer one goes to training, then validation. Where several rare classes share their few units, one of them may
+    miss a part. The rest is dealt evenly over the sets of classes present.
 
     Args:
         masks: labels, `(n, height, width)`.

@@ -1,0 +1,206 @@
+"""The driver: whole searches over toy curves, killed at every write, with trials that fail and workers that die."""
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsseg.errors import LedgerError
+from marsseg.search.ledger import Ledger
+from marsseg.search.state import TrialState
+from tests.jobs.toy_study import DIES_AT_ONCE, DIES_ONCE, DIES_PROMOTED, NAN_TRIAL, Killed, Study, build_settings
+
+
+def space_of(parameter: str, options: list[Any]) -> dict[str, Any]:
+    return {"parameters": {parameter: {"kind": "choice", "options": options}}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, int]:
+    study = Study(tmp_path_factory.mktemp("undisturbed"))
+    return study, study.drive()
+
+
+def check_nothing_lost_or_doubled(study: Study) -> None:
+    state = study.state
+    assert state.closed
+    assert state.num_started == study.settings.budget
+    assert not state.in_state(TrialState.RUNNING, TrialState.PROPOSED, TrialState.PAUSED)
+    for trial in state.trials:
+        epochs = [record["epoch"] for record in study.ledger.epochs("toy", trial.number)]
+        assert epochs == list(range(1, trial.epochs + 1))
+    assert set(study.disk.trained.values()) == {1}
+    assert sum(study.disk.trained.values()) == state.epochs_spent
+
+
+def test_a_whole_search_with_mishaps(undisturbed: tuple[Study, int]) -> None:
+    study, _ = undisturbed
+    check_nothing_lost_or_doubled(study)
+    trials = study.state.trials
+    assert {
+        number: (trials[number].epochs, trials[number].reason) for number in range(12) if trials[number].reason
+    } == {
+        NAN_TRIAL: (0, "NaN in the loss"),
+        DIES_AT_ONCE: (0, "signal 9"),
+        DIES_PROMOTED: (1, "signal 9"),
+    }
+    assert DIES_ONCE in study.disk.has_died
+    assert trials[DIES_ONCE].state in (TrialState.COMPLETED, TrialState.STOPPED)
+    winner = study.state.winner
+    assert winner is not None
+    assert winner.epochs == 4
+    assert winner.best_val_mean_iou == max(study.disk.scores[winner.number])
+
+
+def test_observers_are_told_everything_once(undisturbed: tuple[Study, int]) -> None:
+    study, _ = undisturbed
+    told = study.told
+    assert told.epochs == study.disk.trained
+    for trial in study.state.trials:
+        states = [state for number, state in told.states if number == trial.number]
+        assert states[0] == "running"
+        # Closing a search stops what is paused; that is told by what comes after the driver.
+        assert states[-1] == ("paused" if trial.state is TrialState.STOPPED else trial.state.value)
+
+
+@pytest.mark.parametrize(
+    ("survives_the_write", "stride"), [(False, 1), (True, 4)], ids=["killed before the write", "killed after it"]
+)
+def test_killed_at_any_write_a_search_goes_on_to_the_same_result(
+    undisturbed: tuple[Study, int], tmp_path: Path, survives_the_write: bool, stride: int
+) -> None:
+    expected, num_writes = undisturbed
+    assert num_writes > 60
+    for write in range(0, num_writes, stride):
+        study = Study(tmp_path / str(write))
+        with pytest.raises(Killed):
+            study.drive(write, survives_the_write)
+        study.drive()
+        assert study.leaderboard() == expected.leaderboard(), f"killed at write {write}"
+        check_nothing_lost_or_doubled(study)
+
+
+def test_killed_after_every_single_write_a_search_comes_to_the_same_result(
+    undisturbed: tuple[Study, int], tmp_path: Path
+) -> None:
+    expected, _ = undisturbed
+    study = Study(tmp_path)
+    drivers = 0
+    while not study.state.closed:
+        # Epochs that the interrupted trial tells again are written already and are no progress.
+        told_again = [len(study.disk.scores.get(t.number, [])) for t in study.state.in_state(TrialState.RUNNING)]
+        with suppress(Killed):
+            study.drive(sum(told_again), survives_the_write=True)
+        drivers += 1
+    assert drivers > 60
+    assert study.leaderboard() == expected.leaderboard()
+    check_nothing_lost_or_doubled(study)
+
+
+@pytest.mark.parametrize("write", [5, 20, 33, 47])
+def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice(tmp_path: Path, write: int) -> None:
+    study = Study(tmp_path, build_settings(workers=3))
+    with pytest.raises(Killed):
+        study.drive(write)
+    assert study.state.in_state(TrialState.RUNNING)
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    assert study.state.winner is not None
+
+
+def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(scheduler="none", budget=4), mishaps=False)
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    assert [trial.epochs for trial in study.state.trials] == [4] * 4
+
+
+def test_the_seed_decides_a_search(undisturbed: tuple[Study, int], tmp_path: Path) -> None:
+    boards = []
+    for seed in (5, 6):
+        study = Study(tmp_path / str(seed), build_settings(seed=seed))
+        study.drive()
+        boards.append(study.leaderboard()["trials"])
+    assert boards[0] == undisturbed[0].leaderboard()["trials"]
+    assert boards[1] != boards[0]
+
+
+def test_duplicates_are_rejected_and_cost_no_budget(tmp_path: Path) -> None:
+    document = space_of("model.base_filters", [4, 8, 12, 16])
+    study = Study(tmp_path, build_settings(space=document, budget=4, sampler="random"), mishaps=False)
+    study.drive()
+    state = study.state
+    rejected = state.in_state(TrialState.REJECTED)
+    assert rejected
+    for trial in rejected:
+        twin = state.trials[int(trial.reason.removeprefix("the same as trial "))]
+        assert (twin.values, twin.number < trial.number) == (trial.values, True)
+        assert twin.state is not TrialState.REJECTED
+        assert (trial.epochs, study.ledger.epochs("toy", trial.number)) == (0, [])
+    assert state.num_started == 4
+    assert sorted(trial.values["model.base_filters"] for trial in state.trials if trial not in rejected) == [
+        4,
+        8,
+        12,
+        16,
+    ]
+
+
+def test_200_rejections_in_a_row_end_a_search_with_what_it_has(tmp_path: Path) -> None:
+    document = space_of("augmentation.flips", [True, False])
+    study = Study(tmp_path, build_settings(space=document, sampler="random"), mishaps=False)
+    study.drive()
+    state = study.state
+    assert state.closed
+    assert state.num_started == 2
+    assert state.rejected_in_a_row == 200
+    assert state.winner is not None
+
+
+def test_a_network_too_deep_for_the_images_is_rejected_with_the_reason(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(budget=4), mishaps=False, image_shape=(4, 8))
+    study.drive()
+    rejected = study.state.in_state(TrialState.REJECTED)
+    assert rejected
+    assert all("needs image sides divisible by 8" in trial.reason for trial in rejected)
+    assert {trial.values["model.num_blocks"] for trial in study.state.trials if trial not in rejected} == {2}
+
+
+def test_a_finished_search_driven_again_changes_nothing(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(budget=3), mishaps=False)
+    study.drive()
+    before = study.ledger.events("toy")
+    assert study.drive() == 0
+    assert study.ledger.events("toy") == before
+
+
+def test_an_extended_search_starts_the_rest_of_its_budget(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(budget=4), mishaps=False)
+    study.drive()
+    first = study.state.trials
+    study.settings = replace(study.settings, budget=9)
+    with study.ledger.drive("toy") as writer:
+        writer.update_settings(study.settings.to_dict())
+        writer.append("opened")
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    assert study.state.trials[:4] == first
+
+
+def test_a_driver_that_was_fenced_off_stops_at_its_next_write(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+
+    class TakesOver:
+        def on_change(self, *_: Any) -> None:
+            (tmp_path / "ledger.db.toy.lock").unlink(missing_ok=True)
+            with Ledger(tmp_path / "ledger.db").drive("toy"):
+                pass
+
+        on_epoch = on_change
+
+    study.told = TakesOver()  # type: ignore[assignment]
+    with pytest.raises(LedgerError, match="taken this search over"):
+        study.drive()
+    assert not study.state.closed

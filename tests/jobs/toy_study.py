@@ -1,0 +1,195 @@
+"""A study over toy curves: real ledger, real proposals, real driver; only the training is a formula.
+
+Drivers can be killed at any write, trials can fail and workers can die.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import ExperimentConfig
+from marsseg.jobs.candidates import BASE, build_candidates
+from marsseg.jobs.driver import Driver
+from marsseg.jobs.home import Home
+from marsseg.jobs.leaderboard import leaderboard_document
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.worker import TrainTask
+from marsseg.search.executor import Message
+from marsseg.search.ledger import Ledger, LedgerWriter
+from marsseg.search.space import load_space
+from marsseg.search.state import SearchState, Trial, replay
+
+SMOKE = load_space(Path(__file__).parents[2] / "search_spaces" / "smoke.toml")
+NAN_TRIAL, DIES_ONCE, DIES_AT_ONCE, DIES_PROMOTED = 2, 4, 6, 8
+
+
+def build_settings(**changes: Any) -> StudySettings:
+    fixed = {**SMOKE.fixed, "training.max_epochs": 4, "training.precision": "float32", "training.threads": 1}
+    settings = StudySettings(
+        name="toy",
+        kind="search",
+        seed=5,
+        budget=12,
+        engine="optuna",
+        sampler="tpe",
+        scheduler="asha",
+        min_epochs=1,
+        max_epochs=4,
+        reduction_factor=2,
+        workers=1,
+        configs={BASE: ExperimentConfig().with_values(fixed).model_dump(mode="json")},
+        fingerprint={"digest": "0"},
+        space_name="smoke",
+        space=SMOKE.document,
+    )
+    return replace(settings, **changes)
+
+
+@dataclass
+class Disk:
+    """What outlives a driver: a trial's checkpointed scores, and which workers have died."""
+
+    scores: dict[int, list[float]] = field(default_factory=dict)
+    trained: Counter[tuple[int, int]] = field(default_factory=Counter)
+    has_died: set[int] = field(default_factory=set)
+
+
+def toy_score(number: int, config: dict[str, Any], epoch: int) -> float:
+    quality = config["seed"] % 1000 / 5000 + config["model"]["num_blocks"] / 20 + 0.2 * (number == DIES_PROMOTED)
+    return float(quality * (1 - 0.5**epoch) + 0.01 * (epoch % 3))
+
+
+@dataclass
+class ToyExecutor:
+    """Runs tasks in this process, as the worker does: checkpoint first, then the message; known epochs again."""
+
+    disk: Disk
+    mishaps: bool
+    num_workers: int
+    tasks: dict[int, Iterator[Message]] = field(default_factory=dict)
+
+    @property
+    def num_free(self) -> int:
+        return self.num_workers - len(self.tasks)
+
+    def submit(self, key: Any, task: TrainTask, runtime: Any = None) -> None:
+        assert self.num_free > 0
+        assert runtime == 1
+        self.tasks[key] = self._train(key, json.loads(task.config), task.until)
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """One message of each task, so that several trials are in flight."""
+        assert self.tasks
+        messages = [next(task) for task in list(self.tasks.values())]
+        for message in messages:
+            if message.kind != "epoch":
+                del self.tasks[message.key]
+        return messages
+
+    def _train(self, number: int, config: dict[str, Any], until: int) -> Iterator[Message]:
+        scores = self.disk.scores.setdefault(number, [])
+        for epoch in range(1, until + 1):
+            if epoch > len(scores):
+                if self.mishaps and number == NAN_TRIAL:
+                    yield Message(number, "failed", "NaN in the loss")
+                dies = {DIES_AT_ONCE: True, DIES_PROMOTED: epoch == 2, DIES_ONCE: number not in self.disk.has_died}
+                if self.mishaps and dies.get(number):
+                    self.disk.has_died.add(number)
+                    yield Message(number, "died", "signal 9")
+                scores.append(toy_score(number, config, epoch))
+                self.disk.trained[number, epoch] += 1
+            yield Message(number, "epoch", {"epoch": epoch, "metrics": {"val_mean_iou": scores[epoch - 1]}})
+        best = max(scores)
+        body = {"completed": until == 4, "epochs": until, "score": scores[-1], "best_val_mean_iou": best}
+        body |= {"best_epoch": scores.index(best) + 1, "params": 10 * number, "duration_s": 1.5 * until}
+        yield Message(number, "done", body)
+
+
+class Killed(BaseException):
+    """Nothing below the test catches it: the driver is gone."""
+
+
+@dataclass
+class KilledWriter:
+    """The ledger of a driver that is killed at a write, before or after it is safe."""
+
+    writer: LedgerWriter
+    writes_left: float = float("inf")
+    survives_the_write: bool = False
+    num_writes: int = 0
+
+    def append(self, *args: Any, **payload: Any) -> Any:
+        return self._write("append", *args, **payload)
+
+    def append_epoch(self, *args: Any) -> Any:
+        return self._write("append_epoch", *args)
+
+    def _write(self, method: str, *args: Any, **payload: Any) -> Any:
+        self.num_writes += 1
+        if self.num_writes > self.writes_left and not self.survives_the_write:
+            raise Killed
+        result = getattr(self.writer, method)(*args, **payload)
+        if self.num_writes > self.writes_left:
+            raise Killed
+        return result
+
+
+@dataclass
+class Told:
+    """An observer that holds the driver to its word: the ledger knows what it is told."""
+
+    ledger: Ledger
+    epochs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    states: list[tuple[int, str]] = field(default_factory=list)
+
+    def on_epoch(self, trial: Trial, record: dict[str, Any]) -> None:
+        assert record in self.ledger.epochs("toy", trial.number)
+        self.epochs[trial.number, record["epoch"]] += 1
+
+    def on_change(self, state: SearchState, trial: Trial) -> None:
+        assert state.trials[trial.number] == trial
+        self.states.append((trial.number, trial.state.value))
+
+
+@dataclass
+class Study:
+    """A search on disk, on which one driver after the other may work."""
+
+    folder: Path
+    settings: StudySettings = field(default_factory=build_settings)
+    mishaps: bool = True
+    image_shape: tuple[int, int] = (64, 128)
+    disk: Disk = field(default_factory=Disk)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.folder / "ledger.db")
+        self.ledger.create_search("toy", self.settings.to_dict())
+        self.told = Told(self.ledger)
+
+    def drive(self, writes: float = float("inf"), survives_the_write: bool = False) -> int:
+        """Runs a driver to its end or death; how many writes it made."""
+        settings = StudySettings.from_dict(self.ledger.settings("toy"))
+        with self.ledger.drive("toy") as writer:
+            killed = KilledWriter(writer, writes, survives_the_write)
+            Driver(
+                settings=settings,
+                candidates=build_candidates(settings),
+                scheduler=settings.build_scheduler(),
+                writer=killed,  # type: ignore[arg-type]
+                executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]
+                observers=[self.told],
+                home=Home(self.folder),
+                image_shape=self.image_shape,
+                state=self.state,
+            ).run()
+        return killed.num_writes
+
+    @property
+    def state(self) -> SearchState:
+        return replay(self.ledger.events("toy"))
+
+    def leaderboard(self) -> dict[str, Any]:
+        return leaderboard_document(self.settings, self.state)

@@ -1,0 +1,214 @@
+"""The trainer: bit-exact however it is cut, scored and stopped as promised, honest about failure."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import PreparedData
+from marsseg.errors import ConfigError, TrainingError
+from marsseg.metrics import confusion_matrix, segmentation_scores
+from marsseg.training import trainer
+from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint, weights_sha256
+from marsseg.training.trainer import EpochRecord, TrainResult, train
+from tests.training.conftest import tiny_config, tiny_data
+
+# Everything that holds state between epochs, at once; the stage changes after two of four epochs.
+EVERYTHING: dict[str, dict[str, Any]] = {
+    "model": {"dropout": 0.3, "se": "encoder"},
+    "augmentation": {"flips": True},
+    "optimizer": {"name": "adamw", "weight_decay": 1e-3, "learning_rate": 0.02},
+    "schedule": {"name": "plateau", "patience": 1},
+    "loss": {"terms": "dice"},
+    "warmup": {"epochs": 2, "schedule.name": "plateau", "schedule.patience": 1, "optimizer.learning_rate": 0.05},
+    "training": {"early_stopping_patience": 9},
+}
+
+
+class Killed(Exception):
+    pass
+
+
+class Recorder:
+    """Keeps what a training tells, on disk too, and ends it before the steps named."""
+
+    def __init__(self, folder: Path | None = None, kill_at_steps: Iterable[int] = ()) -> None:
+        self.folder = folder
+        self.kill_at_steps = set(kill_at_steps)
+        self.steps = 0
+        self.epochs: list[int] = []
+        self.checkpoints: list[Checkpoint] = []
+
+    def on_step(self, seconds: float) -> None:
+        assert seconds > 0
+        self.steps += 1
+        if self.steps in self.kill_at_steps:
+            raise Killed
+
+    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+        self.epochs.append(record.epoch)
+        self.checkpoints.append(checkpoint)
+        if self.folder is not None:
+            save_checkpoint(self.folder, checkpoint)
+
+
+def outcome(result: TrainResult) -> dict[str, Any]:
+    """All that has to be equal in a rerun."""
+    return {
+        "weights": result.weights_sha256,
+        "metrics": [record.metrics for record in result.history],
+        "learning_rates": [record.learning_rate for record in result.history],
+        "best": (result.best_epoch, result.best_confusion.tolist(), result.stopped_early),
+    }
+
+
+def train_in_fresh_process(config: ExperimentConfig, until: int) -> dict[str, Any]:
+    """Trains where nothing ran before."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_configure_and_train, config, until).result()
+
+
+def _configure_and_train(config: ExperimentConfig, until: int) -> dict[str, Any]:
+    from marsseg.training.runtime import configure_runtime
+
+    configure_runtime(2)
+    return outcome(train(config, tiny_data(), until=until))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_cut_into_segments_or_killed_twice_it_ends_in_the_same_bits(
+    precision: str, data: PreparedData, tmp_path: Path
+) -> None:
+    config = tiny_config(**EVERYTHING).with_values({"training.precision": precision})
+    whole = outcome(train(config, data, until=4))
+    # Something has to have happened that could get lost: scores changed, both plateaus came down.
+    assert len({metrics["val_mean_iou"] for metrics in whole["metrics"]}) > 1
+    assert len(set(whole["learning_rates"])) > 2
+
+    start = None
+    for until in (1, 3, 4):
+        recorder = Recorder()
+        segment = train(config, data, until=until, start=start, callbacks=[recorder])
+        start = recorder.checkpoints[-1]
+    assert outcome(segment) == whole
+
+    # Three steps an epoch: killed in the second epoch, then, two steps after going on with that epoch, again.
+    killed = [Recorder(tmp_path, [5]), Recorder(tmp_path, [8])]
+    for recorder in killed:
+        with pytest.raises(Killed):
+            train(config, data, until=4, start=load_latest_checkpoint(tmp_path), callbacks=[recorder])
+    assert [recorder.epochs for recorder in killed] == [[1], [2, 3]]
+    last = Recorder(tmp_path)
+    assert outcome(train(config, data, until=4, start=load_latest_checkpoint(tmp_path), callbacks=[last])) == whole
+    assert last.epochs == [4]
+    assert outcome(train(config, data, until=4, start=load_latest_checkpoint(tmp_path))) == whole
+
+
+def test_what_ran_before_in_the_process_changes_nothing(data: PreparedData) -> None:
+    config = tiny_config(**EVERYTHING)
+    train(tiny_config(model={"num_blocks": 3, "dropout": 0.1}, training={"precision": "bfloat16"}), data, until=1)
+    assert outcome(train(config, data, until=3)) == train_in_fresh_process(config, 3)
+
+
+def test_seed_changes_the_result(data: PreparedData) -> None:
+    results = [train(tiny_config().with_values({"seed": seed}), data, until=1) for seed in (0, 1)]
+    assert results[0].weights_sha256["final"] != results[1].weights_sha256["final"]
+
+
+@pytest.mark.parametrize("averaging", [True, False])
+def test_best_epoch_is_the_model_that_is_kept(averaging: bool, data: PreparedData) -> None:
+    recorder = Recorder()
+    config = tiny_config(training={"weight_averaging": averaging}, optimizer={"learning_rate": 0.05})
+    result = train(config, data, until=4, callbacks=[recorder])
+    assert recorder.steps == 4 * 3
+    assert recorder.epochs == [record.epoch for record in result.history] == [1, 2, 3, 4]
+    scores = [record.metrics["val_mean_iou"] for record in result.history]
+    assert result.best_epoch == 1 + int(np.argmax(scores))
+
+    images, masks = data.validation
+    predicted = np.argmax(result.model(images), -1)
+    counts = confusion_matrix(masks, predicted, 5)
+    np.testing.assert_array_equal(result.best_confusion, counts)
+    names = ("background", "soil", "bedrock", "sand", "big_rock")
+    assert segmentation_scores(counts, names)["mean_iou"] == max(scores)
+
+    group = "average" if averaging else "weights"
+    assert bool(recorder.checkpoints[-1].group("average")) == averaging
+    for name, epoch in (("best", result.best_epoch), ("final", 4)):
+        assert result.weights_sha256[name] == weights_sha256(recorder.checkpoints[epoch - 1].group(group))
+    by_path = {weight.path: weight.numpy() for weight in result.model.weights}
+    assert weights_sha256(by_path) == result.weights_sha256["best"]
+
+
+def test_it_learns_what_is_easy(data: PreparedData) -> None:
+    config = tiny_config(optimizer={"learning_rate": 0.03}, training={"weight_averaging": False})
+    history = train(config, data, until=12).history
+    assert history[-1].metrics["loss"] < 0.7 * history[0].metrics["loss"]
+
+
+def script_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    remaining = iter(scores)
+    monkeypatch.setattr(trainer, "segmentation_scores", lambda *_: {"mean_iou": next(remaining)})
+
+
+@pytest.mark.parametrize(
+    ("scores", "warmup_epochs", "epochs", "best_epoch", "stopped_early"),
+    [
+        ([0.1, 0.3, 0.3, 0.2, 0.9], 0, 4, 2, True),  # an equal score is no gain: 2 epochs after epoch 2
+        ([0.1, 0.3, 0.2, 0.4, 0.3, 0.5], 0, 6, 6, False),
+        ([0.9, 0.1, 0.1, 0.1, 0.1, 0.1], 3, 5, 1, True),  # waits from the main stage's begin, epoch 4
+    ],
+)
+def test_early_stopping_waits_patience_epochs_since_the_best(
+    scores: list[float],
+    warmup_epochs: int,
+    epochs: int,
+    best_epoch: int,
+    stopped_early: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script_scores(monkeypatch, scores)
+    config = tiny_config(training={"early_stopping_patience": 2, "max_epochs": 6})
+    if warmup_epochs:
+        config = config.with_values({"warmup.epochs": warmup_epochs})
+    result = train(config, tiny_data(num_train=1), until=6)
+    assert (len(result.history), result.best_epoch, result.stopped_early) == (epochs, best_epoch, stopped_early)
+
+
+def test_plateau_begins_anew_with_the_main_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    script_scores(monkeypatch, [0.5, 0.4, 0.3, 0.2, 0.1])
+    plateau = {"schedule.name": "plateau", "schedule.patience": 1, "schedule.factor": 0.5}
+    config = tiny_config(warmup={"epochs": 3, "optimizer.learning_rate": 0.4, **plateau}).with_values(
+        {"optimizer.learning_rate": 0.1, **plateau}
+    )
+    history = train(config, tiny_data(num_train=1), until=5).history
+    assert [record.learning_rate for record in history] == [0.4, 0.4, 0.2, 0.1, 0.1]
+
+
+def test_a_value_that_is_not_finite_fails_with_epoch_and_step(data: PreparedData) -> None:
+    images = data.images.copy()
+    images[data.split.train] = np.inf
+    with pytest.raises(TrainingError, match="the loss became nan at epoch 1, step 1 of 3"):
+        train(tiny_config(), dataclasses.replace(data, images=images), until=1)
+    wild = tiny_config(optimizer={"learning_rate": 1e30}, model={"normalization": "none"})
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at epoch \d, step \d of 3"):
+        train(wild, data, until=3)
+
+
+def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
+    recorder = Recorder()
+    train(tiny_config(), data, until=1, callbacks=[recorder])
+    with pytest.raises(TrainingError, match="belongs to config"):
+        train(tiny_config(optimizer={"learning_rate": 0.5}), data, until=2, start=recorder.checkpoints[0])
+
+
+def test_depth_that_does_not_fit_is_refused(data: PreparedData) -> None:
+    with pytest.raises(ConfigError, match="at most 4 blocks fit"):
+        train(tiny_config(model={"num_blocks": 5}), data, until=1)
