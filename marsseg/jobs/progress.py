@@ -42,8 +42,8 @@ class PlainProgress:
         scored = [other for other in state.trials if other.best_val_mean_iou is not None]
         best = max(scored, key=lambda other: (other.best_val_mean_iou or 0.0, -other.number))
         notify(
-            f"{place} after {trial.epochs} epochs, val_mean_iou {trial.best_val_mean_iou:.4f}; "
-            f"best {best.best_val_mean_iou:.4f} (trial {best.number}){self._time_left(state)}"
+            f"{place} after {trial.epochs} epochs, best val_mean_iou {trial.best_val_mean_iou:.4f}; "
+            f"leader trial {best.number} with {best.best_val_mean_iou:.4f}{self._time_left(state)}"
         )
 
     def _time_left(self, state: SearchState) -> str:

@@ -83,8 +83,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
     path = folder / f"epoch-{checkpoint.epoch:05d}-{digest}.safetensors"
     write_durably(path, content)
-    for older in _newest_first(folder)[_KEPT:]:
-        older.unlink(missing_ok=True)
+    others = [file for file in _newest_first(folder) if file != path]
+    # What is not older was torn, and training has gone on from behind it; it must not count as one that is kept.
+    older = [file for file in others if _epoch(file) < checkpoint.epoch]
+    for file in set(others).difference(older[: _KEPT - 1]):
+        file.unlink(missing_ok=True)
     return path
 
 
@@ -125,9 +128,13 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _epoch(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
 def _newest_first(folder: Path) -> list[Path]:
     def age(path: Path) -> tuple[int, int]:
-        return int(path.name.split("-")[1]), path.stat().st_mtime_ns
+        return _epoch(path), path.stat().st_mtime_ns
 
     return sorted(folder.glob("epoch-*.safetensors"), key=age, reverse=True)
 

@@ -89,12 +89,13 @@ def test_killed_after_every_single_write_a_search_comes_to_the_same_result(
     study = Study(tmp_path)
     drivers = 0
     while not study.state.closed:
-        # Epochs that the interrupted trial tells again are written already and are no progress.
+        # Epochs that the interrupted trial tells again, once more where its worker dies, are no progress.
         told_again = [len(study.disk.scores.get(t.number, [])) for t in study.state.in_state(TrialState.RUNNING)]
         with suppress(Killed):
-            study.drive(sum(told_again), survives_the_write=True)
+            study.drive(2 * sum(told_again), survives_the_write=True)
         drivers += 1
-    assert drivers > 60
+        assert drivers < 200
+    assert drivers > 30
     assert study.leaderboard() == expected.leaderboard()
     check_nothing_lost_or_doubled(study)
 

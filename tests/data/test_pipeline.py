@@ -1,0 +1,99 @@
+"""Batches depend on (seed, epoch, step) only, wherever a segment begins."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marsseg.config import AugmentationConfig
+from marsseg.data.pipeline import steps_per_epoch, training_batches
+
+pytestmark = pytest.mark.usefixtures("tensorflow_runtime")
+
+NUM_IMAGES = 11
+Batches = list[tuple[np.ndarray, np.ndarray]]
+
+PLAIN = AugmentationConfig(flips=False)
+FLIPS = AugmentationConfig(flips=True)
+
+
+def tiles() -> tuple[np.ndarray, np.ndarray]:
+    """Each image's pixels tell its number and its mask."""
+    masks = np.random.default_rng(0).integers(0, 5, (NUM_IMAGES, 4, 6)).astype(np.uint8)
+    images = (np.arange(NUM_IMAGES)[:, None, None] + masks / 10).astype(np.float32)
+    return images[..., None], masks
+
+
+def batches(
+    first: int, last: int, augmentation: AugmentationConfig = FLIPS, seed: int = 0, batch_size: int = 4
+) -> Batches:
+    dataset = training_batches(*tiles(), augmentation, batch_size, seed, first, last)
+    return [(images.numpy(), labels.numpy()) for images, labels in dataset]
+
+
+def numbers(of: Batches) -> list[int]:
+    return [int(number) for images, _ in of for number in images[:, 0, 0, 0]]
+
+
+def assert_equal(found: Batches, expected: Batches) -> None:
+    assert len(found) == len(expected)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+
+
+@given(st.integers(1, 500), st.integers(1, 70))
+def test_steps_of_an_epoch_hold_every_image_once(num_images: int, batch_size: int) -> None:
+    steps = steps_per_epoch(num_images, batch_size)
+    assert (steps - 1) * batch_size < num_images <= steps * batch_size
+
+
+@given(batch_size=st.integers(1, 13), seed=st.integers(0, 2**31 - 1))
+@settings(max_examples=8, deadline=None)
+def test_every_epoch_has_every_image_once_with_its_own_mask(batch_size: int, seed: int) -> None:
+    found = batches(1, 2, FLIPS, seed, batch_size)
+    steps = steps_per_epoch(NUM_IMAGES, batch_size)
+    assert len(found) == 2 * steps
+    assert [len(images) for images, _ in found[:steps]] == [batch_size] * (steps - 1) + [
+        NUM_IMAGES - batch_size * (steps - 1)
+    ]
+    assert sorted(numbers(found[:steps])) == sorted(numbers(found[steps:])) == list(range(NUM_IMAGES))
+    for images, labels in found:
+        np.testing.assert_array_equal(np.round((images[..., 0] % 1) * 10), labels)
+
+
+def test_types_and_untouched_tiles_without_augmentation() -> None:
+    images, masks = tiles()
+    found = batches(1, 1, PLAIN)
+    assert {(one.dtype, two.dtype) for one, two in found} == {(np.dtype("f4"), np.dtype("i4"))}
+    order = numbers(found)
+    assert order != sorted(order)
+    np.testing.assert_array_equal(np.concatenate([one for one, _ in found]), images[order])
+    np.testing.assert_array_equal(np.concatenate([two for _, two in found]), masks[order])
+
+
+@pytest.mark.parametrize("augmentation", [PLAIN, FLIPS])
+def test_a_segment_sees_what_an_uninterrupted_training_sees(augmentation: AugmentationConfig) -> None:
+    whole = batches(1, 5, augmentation)
+    tf.random.set_seed(99)
+    assert_equal([*batches(1, 1, augmentation), *batches(2, 4, augmentation), *batches(5, 5, augmentation)], whole)
+
+
+def test_order_differs_by_epoch_and_by_seed_and_ignores_augmentation() -> None:
+    epochs = [numbers(batches(epoch, epoch, PLAIN)) for epoch in range(1, 6)]
+    assert len({tuple(order) for order in epochs}) == 5
+    assert numbers(batches(1, 1, PLAIN, seed=1)) != epochs[0]
+    assert sorted(numbers(batches(3, 3, FLIPS))) == sorted(epochs[2])
+    assert [int(images[0].max()) for images, _ in batches(3, 3, FLIPS)] == [
+        int(images[0].max()) for images, _ in batches(3, 3, PLAIN)
+    ]
+
+
+def test_flips_differ_by_step_and_by_epoch() -> None:
+    images, _ = tiles()
+    patterns = []
+    for found in (batches(1, 1), batches(2, 2)):
+        flipped = [(image != images[int(image.max())]).any() for batch, _ in found[:2] for image in batch]
+        patterns += [tuple(flipped[:4]), tuple(flipped[4:])]
+    assert len(set(patterns)) > 1

@@ -1,0 +1,83 @@
+"""The house keeps its shape: imports point down, the command starts fast, the wheel carries what it needs."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    script = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run(
+        [script, "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def copied_package(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "marsseg", tmp_path / "marsseg")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_imports_point_down(copied_package: Path) -> None:
+    done = lint_imports(copied_package)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("room", "imported"),
+    [
+        ("metrics.py", "marsseg.jobs.home"),
+        ("data/tiles.py", "marsseg.training.runtime"),
+        ("search/space.py", "marsseg.tracking.view"),
+        ("tracking/view.py", "marsseg.search.space"),
+        ("config.py", "marsseg.metrics"),
+        ("search/proposer.py", "keras"),
+    ],
+)
+def test_import_check_fails_where_a_room_looks_up_or_aside(copied_package: Path, room: str, imported: str) -> None:
+    path = copied_package / "marsseg" / room
+    path.write_text(path.read_text(encoding="utf-8") + f"\nimport {imported}\n", encoding="utf-8")
+    done = lint_imports(copied_package)
+    assert done.returncode == 1
+    assert "BROKEN" in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['marsexp', '--help']\n"
+        "from marsseg.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'optuna', 'numpy', 'sqlalchemy', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "search" in done.stdout
+
+
+def test_wheel_carries_spaces_and_recipes(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    script = (
+        "from marsseg.jobs.shipped import find_recipe, find_space\n"
+        "print(find_space('smoke')); print(find_recipe('final_unet'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.count(str(tmp_path / "installed")) == 2, done.stderr

@@ -1,0 +1,69 @@
+"""One training step, and the confusion matrix counted on the device."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from marsseg.config import LossConfig
+from marsseg.data.prepare import PreparedData
+from marsseg.losses import build_loss
+from marsseg.metrics import confusion_matrix
+from marsseg.training.averaging import WeightAverage
+from marsseg.training.network import build_network
+from marsseg.training.step import Evaluator, build_train_step
+from tests.training.conftest import tiny_config, tiny_data
+
+
+@pytest.fixture
+def model(tensorflow_runtime: int) -> keras.Model:
+    return build_network(tiny_config(model={"normalization": "none"}), (16, 32))
+
+
+def test_step_is_gradient_descent_on_the_loss_and_is_traced_once(model: keras.Model, data: PreparedData) -> None:
+    images, masks = data.train
+    labels = masks.astype(np.int32)
+    loss = build_loss(LossConfig(), np.ones(5, np.int64))
+    average, steps_done = WeightAverage(model), tf.Variable(0, dtype=tf.int64)
+    optimizer = keras.optimizers.SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    step = build_train_step(model, optimizer, loss, average, steps_done)
+
+    start = model.get_weights()
+    with tf.GradientTape() as tape:
+        expected_loss = loss(tf.constant(labels), model(images, training=True))
+    gradients = tape.gradient(expected_loss, [weight.value for weight in model.trainable_weights])
+    assert float(step(images, labels)) == pytest.approx(float(expected_loss), rel=1e-5)
+    for before, gradient, after in zip(start, gradients, model.get_weights(), strict=True):
+        np.testing.assert_allclose(after, before - 0.1 * gradient.numpy(), rtol=1e-4, atol=1e-6)
+    # The first decay is 1/10.
+    for before, after, averaged in zip(start, model.get_weights(), average.values(), strict=True):
+        np.testing.assert_allclose(averaged, 0.1 * before + 0.9 * after, rtol=1e-4, atol=1e-6)
+
+    step(images[:3], labels[:3])
+    step(images[:1], labels[:1])
+    assert int(steps_done) == 3
+    assert step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("count", [1, 50, 53])
+def test_confusion_matrix_is_that_of_numpy_also_beyond_one_batch(model: keras.Model, count: int) -> None:
+    images, masks = tiny_data(num_train=count).train
+    evaluator = Evaluator(model)
+    expected = np.argmax(model(images), -1)
+    assert len(np.unique(expected)) > 1
+    predicted = evaluator.predict_labels(images)
+    assert predicted.dtype == np.uint8
+    np.testing.assert_array_equal(predicted, expected)
+    counts = evaluator.confusion_matrix(images, masks)
+    assert counts.sum() == masks.size
+    np.testing.assert_array_equal(counts, confusion_matrix(masks, expected, 5))
+
+
+def test_evaluation_changes_no_weight_and_no_dropout_generator(data: PreparedData) -> None:
+    model = build_network(tiny_config(model={"dropout": 0.5}), (16, 32))
+    before = [np.asarray(variable.numpy()) for variable in model.variables]
+    assert len(model.variables) > len(model.weights)
+    Evaluator(model).confusion_matrix(*data.validation)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
