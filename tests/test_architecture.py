@@ -39,7 +39,7 @@ def test_imports_point_down(copied_package: Path) -> None:
         ("data/tiles.py", "marsseg.training.runtime"),
         ("search/space.py", "marsseg.tracking.view"),
         ("tracking/view.py", "marsseg.search.space"),
-        ("config.py", "marsseg.metrics"),
+        ("config/groups.py", "marsseg.metrics"),
         ("search/proposer.py", "keras"),
     ],
 )

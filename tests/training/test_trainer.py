@@ -114,13 +114,10 @@ def test_cut_into_segments_or_killed_twice_it_ends_in_the_same_bits(
 
 def test_what_ran_before_in_the_process_changes_nothing(data: PreparedData) -> None:
     config = tiny_config(**EVERYTHING)
-    train(tiny_config(model={"num_blocks": 3, "dropout": 0.1}, training={"precision": "bfloat16"}), data, until=1)
-    assert outcome(train(config, data, until=3)) == train_in_fresh_process(config, 3)
-
-
-def test_seed_changes_the_result(data: PreparedData) -> None:
-    results = [train(tiny_config().with_values({"seed": seed}), data, until=1) for seed in (0, 1)]
-    assert results[0].weights_sha256["final"] != results[1].weights_sha256["final"]
+    other = outcome(train(config.with_values({"training.precision": "bfloat16", "seed": 1}), data, until=1))
+    here = outcome(train(config, data, until=2))
+    assert here == train_in_fresh_process(config, 2)
+    assert here["weights"] != other["weights"]
 
 
 @pytest.mark.parametrize("averaging", [True, False])
@@ -128,6 +125,7 @@ def test_best_epoch_is_the_model_that_is_kept(averaging: bool, data: PreparedDat
     recorder = Recorder()
     config = tiny_config(training={"weight_averaging": averaging}, optimizer={"learning_rate": 0.05})
     result = train(config, data, until=4, callbacks=[recorder])
+    assert result.history[-1].metrics["loss"] < 0.9 * result.history[0].metrics["loss"]
     assert recorder.steps == 4 * 3
     assert recorder.epochs == [record.epoch for record in result.history] == [1, 2, 3, 4]
     scores = [record.metrics["val_mean_iou"] for record in result.history]
@@ -148,12 +146,6 @@ def test_best_epoch_is_the_model_that_is_kept(averaging: bool, data: PreparedDat
     assert weights_sha256(by_path) == result.weights_sha256["best"]
 
 
-def test_it_learns_what_is_easy(data: PreparedData) -> None:
-    config = tiny_config(optimizer={"learning_rate": 0.03}, training={"weight_averaging": False})
-    history = train(config, data, until=12).history
-    assert history[-1].metrics["loss"] < 0.7 * history[0].metrics["loss"]
-
-
 def script_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     remaining = iter(scores)
     monkeypatch.setattr(trainer, "segmentation_scores", lambda *_: {"mean_iou": next(remaining)})
@@ -162,8 +154,8 @@ def script_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 @pytest.mark.parametrize(
     ("scores", "warmup_epochs", "epochs", "best_epoch", "stopped_early"),
     [
-        ([0.1, 0.3, 0.3, 0.2, 0.9], 0, 4, 2, True),  # an equal score is no gain: 2 epochs after epoch 2
-        ([0.1, 0.3, 0.2, 0.4, 0.3, 0.5], 0, 6, 6, False),
+        # A gain starts the count anew; an equal score is no gain: 2 epochs after epoch 3.
+        ([0.1, 0.05, 0.3, 0.3, 0.2, 0.9], 0, 5, 3, True),
         ([0.9, 0.1, 0.1, 0.1, 0.1, 0.1], 3, 5, 1, True),  # waits from the main stage's begin, epoch 4
     ],
 )
@@ -204,10 +196,9 @@ def test_a_value_that_is_not_finite_fails_with_epoch_and_step(data: PreparedData
 
 
 def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
-    recorder = Recorder()
-    train(tiny_config(), data, until=1, callbacks=[recorder])
+    other = Checkpoint(1, {}, {"config_hash": tiny_config(optimizer={"learning_rate": 0.5}).config_hash()})
     with pytest.raises(TrainingError, match="belongs to config"):
-        train(tiny_config(optimizer={"learning_rate": 0.5}), data, until=2, start=recorder.checkpoints[0])
+        train(tiny_config(), data, until=2, start=other)
 
 
 def test_depth_that_does_not_fit_is_refused(data: PreparedData) -> None:

@@ -1,0 +1,181 @@
+"""The groups of the experiment config: frozen values, each checked when it is made.
+
+A field's default never changes within a schema version. What the values mean lives in the rooms that use them.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from marsseg.errors import ConfigError
+
+SYNTHETIC = "synthetic"
+PIXELWISE_LOSSES = frozenset({"cross_entropy"})
+LossName = Literal["cross_entropy", "dice"]
+
+
+class Group(BaseModel):
+    """What all groups share: frozen, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _none_by_name(value: Any) -> Any:
+    """TOML and both search engines lack a value for `nothing`, so it has a name."""
+    return None if value == "none" else value
+
+
+_Optional = BeforeValidator(_none_by_name)
+
+
+class DataConfig(Group):
+    """Which images and masks."""
+
+    source: str = SYNTHETIC
+    num_classes: int = Field(5, ge=2, le=255)
+    train_limit: Annotated[int | None, _Optional] = Field(None, ge=1)
+    synthetic_images: int = Field(600, ge=10)
+    synthetic_seed: int = Field(0, ge=0)
+
+
+class CleaningConfig(Group):
+    """Which images are left out before the split."""
+
+    remove_outliers: bool = True
+
+
+class SplitConfig(Group):
+    """How many images are held out; None means 10 % of the cleaned images each."""
+
+    validation_images: Annotated[int | None, _Optional] = Field(None, ge=1)
+    test_images: Annotated[int | None, _Optional] = Field(None, ge=0)
+    seed: int = Field(0, ge=0)
+
+
+class UNetConfig(Group):
+    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597)."""
+
+    family: Literal["unet"] = "unet"
+    num_blocks: int = Field(4, ge=2, le=6)
+    base_filters: int = Field(16, ge=1)
+    max_filters: int = Field(512, ge=1)
+    upsampling: Literal["upsampling2d", "conv2d_transpose"] = "conv2d_transpose"
+    skip_connections: bool = True
+    se: Literal["none", "encoder", "skip", "bottleneck"] = "none"
+    se_reduction_ratio: int = Field(4, ge=1)
+    normalization: Literal["batch", "none"] = "batch"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    predict_background: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.se == "skip" and not self.skip_connections:
+            raise ValueError("se = 'skip' needs skip_connections = true")
+        if self.se != "none":
+            for level in range(self.num_blocks + 1):
+                filters = self.filters_at(level)
+                if filters % self.se_reduction_ratio:
+                    raise ValueError(
+                        f"se_reduction_ratio must divide filters: {self.se_reduction_ratio} and {filters} "
+                        f"at level {level}"
+                    )
+        return self
+
+    def filters_at(self, level: int) -> int:
+        """Filters at a level: 0 is full size, `num_blocks` the bottleneck."""
+        filters: int = self.base_filters * 2**level
+        return min(filters, self.max_filters)
+
+    def check_image_fits(self, height: int, width: int) -> None:
+        """Refuses an image that cannot be halved `num_blocks` times.
+
+        Raises:
+            ConfigError: If a side is not divisible by 2 to the power of `num_blocks`.
+        """
+        divisor = 2**self.num_blocks
+        if height % divisor or width % divisor:
+            deepest = max(n for n in range(7) if height % 2**n == 0 and width % 2**n == 0)
+            raise ConfigError(
+                f"model.num_blocks = {self.num_blocks} needs image sides divisible by {divisor}, "
+                f"found {height}x{width}; at most {deepest} blocks fit"
+            )
+
+
+class AugmentationConfig(Group):
+    """Random changes of the training part."""
+
+    flips: bool = False
+
+
+def _parse_loss_terms(value: Any) -> Any:
+    """Reads `dice`, `cross_entropy+dice` and `0.5*cross_entropy+dice` as a table of weights."""
+    if not isinstance(value, str):
+        return value
+    terms: dict[str, float] = {}
+    for part in value.split("+"):
+        weight, _, name = part.strip().rpartition("*")
+        try:
+            factor = float(weight) if weight else 1.0
+        except ValueError:
+            raise ValueError(f"expected NAME or WEIGHT*NAME joined by '+', found '{value}'") from None
+        if name.strip() in terms:
+            raise ValueError(f"loss '{name.strip()}' stands twice in '{value}'")
+        terms[name.strip()] = factor
+    return dict(sorted(terms.items()))
+
+
+class LossConfig(Group):
+    """A weighted sum of losses."""
+
+    terms: Annotated[dict[LossName, float], BeforeValidator(_parse_loss_terms)] = {"cross_entropy": 1.0}
+    class_weights: Literal["none", "frequency", "log"] = "none"
+    background_weight: float = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_terms(self) -> Self:
+        if not self.terms or any(weight <= 0 for weight in self.terms.values()):
+            raise ValueError("terms must name at least one loss, each with a weight above 0")
+        return self
+
+
+class OptimizerConfig(Group):
+    """Adam (Kingma & Ba, 2014, arXiv 1412.6980) or AdamW (Loshchilov & Hutter, 2017, arXiv 1711.05101)."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _decay_has_effect(self) -> Self:
+        if self.weight_decay and self.name != "adamw":
+            raise ValueError(f"weight_decay needs name = 'adamw', found '{self.name}'")
+        return self
+
+
+class ScheduleConfig(Group):
+    """How the learning rate changes; plateau watches `val_mean_iou`."""
+
+    name: Literal["constant", "plateau"] = "constant"
+    factor: float = Field(0.5, gt=0, lt=1)
+    patience: int = Field(5, ge=1)
+    min_learning_rate: float = Field(1e-6, ge=0)
+
+
+class WarmupConfig(Group):
+    """A first stage with its own loss and optimizer; the main stage goes on from its weights."""
+
+    epochs: int = Field(ge=1)
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+class TrainingConfig(Group):
+    """How long and on what; `auto` is resolved when a run is created."""
+
+    batch_size: int = Field(16, ge=1)
+    max_epochs: int = Field(27, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    weight_averaging: bool = True
+    early_stopping_patience: Annotated[int | None, _Optional] = Field(None, ge=1)
