@@ -27,6 +27,22 @@ Note = Annotated[str, typer.Option("--note", metavar="T", help="Why this is run.
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def check_beside_resume(context: typer.Context, allowed: set[str]) -> None:
+    """Refuses options that would change what is being gone on with.
+
+    Raises:
+        UsageError: If there are any.
+    """
+    from marsseg.errors import UsageError
+
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in allowed:
+            shown = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
+            raise UsageError(f"--resume goes on with what was settled at the start; take {shown} away")
+
+
 def build_provenance(author: str, tags: list[str] | None, note: str, tracking_uri: str | None) -> "Provenance":
     """Collects who and why.
 

@@ -13,7 +13,12 @@ def register(app: typer.Typer) -> None:
     app.command("search")(search)
 
 
+# What may stand beside --resume: the rest was settled when the search began.
+_BESIDE_RESUME = {"resume", "budget", "data", "json", "debug"}
+
+
 def search(
+    context: typer.Context,
     budget: Annotated[int | None, typer.Option("--budget", min=1, metavar="N", help="Configurations to try.")] = None,
     space: Annotated[
         str, typer.Option("--space", metavar="F", help="A space file, or a shipped space's name.")
@@ -48,8 +53,7 @@ def search(
     from marsseg.jobs.search import SearchOptions, resume_search, start_search
 
     if resume is not None:
-        if name is not None:
-            raise UsageError("expected --name or --resume, found both")
+        options.check_beside_resume(context, _BESIDE_RESUME)
         document = resume_search(open_home(), resume, budget, data)
     else:
         if budget is None:

@@ -13,7 +13,12 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
 
 
+# What may stand beside --resume: the rest was settled when the training began.
+_BESIDE_RESUME = {"resume", "data", "json", "debug"}
+
+
 def train(
+    context: typer.Context,
     recipes: Annotated[
         list[str] | None, typer.Argument(metavar="RECIPE...", help="Recipe files or folders of them.")
     ] = None,
@@ -38,8 +43,7 @@ def train(
     from marsseg.jobs.train import resume_training, start_training
 
     if resume is not None:
-        if recipes or name:
-            raise UsageError("expected --resume alone, found a recipe or --name beside it")
+        options.check_beside_resume(context, _BESIDE_RESUME)
         document = resume_training(open_home(), resume, data)
     else:
         if not recipes:

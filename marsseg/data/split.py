@@ -149,7 +149,8 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, room: Indices, rng
         for part in open_parts:
             if bool(units.classes[parts == part][:, label].any()):
                 continue
-            candidates = np.flatnonzero(units.classes[:, label] & (parts == UNPLACED) & (units.sizes <= room[part]))
+            fits = units.sizes <= room[part] - (_held_for_groups(units, parts, room) if part == TRAIN else 0)
+            candidates = np.flatnonzero(units.classes[:, label] & (parts == UNPLACED) & fits)
             if not len(candidates):
                 continue
             classes = units.classes[candidates]
@@ -160,6 +161,13 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, room: Indices, rng
             spent = (classes / np.maximum(frequency, 1)).sum(axis=1)
             best = np.lexsort((luck[candidates], spent, units.sizes[candidates], -useful, misplaced))[0]
             _place(int(candidates[best]), int(part), units, parts, room)
+
+
+def _held_for_groups(units: _Units, parts: Indices, room: Indices) -> Indices:
+    """For each unit, how much of the training part it must leave free, so that all groups fit there if they must."""
+    is_group = units.sizes > 1
+    waiting = int(units.sizes[(parts == UNPLACED) & is_group].sum())
+    return np.where(is_group | (waiting > room[TRAIN]), 0, waiting)
 
 
 def _place_groups(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:

@@ -1,6 +1,7 @@
 """Runs a study, a search or a training of recipes, from its settings to its last artifact; and goes on with one."""
 
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,7 @@ def _run(
         state=state,
     )
     tracker.catch_up(state)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         driver.run()
     except KeyboardInterrupt:
@@ -132,7 +134,12 @@ def _run(
         raise
     finally:
         executor.close()
+        signal.signal(signal.SIGTERM, previous)
     return _conclude(home, ledger, settings, driver.image_shape, tracker)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _conclude(

@@ -2,8 +2,10 @@
 
 import json
 import sqlite3
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 
 from marsseg.config import ExperimentConfig
@@ -20,6 +22,8 @@ def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[
     done = copied_search("reproduce", "best", "--json")
     document = done.json()
     assert done.status == 0, document
+    schema = Path(__file__).parents[2] / "docs" / "schemas" / "reproduce.json"
+    jsonschema.validate(document, json.loads(schema.read_text(encoding="utf-8")))
     assert document["verdict"] == "identical"
     assert document["weights_sha256"]["original"] == document["weights_sha256"]["rerun"]
     assert document["max_metric_difference"] == 0

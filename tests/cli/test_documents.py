@@ -1,0 +1,39 @@
+"""What `--json` prints, against the schemas in docs/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.conftest import Marsexp
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
+
+
+def schema(name: str) -> Any:
+    return json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("leaderboard", ("leaderboard", "--json")),
+        ("leaderboard", ("leaderboard", "tiny", "--json", "--top", "1")),
+        ("show", ("show", "best", "--json")),
+        ("data-inspect", ("data", "inspect", "--data", "tiles.npz", "--json")),
+    ],
+)
+def test_documents_follow_their_schemas(finished_search: Marsexp, name: str, arguments: tuple[str, ...]) -> None:
+    jsonschema.validate(finished_search(*arguments).json(), schema(name))
+
+
+def test_leaderboard_for_people_and_as_csv(finished_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+    text = finished_search("leaderboard").stdout
+    assert f"marsexp reproduce {leaderboard['trials'][0]['run_id']}" in text
+    lines = finished_search("leaderboard", "--csv", "--sort", "params").stdout.splitlines()
+    assert len(lines) == 1 + len(leaderboard["trials"])
+    column = lines[0].split(",").index("params")
+    params = [int(line.split(",")[column]) for line in lines[1:]]
+    assert params == sorted(params)
