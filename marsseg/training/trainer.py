@@ -108,7 +108,7 @@ def train(
     Args:
         config: Decides everything, `auto` resolved; precision and threads must be set up already.
         data: Training and validation part.
-        until: Last epoch; early stopping may end the training before.
+        until: Last epoch; early stopping or `max_epochs` may end the training before.
         start: Where to go on.
         callbacks: Told of every step and epoch, in order.
 
@@ -119,6 +119,7 @@ def train(
         ConfigError: If the network's depth does not fit the images.
         TrainingError: If the loss becomes NaN or infinite.
     """
+    until = min(until, config.training.max_epochs)
     training = _Training(config, data)
     if start is not None:
         training.restore(start)

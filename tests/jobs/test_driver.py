@@ -46,8 +46,9 @@ def test_a_whole_search_with_mishaps(undisturbed: tuple[Study, int]) -> None:
         DIES_AT_ONCE: (0, "signal 9"),
         DIES_PROMOTED: (1, "signal 9"),
     }
-    assert DIES_ONCE in study.disk.has_died
-    assert trials[DIES_ONCE].state in (TrialState.COMPLETED, TrialState.STOPPED)
+    # Its worker dies once in every epoch: what has made progress since is tried again.
+    assert {epoch for number, epoch in study.disk.has_died if number == DIES_ONCE} == {1, 2, 3, 4}
+    assert trials[DIES_ONCE].state is TrialState.COMPLETED
     winner = study.state.winner
     assert winner is not None
     assert winner.epochs == 4

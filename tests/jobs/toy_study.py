@@ -54,11 +54,13 @@ class Disk:
 
     scores: dict[int, list[float]] = field(default_factory=dict)
     trained: Counter[tuple[int, int]] = field(default_factory=Counter)
-    has_died: set[int] = field(default_factory=set)
+    has_died: set[tuple[int, int]] = field(default_factory=set)
 
 
 def toy_score(number: int, config: dict[str, Any], epoch: int) -> float:
-    quality = config["seed"] % 1000 / 5000 + config["model"]["num_blocks"] / 20 + 0.2 * (number == DIES_PROMOTED)
+    quality = (
+        config["seed"] % 1000 / 5000 + config["model"]["num_blocks"] / 20 + 0.2 * (number in (DIES_ONCE, DIES_PROMOTED))
+    )
     return float(quality * (1 - 0.5**epoch) + 0.01 * (epoch % 3))
 
 
@@ -95,9 +97,13 @@ class ToyExecutor:
             if epoch > len(scores):
                 if self.mishaps and number == NAN_TRIAL:
                     yield Message(number, "failed", "NaN in the loss")
-                dies = {DIES_AT_ONCE: True, DIES_PROMOTED: epoch == 2, DIES_ONCE: number not in self.disk.has_died}
+                dies = {
+                    DIES_AT_ONCE: True,
+                    DIES_PROMOTED: epoch == 2,
+                    DIES_ONCE: (number, epoch) not in self.disk.has_died,
+                }
                 if self.mishaps and dies.get(number):
-                    self.disk.has_died.add(number)
+                    self.disk.has_died.add((number, epoch))
                     yield Message(number, "died", "signal 9")
                 scores.append(toy_score(number, config, epoch))
                 self.disk.trained[number, epoch] += 1

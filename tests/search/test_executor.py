@@ -56,10 +56,8 @@ class KillsWhenSent:
         self.pid = pid
 
     def __reduce__(self) -> tuple[Any, ...]:
-        process = psutil.Process(self.pid)
-        process.kill()
-        while process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until_gone(self.pid)
         return tuple, ((("count", 1)),)
 
 
@@ -86,9 +84,18 @@ def run(executor: LocalExecutor, action: str, amount: float = 0, runtime: Any = 
 
 def wait_until_gone(pid: int) -> None:
     deadline = time.monotonic() + 20
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while not is_gone(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.05)
+        time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        # A process is a zombie already while its other threads still end.
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_messages_come_in_order_under_their_key_and_the_worker_is_free_again(executor: LocalExecutor) -> None:

@@ -3,7 +3,7 @@
 import concurrent.futures
 import dataclasses
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save
 from marsseg.training.trainer import EpochRecord, TrainResult, train
 from tests.training.conftest import tiny_config, tiny_data
 
+Interruption = Callable[[ExperimentConfig, PreparedData, Path], TrainResult]
+
 # Everything that holds state between epochs, at once; the stage changes after the first of four epochs.
 EVERYTHING: dict[str, dict[str, Any]] = {
-    "model": {"dropout": 0.3, "se": "encoder"},
+    "model": {"dropout": 0.3},
     "augmentation": {"flips": True},
     "optimizer": {"name": "adamw", "weight_decay": 1e-3, "learning_rate": 0.02},
     "schedule": {"name": "plateau", "patience": 1},
@@ -82,9 +84,33 @@ def _configure_and_train(config: ExperimentConfig, until: int) -> dict[str, Any]
     return outcome(train(config, tiny_data(), until=until))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_cut_into_segments_or_killed_twice_it_ends_in_the_same_bits(
-    precision: str, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def in_segments(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
+    """One, two, and one epoch."""
+    start = None
+    for until in (1, 3, 4):
+        recorder = Recorder()
+        result = train(config, data, until=until, start=start, callbacks=[recorder])
+        start = recorder.checkpoints[-1]
+    return result
+
+
+def killed_twice(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
+    """With three steps an epoch: killed in the second epoch, gone on from disk, killed in the fourth, gone on."""
+    recorders = [Recorder(folder, [5]), Recorder(folder, [8]), Recorder(folder)]
+    for recorder in recorders[:2]:
+        with pytest.raises(KilledError):
+            train(config, data, until=4, start=load_latest_checkpoint(folder), callbacks=[recorder])
+    train(config, data, until=4, start=load_latest_checkpoint(folder), callbacks=[recorders[2]])
+    assert [recorder.epochs for recorder in recorders] == [[1], [2, 3], [4]]
+    # A worker that died after its last epoch is asked for that epoch again.
+    return train(config, data, until=4, start=load_latest_checkpoint(folder))
+
+
+@pytest.mark.parametrize(
+    ("precision", "ways"), [("float32", [in_segments, killed_twice]), ("bfloat16", [killed_twice])]
+)
+def test_however_it_is_interrupted_it_ends_in_the_same_bits(
+    precision: str, ways: list[Interruption], data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A primary score that never gains, so that the plateau comes down and the first epoch stays the best.
     monkeypatch.setattr(trainer, "segmentation_scores", lambda *given: {**segmentation_scores(*given), "mean_iou": 0.5})
@@ -92,24 +118,8 @@ def test_cut_into_segments_or_killed_twice_it_ends_in_the_same_bits(
     whole = outcome(train(config, data, until=4))
     assert whole["learning_rates"] == [0.05, 0.02, 0.02, 0.01]
     assert len({metrics["val_mean_iou_all"] for metrics in whole["metrics"]}) > 1
-
-    start = None
-    for until in (1, 3, 4):
-        recorder = Recorder()
-        segment = train(config, data, until=until, start=start, callbacks=[recorder])
-        start = recorder.checkpoints[-1]
-    assert outcome(segment) == whole
-
-    # Three steps an epoch: killed in the second epoch, then, two steps after going on with that epoch, again.
-    killed = [Recorder(tmp_path, [5]), Recorder(tmp_path, [8])]
-    for recorder in killed:
-        with pytest.raises(KilledError):
-            train(config, data, until=4, start=load_latest_checkpoint(tmp_path), callbacks=[recorder])
-    assert [recorder.epochs for recorder in killed] == [[1], [2, 3]]
-    last = Recorder(tmp_path)
-    assert outcome(train(config, data, until=4, start=load_latest_checkpoint(tmp_path), callbacks=[last])) == whole
-    assert last.epochs == [4]
-    assert outcome(train(config, data, until=4, start=load_latest_checkpoint(tmp_path))) == whole
+    for way in ways:
+        assert outcome(way(config, data, tmp_path)) == whole
 
 
 def test_what_ran_before_in_the_process_changes_nothing(data: PreparedData) -> None:
@@ -204,3 +214,8 @@ def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
 def test_depth_that_does_not_fit_is_refused(data: PreparedData) -> None:
     with pytest.raises(ConfigError, match="at most 4 blocks fit"):
         train(tiny_config(model={"num_blocks": 5}), data, until=1)
+
+
+def test_it_ends_at_max_epochs_whatever_is_asked_for() -> None:
+    result = train(tiny_config(training={"max_epochs": 2}), tiny_data(num_train=1), until=5)
+    assert len(result.history) == 2
