@@ -23,7 +23,7 @@ DEFAULT_HASH_WITHOUT_SEED = "9e7c148dc6bd243785fd93ee5d98f6219273f325d5926949ed9
 
 @st.composite
 def losses(draw: st.DrawFn) -> dict[str, Any]:
-    weight = st.floats(1e-9, 1e9)
+    weight = st.floats(1e-30, 1e30)
     return {
         "terms": draw(st.dictionaries(st.sampled_from(["cross_entropy", "dice"]), weight, min_size=1)),
         "class_weights": draw(st.sampled_from(["none", "frequency", "log"])),
@@ -77,7 +77,6 @@ def test_toml_json_and_flat_values_give_the_config_back(config: ExperimentConfig
 @settings(max_examples=30, deadline=None)
 def test_changed_fields_are_empty_exactly_for_equal_configs(first: ExperimentConfig, second: ExperimentConfig) -> None:
     assert (changed_fields(first, second) == {}) == (first == second)
-    assert changed_fields(first, first) == {}
 
 
 def test_hash_of_the_defaults_is_the_one_stored_with_schema_version_1() -> None:
@@ -107,6 +106,7 @@ def test_hash_leaves_the_seed_out_on_request_alone() -> None:
         ("loss.terms", "dice+cross_entropy", {"cross_entropy": 1, "dice": 1.0}),
         ("data.train_limit", "none", None),
         ("model.dropout", 0.0, 0),
+        ("model.dropout", 0.0, -0.0),
     ],
 )
 def test_equal_values_give_equal_configs_and_hashes(path: str, one: Any, other: Any) -> None:
@@ -120,6 +120,13 @@ def test_a_config_cannot_be_changed() -> None:
         DEFAULT.seed = 1  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         DEFAULT.model.num_blocks = 3  # type: ignore[misc]
+
+
+@pytest.mark.xfail(reason="a table inside a frozen config is still a dict", strict=True)
+def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
+    config = DEFAULT.with_values({"seed": 1})
+    with pytest.raises(TypeError):
+        config.loss.terms["dice"] = 2.0
 
 
 @pytest.mark.parametrize(
@@ -235,13 +242,9 @@ def test_loss_terms_are_read_from_text(text: str, terms: dict[str, float]) -> No
     assert DEFAULT.with_values({"loss.terms": text}).loss.terms == terms
 
 
-def test_filters_double_at_each_level_up_to_the_cap() -> None:
-    model = DEFAULT.with_values({"model.base_filters": 12, "model.max_filters": 50}).model
+def test_filters_double_up_to_the_cap_and_a_depth_that_does_not_fit_says_which_would() -> None:
+    model = DEFAULT.with_values({"model.base_filters": 12, "model.max_filters": 50, "model.num_blocks": 5}).model
     assert [model.filters_at(level) for level in range(5)] == [12, 24, 48, 50, 50]
-
-
-def test_depth_that_does_not_fit_says_which_would() -> None:
-    model = DEFAULT.with_values({"model.num_blocks": 5}).model
     model.check_image_fits(64, 128)
     with pytest.raises(ConfigError, match=r"divisible by 32, found 48x128; at most 4 blocks fit"):
         model.check_image_fits(48, 128)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from marsseg.config import LossConfig, LossName
+from marsseg.config import LossConfig
+from marsseg.config.groups import LossName
 from marsseg.losses import build_loss, class_weights
 
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime")

@@ -124,11 +124,17 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if key == "terms":
-            yield path, "+".join(name if weight == 1 else f"{weight}*{name}" for name, weight in sorted(value.items()))
+            yield path, "+".join(_loss_term(name, weight) for name, weight in sorted(value.items()))
         elif isinstance(value, Mapping):
             yield from _flatten(value, f"{path}.")
         else:
-            yield path, value
+            # -0.0 equals 0.0, so it must not have another hash.
+            yield path, value + 0.0 if isinstance(value, float) else value
+
+
+def _loss_term(name: str, weight: float) -> str:
+    # The plus of 1e+16 would read as the begin of the next term.
+    return name if weight == 1 else f"{weight}*{name}".replace("e+", "e")
 
 
 def _replace(tree: dict[str, Any], path: str, value: Any) -> None:

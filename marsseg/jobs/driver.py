@@ -69,13 +69,14 @@ class Driver:
         Returns:
             The final state; the ledger is closed.
         """
-        finished = self._dispatch()
-        while not finished:
+        while True:
+            finished = self._dispatch()
+            # Workers come first: observers are told while these train.
+            self._tell_all()
+            if finished:
+                break
             for message in self.executor.poll(_POLL_S):
                 self._take(message)
-            finished = self._dispatch()
-            # Workers come first: observers are told while these train again.
-            self._tell_all()
         if not self.state.closed:
             self._append("closed")
         return self.state
@@ -129,7 +130,7 @@ class Driver:
         except ConfigError as error:
             return str(error)
         for other in self.state.trials[: trial.number]:
-            if other.state is not TrialState.REJECTED and other.values == trial.values:
+            if other.values == trial.values:
                 return f"the same as trial {other.number}"
         return None
 
@@ -177,7 +178,8 @@ class Driver:
         self._changed(number)
 
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
-        self._epochs[number] = record["epoch"]
+        # A worker that goes on from a checkpoint tells its epochs again, from the first.
+        self._epochs[number] = max(self._epochs.get(number, 0), record["epoch"])
         if self.writer.append_epoch(number, record["epoch"], record):
             trial = self.state.trials[number]
             self._untold.append(lambda observer: observer.on_epoch(trial, record))

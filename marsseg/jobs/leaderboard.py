@@ -48,7 +48,7 @@ def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[st
         "search_run_id": state.run_id or None,
         "objectives": [_OBJECTIVE],
         "budget": settings.budget,
-        "epochs_planned": settings.build_scheduler().planned_epochs(settings.budget),
+        "epochs_planned": settings.epochs_planned,
         "epochs_spent": state.epochs_spent,
         "trials": [_row(rank, trial) for rank, trial in enumerate(ranked(state), start=1)],
     }

@@ -17,12 +17,10 @@ class PlainProgress:
 
     Args:
         settings: What the study is.
-        planned_epochs: Epochs that the whole study will take.
     """
 
-    def __init__(self, settings: StudySettings, planned_epochs: int) -> None:
+    def __init__(self, settings: StudySettings) -> None:
         self._settings = settings
-        self._planned_epochs = planned_epochs
         self._epochs_seen = 0
         self._seconds_seen = 0.0
 
@@ -47,7 +45,7 @@ class PlainProgress:
         )
 
     def _time_left(self, state: SearchState) -> str:
-        epochs_left = self._planned_epochs - state.epochs_spent
+        epochs_left = self._settings.epochs_planned - state.epochs_spent
         if not self._epochs_seen or epochs_left <= 0:
             return ""
         seconds = epochs_left * self._seconds_seen / self._epochs_seen / self._settings.workers

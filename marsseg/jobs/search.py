@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.search.ledger import Ledger, check_name
+from marsseg.search.plan import expected_epochs
 from marsseg.search.scheduler import SCHEDULERS
-from marsseg.search.space import Space, load_space
+from marsseg.search.space import Space
+from marsseg.search.space_file import load_space
 from marsseg.training.runtime import resolve_auto
 
 DATA_VARIABLE = "MARSEXP_DATA"
@@ -78,13 +80,13 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
             f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
         )
     data = load_data(base)
-    settings = StudySettings.from_dict({**settings.to_dict(), "fingerprint": data.fingerprint.to_dict()})
     _check_some_depth_fits(settings, data)
-    planned = settings.build_scheduler().planned_epochs(settings.budget)
+    planned = expected_epochs(settings.build_scheduler(), settings.budget)
+    settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
     full = settings.budget * settings.max_epochs
     notify(
         f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
-        f"{planned} epochs planned (full training of all: {full}), {base.training.precision} on "
+        f"about {planned} epochs planned (full training of all: {full}), {base.training.precision} on "
         f"{base.training.threads} threads"
     )
     return create_study(home, settings, data)
@@ -103,7 +105,7 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
     base = settings.config(BASE)
     if data_source:
         base = base.with_values({"data.source": resolve_source(data_source)})
-        settings = StudySettings.from_dict({**settings.to_dict(), "configs": {BASE: base.model_dump(mode="json")}})
+        settings = replace(settings, configs={BASE: base.model_dump(mode="json")})
     return resume_study(home, settings, load_data(base), budget)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from marsseg.config import ExperimentConfig, parse_config
 from marsseg.search.scheduler import SCHEDULERS, Rungs, Scheduler
-from marsseg.search.space import Space, parse_space
+from marsseg.search.space import Space
+from marsseg.search.space_file import parse_space
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class StudySettings:
         space: The space's document, and its name under `name`.
         seeds: For a training: seeds that every recipe is trained with.
         fingerprint: Of the data, by part.
+        epochs_planned: What the budget is expected to cost.
         author: Who.
         tags: Why, as key and value.
         note: Why, in words.
@@ -48,6 +50,7 @@ class StudySettings:
     workers: int
     configs: Mapping[str, Any]
     fingerprint: Mapping[str, str]
+    epochs_planned: int = 0
     space_name: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
     pinned: Mapping[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import FINAL_KINDS, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
+from marsseg.search.plan import expected_epochs
 from marsseg.search.state import SearchState, TrialState, replay
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def resume_study(home: Home, settings: StudySettings, data: PreparedData, budget
         raise DataError(f"the data is not what '{settings.name}' began with; changed: {', '.join(changed)}")
     if budget is not None and budget < settings.budget:
         raise UsageError(f"--budget: expected at least {settings.budget}, which '{settings.name}' has, found {budget}")
-    settings = replace(settings, budget=budget or settings.budget)
+    if budget:
+        planned = expected_epochs(settings.build_scheduler(), budget)
+        settings = replace(settings, budget=budget, epochs_planned=planned)
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
         writer.update_settings(settings.to_dict())
@@ -111,14 +114,13 @@ def _run(
         open_recorder=lambda: Recorder(open_store(home.path, settings.tracking_uri)),
         profile={"images": len(data.images), "num_classes": data.num_classes},
     )
-    planned = scheduler.planned_epochs(settings.budget)
     driver = Driver(
         settings=settings,
         candidates=candidates,
         scheduler=scheduler,
         writer=writer,
         executor=executor,
-        observers=[PlainProgress(settings, planned), tracker],
+        observers=[PlainProgress(settings), tracker],
         home=home,
         image_shape=(data.images.shape[1], data.images.shape[2]),
         state=state,

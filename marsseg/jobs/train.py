@@ -1,6 +1,7 @@
 """`marsexp train`: fixed recipes, each with one or more seeds, as a study that can be gone on with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def start_training(
         workers=1,
         configs={recipe: config.model_dump(mode="json") for recipe, config in configs.items()},
         fingerprint=data.fingerprint.to_dict(),
+        epochs_planned=num_seeds * sum(config.training.max_epochs for config in configs.values()),
         seeds=tuple(first.seed + offset for offset in range(num_seeds)),
         author=provenance.author,
         tags=provenance.tags,
@@ -91,7 +93,7 @@ def resume_training(home: Home, name: str, data_source: str | None) -> dict[str,
         source = resolve_source(data_source)
         configs = {recipe: config.with_values({"data.source": source}) for recipe, config in configs.items()}
         documents = {recipe: config.model_dump(mode="json") for recipe, config in configs.items()}
-        settings = StudySettings.from_dict({**settings.to_dict(), "configs": documents})
+        settings = replace(settings, configs=documents)
     return resume_study(home, settings, load_data(next(iter(configs.values()))))
 
 

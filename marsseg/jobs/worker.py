@@ -117,7 +117,9 @@ def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
     from marsseg.training.checkpoint import load_latest_checkpoint
     from marsseg.training.trainer import PRIMARY_METRIC, train
 
+    connection.send(("alive", None))
     data = _prepare(config.data, config.cleaning, config.split)
+    connection.send(("alive", None))
     if data.fingerprint.digest != task.fingerprint:
         raise TrainingError(f"the data changed while it was in use: {config.data.source}")
     start = load_latest_checkpoint(task.folder)
@@ -126,6 +128,7 @@ def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
         for record in start.state["history"]:
             connection.send(("epoch", record))
     result = train(config, data, until=task.until, start=start, callbacks=[_Reporter(connection, task.folder)])
+    connection.send(("alive", None))
     write_trial_report(task.folder / "artifacts", config, data, result)
     scores = [record.metrics[PRIMARY_METRIC] for record in result.history]
     epochs = len(scores)

@@ -36,7 +36,8 @@ class Message:
 
     Args:
         key: The task's.
-        kind: Chosen by the worker; `step` never leaves this room, `died` is said in a dead worker's place.
+        kind: Chosen by the worker. `step` (body: seconds) and `alive` are signs of life that never leave this room;
+            `died` is said in a dead worker's place.
         body: Plain values; for `died` the reason.
     """
 
@@ -126,6 +127,8 @@ class LocalExecutor:
                 messages.append(self._bury(worker))
                 continue
             worker.last_heard = time.monotonic()
+            if kind == "alive":
+                continue
             if kind == "step":
                 worker.step_seconds.append(body)
                 continue

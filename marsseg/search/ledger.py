@@ -78,7 +78,9 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
+        self._engine = sa.create_engine(
+            f"sqlite:///{path}", poolclass=sa.NullPool, connect_args={"timeout": _BUSY_TIMEOUT_S}
+        )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Two processes that open a fresh file at once would both create its tables.
@@ -96,14 +98,14 @@ class Ledger:
         check_name(name)
         row = {"name": name, "created_ms": _now_ms(), "settings": json.dumps(settings), "fence": 0}
         try:
-            with self._engine.begin() as connection:
+            with _transaction(self._engine) as connection:
                 connection.execute(_searches.insert().values(row))
         except sa.exc.IntegrityError:
             raise UsageError(f"'{name}' exists already; take another --name, or go on with --resume {name}") from None
 
     def names(self) -> list[str]:
         """The searches, oldest first."""
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             return list(connection.execute(sa.select(_searches.c.name).order_by(_searches.c.id)).scalars())
 
     def latest(self) -> str:
@@ -126,7 +128,7 @@ class Ledger:
         """A search's record, oldest first."""
         search_id = self._row(name).id
         query = sa.select(_events).where(_events.c.search_id == search_id).order_by(_events.c.sequence)
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             rows = connection.execute(query).all()
         return [Event(row.kind, row.trial, json.loads(row.payload), row.created_ms) for row in rows]
 
@@ -138,7 +140,7 @@ class Ledger:
             .where(_epochs.c.search_id == search_id, _epochs.c.trial == trial)
             .order_by(_epochs.c.epoch)
         )
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             return [json.loads(record) for record in connection.execute(query).scalars()]
 
     @contextmanager
@@ -156,7 +158,7 @@ class Ledger:
         except Timeout:
             raise LedgerError(f"search '{name}' is being run by another process; wait for it or stop it") from None
         try:
-            with self._engine.begin() as connection:
+            with _transaction(self._engine) as connection:
                 mine = _searches.c.id == search_id
                 connection.execute(_searches.update().where(mine).values(fence=_searches.c.fence + 1))
                 fence = connection.execute(sa.select(_searches.c.fence).where(mine)).scalar_one()
@@ -165,7 +167,7 @@ class Ledger:
             lock.release()
 
     def _row(self, name: str) -> Any:
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             row = connection.execute(sa.select(_searches).where(_searches.c.name == name)).one_or_none()
         if row is None:
             names = self.names()
@@ -190,7 +192,7 @@ class LedgerWriter:
         Raises:
             LedgerError: If another driver has taken over.
         """
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             self._check_fence(connection)
             mine = _searches.update().where(_searches.c.id == self._search_id)
             connection.execute(mine.values(settings=json.dumps(settings)))
@@ -201,9 +203,11 @@ class LedgerWriter:
         Raises:
             LedgerError: If another driver has taken over.
         """
-        event = Event(kind, trial, payload, _now_ms())
+        text = json.dumps(payload)
+        # As a replay will read it.
+        event = Event(kind, trial, json.loads(text), _now_ms())
         mine = _events.c.search_id == self._search_id
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             self._check_fence(connection)
             last = connection.execute(sa.select(sa.func.max(_events.c.sequence)).where(mine)).scalar()
             connection.execute(
@@ -212,7 +216,7 @@ class LedgerWriter:
                     sequence=0 if last is None else last + 1,
                     kind=kind,
                     trial=trial,
-                    payload=json.dumps(payload),
+                    payload=text,
                     created_ms=event.created_ms,
                 )
             )
@@ -229,7 +233,7 @@ class LedgerWriter:
         """
         key = {"search_id": self._search_id, "trial": trial, "epoch": epoch}
         present = sa.select(sa.func.count()).select_from(_epochs).where(*(_epochs.c[k] == v for k, v in key.items()))
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             self._check_fence(connection)
             if connection.execute(present).scalar_one():
                 return False
@@ -241,6 +245,18 @@ class LedgerWriter:
         held = _searches.update().where(_searches.c.id == self._search_id, _searches.c.fence == self._fence)
         if connection.execute(held.values(fence=self._fence)).rowcount != 1:
             raise LedgerError("another process has taken this search over; this one stops")
+
+
+@contextmanager
+def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction whose database errors are ours: a full disk, a damaged file, a lock held for too long."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.IntegrityError:
+        raise
+    except sa.exc.DatabaseError as error:
+        raise LedgerError(f"{engine.url.database}: the ledger cannot be read or written ({_reason(error)})") from None
 
 
 def check_name(name: str) -> None:

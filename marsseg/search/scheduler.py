@@ -62,6 +62,10 @@ class Rungs:
 class Scheduler(Protocol):
     """Decides what a free worker does next."""
 
+    @property
+    def rungs(self) -> Rungs:
+        """Where trials are compared."""
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """The next step of a search.
 
@@ -72,9 +76,6 @@ class Scheduler(Protocol):
         Returns:
             The decision; the same for the same arguments.
         """
-
-    def planned_epochs(self, budget: int) -> int:
-        """Epochs that a search of this budget will spend if no trial fails or stops early."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,6 @@ class FullTraining:
         if state.num_started < budget:
             return StartTrial(self.rungs.max_epochs)
         return Wait() if state.in_state(TrialState.RUNNING) else Finish()
-
-    def planned_epochs(self, budget: int) -> int:
-        """All configurations to the last rung."""
-        return budget * self.rungs.max_epochs
 
 
 @dataclass(frozen=True)
@@ -120,14 +117,6 @@ class Asha:
             leader = max(paused, key=lambda trial: (trial.epochs, trial.rung_scores[trial.epochs], -trial.number))
             return RunSegment(leader.number, next(level for level in self.rungs.levels if level > leader.epochs))
         return Finish()
-
-    def planned_epochs(self, budget: int) -> int:
-        """Rung by rung, one in `reduction_factor` goes on; at least one is trained to the end."""
-        total, previous, count = 0, 0, budget
-        for level in self.rungs.levels:
-            total += count * (level - previous)
-            previous, count = level, max(1, count // self.rungs.reduction_factor)
-        return total
 
     def _promotable(self, state: SearchState, level: int) -> Trial | None:
         at_rung = [trial for trial in state.trials if level in trial.rung_scores]

@@ -19,7 +19,7 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import TrainTask
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger, LedgerWriter
-from marsseg.search.space import load_space
+from marsseg.search.space_file import load_space
 from marsseg.search.state import SearchState, Trial, replay
 
 SMOKE = load_space(Path(__file__).parents[2] / "search_spaces" / "smoke.toml")

@@ -20,8 +20,8 @@ from marsseg.search.space import (
     Parameter,
     Space,
     Value,
-    load_space,
 )
+from marsseg.search.space_file import load_space
 from marsseg.search.state import SearchState, Trial, TrialState
 
 CPU = load_space(Path(__file__).parents[2] / "search_spaces" / "cpu.toml")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from marsseg.search.ledger import Event
+from marsseg.search.plan import expected_epochs
 from marsseg.search.scheduler import (
     SCHEDULERS,
     Asha,
@@ -162,15 +163,10 @@ class SchedulerLaws:
         assert simulation.state.winner is not None
         assert not simulation.state.in_state(TrialState.RUNNING, TrialState.PROPOSED)
 
-    @pytest.mark.parametrize("budget", [1, 2, 3, 8, 27, 40])
-    def test_epochs_add_up_to_the_plan_where_the_best_come_first(self, scheduler: Scheduler, budget: int) -> None:
-        state = Simulation(scheduler, range(400, 0, -1)).run(budget).state
-        assert state.epochs_spent == scheduler.planned_epochs(budget)
-
-    @pytest.mark.parametrize("budget", [1, 2, 3, 8, 27, 40])
-    def test_epochs_never_fall_short_of_the_plan(self, scheduler: Scheduler, budget: int, workers: int) -> None:
-        state = Simulation(scheduler, random_qualities(budget), workers).run(budget).state
-        assert state.epochs_spent >= scheduler.planned_epochs(budget)
+    @pytest.mark.parametrize("budget", [1, 2, 8, 40])
+    def test_the_plan_is_what_searches_spend_on_average(self, scheduler: Scheduler, budget: int) -> None:
+        spent = [Simulation(scheduler, random_qualities(seed)).run(budget).state.epochs_spent for seed in range(20)]
+        assert expected_epochs(scheduler, budget) == pytest.approx(sum(spent) / len(spent), rel=0.15)
 
     def test_where_all_fail_the_search_ends(self, scheduler: Scheduler, workers: int) -> None:
         state = Simulation(scheduler, range(400), workers, failing=frozenset(range(400))).run().state
@@ -203,10 +199,9 @@ class TestAsha(SchedulerLaws):
         assert winner is not None
         assert qualities[winner.number] == max(qualities[:BUDGET])
 
-    @pytest.mark.xfail(strict=True, reason="known gap: trials promoted early fall out of the top, so more are promoted")
-    def test_epochs_add_up_to_the_plan_in_any_order(self, scheduler: Scheduler) -> None:
-        spent = [Simulation(scheduler, random_qualities(seed)).run(40).state.epochs_spent for seed in range(10)]
-        assert spent == [scheduler.planned_epochs(40)] * 10
+    def test_spends_what_synchronous_halving_would_where_the_best_come_first(self, scheduler: Scheduler) -> None:
+        state = Simulation(scheduler, range(400, 0, -1)).run(40).state
+        assert state.epochs_spent == 40 * 3 + 13 * 6 + 4 * 18
 
     def test_where_nothing_completed_the_best_of_the_highest_rung_goes_on(self, scheduler: Scheduler) -> None:
         simulation = Simulation(scheduler, [2.0, 5.0, 1.0, 3.0]).run(4)
