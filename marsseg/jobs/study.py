@@ -160,7 +160,7 @@ def _conclude(
             for trial in state.trials
             if trial.state is not TrialState.REJECTED
         }
-        log_study_report(settings, document, histories, tracker.recorder)
+        log_study_report(settings, state, document, histories, tracker.recorder)
     _drop_checkpoints(home.checkpoints(settings.name), state)
     return document
 

@@ -11,8 +11,10 @@ from marsseg.config import parse_config
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.trial_report import WEIGHTS_FILE
-from marsseg.report.figures import draw_budget, draw_scores
 from marsseg.report.leaderboard import render_csv, render_html, summary_line
+from marsseg.report.search_figures import draw_budget, draw_importances, draw_parallel_coordinates, draw_scores
+from marsseg.search.importance import parameter_importances
+from marsseg.search.proposer import observe
 from marsseg.search.state import SearchState, TrialState
 from marsseg.tracking.recorder import Recorder
 from marsseg.training.runtime import import_tensorflow_quietly
@@ -22,6 +24,7 @@ _TOP = 5
 
 def log_study_report(
     settings: StudySettings,
+    state: SearchState,
     document: Mapping[str, Any],
     histories: Mapping[int, Sequence[float]],
     recorder: Recorder,
@@ -30,6 +33,7 @@ def log_study_report(
 
     Args:
         settings: What the study was.
+        state: How it ended.
         document: Its leaderboard.
         histories: `val_mean_iou` of each epoch, by trial number.
         recorder: Where to.
@@ -45,11 +49,22 @@ def log_study_report(
         (folder / "leaderboard.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
         if settings.space:
             (folder / "space.toml").write_text(tomli_w.dumps(dict(settings.space)), encoding="utf-8")
+            _draw_choices(folder, settings, state, document)
         draw_scores(folder / "scores.png", histories, rungs)
         draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs, settings.budget)
         recorder.log_folder(run_id, folder)
     recorder.set_tags(run_id, {"mlflow.note.content": _description(settings, document), "marsexp.state": "completed"})
     recorder.set_status(run_id, "FINISHED", time.time_ns() // 1_000_000)
+
+
+def _draw_choices(folder: Path, settings: StudySettings, state: SearchState, document: Mapping[str, Any]) -> None:
+    space = settings.build_space()
+    importances = parameter_importances(space, observe(state, settings.rungs))
+    if importances:
+        draw_importances(folder / "importances.png", importances)
+    scored = [trial for trial in document["trials"] if trial["best_val_mean_iou"] is not None]
+    if scored:
+        draw_parallel_coordinates(folder / "parallel_coordinates.png", scored, list(space.by_path))
 
 
 def log_models(

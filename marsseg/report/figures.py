@@ -1,4 +1,4 @@
-"""Pictures of a training, drawn from plain values and written as PNG files."""
+"""Pictures of one training, drawn from plain values and written as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,58 +99,6 @@ def draw_samples(
         axes.set_title(title)
     patches = [Patch(color=colors(index), label=name) for index, name in enumerate(class_names)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(class_names), fontsize=9)
-    figure.savefig(path, dpi=_DPI)
-
-
-def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int], budget: int) -> None:
-    """How many epochs each trial of a search got, against full training.
-
-    Args:
-        path: The PNG file.
-        epochs: Epochs of each trial, in the order of their numbers.
-        rungs: Where trials are compared; the last one is a full training.
-        budget: Configurations that may be started.
-    """
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.bar(range(len(epochs)), epochs, color="#6f79a8")
-    for rung in rungs:
-        axes.axhline(rung, color="#d62f2f", linestyle=":", linewidth=1)
-    full = budget * rungs[-1]
-    axes.set(
-        title=f"{sum(epochs)} epochs; full training of {budget} configurations would be {full}",
-        xlabel="trial",
-        ylabel="epochs",
-    )
-    figure.savefig(path, dpi=_DPI)
-
-
-def draw_scores(path: Path, histories: Mapping[int, Sequence[float]], rungs: Sequence[int]) -> None:
-    """The score of every trial by epoch.
-
-    Args:
-        path: The PNG file.
-        histories: `val_mean_iou` of each epoch, by trial number.
-        rungs: Where trials are compared.
-    """
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots()
-    longest = max((len(scores) for scores in histories.values()), default=1)
-    for number, scores in histories.items():
-        finalist = len(scores) == longest
-        axes.plot(
-            range(1, len(scores) + 1),
-            scores,
-            linewidth=1.8 if finalist else 0.8,
-            alpha=1.0 if finalist else 0.5,
-            label=f"trial {number}" if finalist else None,
-        )
-    for rung in rungs:
-        axes.axvline(rung, color="#999999", linestyle=":", linewidth=1)
-    axes.set(title="val_mean_iou of every trial", xlabel="epoch", ylabel="val_mean_iou")
-    axes.grid(alpha=0.25)
-    if 0 < sum(len(scores) == longest for scores in histories.values()) <= 12:
-        axes.legend(fontsize=8)
     figure.savefig(path, dpi=_DPI)
 
 

@@ -34,9 +34,7 @@ class OptunaProposer:
 
     def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
         """The next configuration, a function of the arguments alone."""
-        study = optuna.create_study(direction="maximize", sampler=self._build_sampler(seed))
-        for observation in observations:
-            study.add_trial(self._frozen_trial(observation))
+        study = build_study(self.space, observations, self._build_sampler(seed))
         return suggest_values(study.ask(), self.space)
 
     def _build_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
@@ -47,13 +45,32 @@ class OptunaProposer:
             # Without groups only parameters that every trial has are modelled.
             return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
-    def _frozen_trial(self, observation: Observation) -> optuna.trial.FrozenTrial:
-        distributions = {path: build_distribution(self.space.by_path[path].domain) for path in observation.values}
-        running = observation.score is None
-        state = optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE
-        return optuna.trial.create_trial(
-            state=state, value=observation.score, params=dict(observation.values), distributions=distributions
-        )
+
+def build_study(
+    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """A study in memory that holds these trials; higher scores are better.
+
+    Args:
+        space: What may vary.
+        observations: Trials; those without a score count as running.
+        sampler: What will propose.
+
+    Returns:
+        The study.
+    """
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials([_frozen_trial(space, observation) for observation in observations])
+    return study
+
+
+def _frozen_trial(space: Space, observation: Observation) -> optuna.trial.FrozenTrial:
+    distributions = {path: build_distribution(space.by_path[path].domain) for path in observation.values}
+    running = observation.score is None
+    state = optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE
+    return optuna.trial.create_trial(
+        state=state, value=observation.score, params=dict(observation.values), distributions=distributions
+    )
 
 
 def build_distribution(domain: Domain) -> BaseDistribution:

@@ -59,7 +59,14 @@ def test_every_trial_is_one_finished_run_below_the_search(
     parent = store.client.get_run(leaderboard["search_run_id"])
     assert parent.info.status == "FINISHED"
     files = {file.path for file in store.client.list_artifacts(parent.info.run_id)}
-    assert {"space.toml", "leaderboard.csv", "leaderboard.html", "scores.png", "budget.png"} <= files
+    assert {
+        "space.toml",
+        "leaderboard.csv",
+        "leaderboard.html",
+        "scores.png",
+        "budget.png",
+        "parallel_coordinates.png",
+    } <= files
 
 
 def test_winner_is_a_logged_model_that_loads_without_our_package(

@@ -1,0 +1,136 @@
+"""Pictures of a whole search, drawn from plain values and written as PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+_DPI = 110
+
+
+def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int], budget: int) -> None:
+    """How many epochs each trial of a search got, against full training.
+
+    Args:
+        path: The PNG file.
+        epochs: Epochs of each trial, in the order of their numbers.
+        rungs: Where trials are compared; the last one is a full training.
+        budget: Configurations that may be started.
+    """
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(len(epochs)), epochs, color="#6f79a8")
+    for rung in rungs:
+        axes.axhline(rung, color="#d62f2f", linestyle=":", linewidth=1)
+    full = budget * rungs[-1]
+    axes.set(
+        title=f"{sum(epochs)} epochs; full training of {budget} configurations would be {full}",
+        xlabel="trial",
+        ylabel="epochs",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_scores(path: Path, histories: Mapping[int, Sequence[float]], rungs: Sequence[int]) -> None:
+    """The score of every trial by epoch.
+
+    Args:
+        path: The PNG file.
+        histories: `val_mean_iou` of each epoch, by trial number.
+        rungs: Where trials are compared.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    longest = max((len(scores) for scores in histories.values()), default=1)
+    for number, scores in histories.items():
+        finalist = len(scores) == longest
+        axes.plot(
+            range(1, len(scores) + 1),
+            scores,
+            linewidth=1.8 if finalist else 0.8,
+            alpha=1.0 if finalist else 0.5,
+            label=f"trial {number}" if finalist else None,
+        )
+    for rung in rungs:
+        axes.axvline(rung, color="#999999", linestyle=":", linewidth=1)
+    axes.set(title="val_mean_iou of every trial", xlabel="epoch", ylabel="val_mean_iou")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    if 0 < sum(len(scores) == longest for scores in histories.values()) <= 12:
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_importances(path: Path, importances: Mapping[str, float]) -> None:
+    """How much of the score's variation each choice explains.
+
+    Args:
+        path: The PNG file.
+        importances: Shares in [0, 1], by dotted path.
+    """
+    ordered = sorted(importances.items(), key=lambda item: item[1])
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color="#6f79a8")
+    axes.set(title="Importance for the score (PED-ANOVA)", xlabel="share", xlim=(0, 1))
+    axes.grid(alpha=0.25, axis="x")
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_parallel_coordinates(path: Path, trials: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> None:
+    """Every trial's choices as one line across them, coloured by its score.
+
+    Args:
+        path: The PNG file.
+        trials: Each with `values` by dotted path and `best_val_mean_iou`, not None.
+        paths: The choices, from left to right; a trial without one is drawn at the bottom.
+    """
+    figure = Figure(figsize=(max(9.0, 1.25 * len(paths) + 2), 5), layout="constrained")
+    axes = figure.subplots()
+    columns = [_positions([trial["values"].get(name) for trial in trials]) for name in paths]
+    scores = np.array([trial["best_val_mean_iou"] for trial in trials])
+    span = max(float(np.ptp(scores)), 1e-9)
+    colors = colormaps["viridis"]((scores - scores.min()) / span)
+    for index in np.argsort(scores):
+        heights = [positions[index] for positions, _ in columns]
+        axes.plot(range(len(paths)), heights, color=colors[index], alpha=0.75, linewidth=1.3)
+    for column, (_, labels) in enumerate(columns):
+        axes.axvline(column, color="#bbbbbb", linewidth=0.8)
+        for height, label in labels.items():
+            axes.text(column + 0.03, height, label, fontsize=7, va="center")
+    axes.set_xticks(range(len(paths)), [name.split(".", 1)[-1] for name in paths], rotation=25, ha="right")
+    axes.set_yticks([])
+    axes.set(title="Choices of every trial, coloured by best_val_mean_iou", xlim=(-0.2, len(paths) - 0.3))
+    scale = ScalarMappable(Normalize(float(scores.min()), float(scores.min()) + span), "viridis")
+    figure.colorbar(scale, ax=axes, label="best_val_mean_iou")
+    figure.savefig(path, dpi=_DPI)
+
+
+def _positions(values: Sequence[Any]) -> tuple[list[float], dict[float, str]]:
+    """Where each value stands between 0 and 1, and what stands beside the axis."""
+    present = [value for value in values if value is not None]
+    is_range = all(isinstance(value, float) for value in present) and len(set(present)) > 6
+    levels = sorted(set(present), key=lambda value: (str(type(value)), value))
+    if is_range:
+        low, high = np.log10(levels[0]), np.log10(levels[-1])
+        heights = [
+            -0.08 if value is None else float((np.log10(value) - low) / max(high - low, 1e-9)) for value in values
+        ]
+        labels = {0.0: f"{levels[0]:.2g}", 1.0: f"{levels[-1]:.2g}"}
+    else:
+        steps = {value: index / max(len(levels) - 1, 1) for index, value in enumerate(levels)}
+        heights = [-0.08 if value is None else steps[value] for value in values]
+        labels = {
+            height: str(value).lower() if isinstance(value, bool) else str(value) for value, height in steps.items()
+        }
+    if len(present) < len(values):
+        labels[-0.08] = "none"
+    return heights, labels
