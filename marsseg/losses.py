@@ -31,9 +31,7 @@ def cross_entropy(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor
     """
     pixel_weights = tf.gather(class_weights, y_true)
     values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y_true, logits=logits)
-    # Multiplying alone would let a non-finite value of a pixel that is left out through (0 · inf).
-    weighted = tf.where(pixel_weights > 0, pixel_weights * values, 0.0)
-    return tf.math.divide_no_nan(tf.reduce_sum(weighted), tf.reduce_sum(pixel_weights))
+    return tf.math.divide_no_nan(tf.reduce_sum(pixel_weights * values), tf.reduce_sum(pixel_weights))
 
 
 def dice(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
@@ -101,6 +99,9 @@ def build_loss(config: LossConfig, pixels_per_class: NDArray[np.int64]) -> Loss:
     weights = tf.constant(class_weights(config, pixels_per_class))
 
     def total(y_true: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        return tf.add_n([factor * _LOSSES[name](y_true, logits, weights) for name, factor in config.terms.items()])
+        # Whatever a pixel that is left out holds, even infinity, must not reach a sum or a gradient.
+        included = tf.gather(weights, y_true)[..., tf.newaxis] > 0
+        logits = tf.where(included, logits, 0.0)
+        return tf.add_n([factor * _LOSSES[name](y_true, logits, weights) for name, factor in config.terms])
 
     return total

@@ -6,13 +6,13 @@ Dotted paths such as `optimizer.learning_rate` name fields in recipes, in search
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from marsseg.config.groups import (
     PIXELWISE_LOSSES,
-    SYNTHETIC,
     AugmentationConfig,
     CleaningConfig,
     DataConfig,
@@ -26,9 +26,6 @@ from marsseg.config.groups import (
     WarmupConfig,
 )
 from marsseg.errors import ConfigError, nearest_name_hint
-
-# Where the data lies is not what is trained on: the data fingerprint says that, so the hash leaves paths out.
-_PATH_FIELDS = frozenset({"data.source"})
 
 
 class ExperimentConfig(Group):
@@ -52,11 +49,19 @@ class ExperimentConfig(Group):
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup and self.warmup.epochs >= self.training.max_epochs:
+            raise ValueError(
+                f"warmup.epochs must be below training.max_epochs: {self.warmup.epochs} and {self.training.max_epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _background_can_be_learned(self) -> Self:
         if self.model.predict_background:
             return self
         for loss in [self.loss, *([self.warmup.loss] if self.warmup else [])]:
-            pixelwise = sorted(PIXELWISE_LOSSES & loss.terms.keys())
+            pixelwise = sorted(PIXELWISE_LOSSES & dict(loss.terms).keys())
             if pixelwise and loss.background_weight > 0:
                 raise ValueError(
                     f"loss.background_weight must be 0 for {pixelwise[0]} where model.predict_background is false, "
@@ -68,11 +73,21 @@ class ExperimentConfig(Group):
         return int(self.config_hash()[:15], 16)
 
     def config_hash(self, *, with_seed: bool = True) -> str:
-        """SHA-256 over all values but paths, as hexadecimal digits; `with_seed=False` leaves the seed out, too."""
-        left_out = _PATH_FIELDS if with_seed else _PATH_FIELDS | {"seed"}
-        values = {path: value for path, value in self.flat().items() if path not in left_out}
-        if self.data.source != SYNTHETIC:
+        """SHA-256, as hexadecimal digits, over the values that differ from the defaults.
+
+        Paths are left out, so that data may move; so are defaults, which never change within a schema version, so that
+        a field that a later version adds does not change the hash of a config without it.
+
+        Args:
+            with_seed: Whether the seed counts.
+        """
+        defaults = _defaults()
+        values = {path: value for path, value in self.flat().items() if path not in defaults or value != defaults[path]}
+        values["schema_version"] = self.schema_version
+        if "data.source" in values:
             values["data.source"] = "file"
+        if not with_seed:
+            values.pop("seed", None)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def flat(self) -> dict[str, Any]:
@@ -99,6 +114,11 @@ class ExperimentConfig(Group):
         import tomli_w
 
         return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return ExperimentConfig().flat()
 
 
 def parse_config(tree: Mapping[str, Any], where: str = "config") -> ExperimentConfig:

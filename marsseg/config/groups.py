@@ -5,7 +5,7 @@ A field's default never changes within a schema version. What the values mean li
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from marsseg.errors import ConfigError
 
@@ -108,7 +108,9 @@ class AugmentationConfig(Group):
 
 
 def _parse_loss_terms(value: Any) -> Any:
-    """Reads `dice`, `cross_entropy+dice` and `0.5*cross_entropy+dice` as a table of weights."""
+    """Pairs of name and weight, in the order of the names, from a table or from `0.5*cross_entropy+dice`."""
+    if isinstance(value, dict):
+        return tuple(sorted(value.items()))
     if not isinstance(value, str):
         return value
     terms: dict[str, float] = {}
@@ -121,19 +123,23 @@ def _parse_loss_terms(value: Any) -> Any:
         if name.strip() in terms:
             raise ValueError(f"loss '{name.strip()}' stands twice in '{value}'")
         terms[name.strip()] = factor
-    return dict(sorted(terms.items()))
+    return tuple(sorted(terms.items()))
 
 
 class LossConfig(Group):
     """A weighted sum of losses."""
 
-    terms: Annotated[dict[LossName, float], BeforeValidator(_parse_loss_terms)] = {"cross_entropy": 1.0}
+    terms: Annotated[
+        tuple[tuple[LossName, float], ...],
+        BeforeValidator(_parse_loss_terms),
+        PlainSerializer(dict, return_type=dict[str, float]),
+    ] = (("cross_entropy", 1.0),)
     class_weights: Literal["none", "frequency", "log"] = "none"
     background_weight: float = Field(1.0, ge=0)
 
     @model_validator(mode="after")
     def _has_terms(self) -> Self:
-        if not self.terms or any(weight <= 0 for weight in self.terms.values()):
+        if not self.terms or any(weight <= 0 for _, weight in self.terms):
             raise ValueError("terms must name at least one loss, each with a weight above 0")
         return self
 

@@ -221,6 +221,8 @@ class _Training:
         learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
         self.optimizer.learning_rate.assign(learning_rate)
         loss = self._train_epoch(batches, callbacks)
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
         train_s = time.perf_counter() - started
         confusion = self._validate()
         scores = segmentation_scores(confusion, class_names(self.config.data.num_classes))
