@@ -139,34 +139,13 @@ class StudyTracker:
             self._behind[trial.number] = trial
             self._try_to_catch_up()
 
-    def parent_run(self, state: SearchState) -> str | None:
-        """The search's run, created if missing; a single training has none."""
-        if self._settings.kind == "training" and self._settings.budget == 1:
-            return None
-        if self._parent is None:
-            spec = RunSpec(
-                identity={
-                    "marsexp.kind": "search" if self._settings.kind == "search" else "study",
-                    "marsexp.search": self._settings.name,
-                },
-                name=self._settings.name,
-                start_ms=time.time_ns() // 1_000_000,
-                tags=self._user_tags(),
-            )
-            self._parent = self.recorder.open_run(spec)
-            if self._settings.space:
-                self.recorder.add_search_view(self._settings.name, list(self._settings.build_space().by_path))
-            if state.run_id != self._parent:
-                self._writer.append("tracked", run_id=self._parent)
-        return self._parent
-
     def catch_up(self, state: SearchState) -> None:
         """Sends whatever the store may lack: after a kill, and at the end.
 
         Raises:
             Exception: Whatever the store raises.
         """
-        self.parent_run(state)
+        self._open_parent(state)
         for trial in state.trials:
             if trial.state is not TrialState.REJECTED:
                 self._run_ids.setdefault(trial.number, trial.run_id)
@@ -183,6 +162,27 @@ class StudyTracker:
                 self.recorder.set_status(self._parent, "KILLED", time.time_ns() // 1_000_000)
         except Exception as error:
             print(f"the tracking store does not answer ({type(error).__name__})", file=sys.stderr)
+
+    def _open_parent(self, state: SearchState) -> None:
+        """Creates or finds the study's own run; a single training has none."""
+        if self._parent is not None or (self._settings.kind == "training" and self._settings.budget == 1):
+            return
+        spec = RunSpec(
+            identity={
+                "marsexp.kind": "search" if self._settings.kind == "search" else "study",
+                "marsexp.search": self._settings.name,
+            },
+            name=self._settings.name,
+            start_ms=time.time_ns() // 1_000_000,
+            tags=self._user_tags(),
+        )
+        self._parent = self.recorder.open_run(spec)
+        # It may have been left as KILLED.
+        self.recorder.set_status(self._parent, "RUNNING")
+        if self._settings.space:
+            self.recorder.add_search_view(self._settings.name, list(self._settings.build_space().by_path))
+        if state.run_id != self._parent:
+            self._writer.append("tracked", run_id=self._parent)
 
     def _try_to_catch_up(self) -> None:
         if time.monotonic() < self._silent_until:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.conftest import Marsexp, WaitFor, write_tiles
@@ -156,6 +157,27 @@ def test_killed_search_resumes_to_the_undisturbed_leaderboard(
     resumed = marsexp("search", "--resume", "tiny", "--json")
     assert resumed.status == 0, resumed.stderr
     assert comparable(resumed.json()) == comparable(undisturbed)
+
+
+def test_killed_worker_is_replaced_and_nothing_changes(
+    finished_search: Marsexp, marsexp: Marsexp, wait_for: WaitFor
+) -> None:
+    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
+    arguments = ("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny")
+    process = subprocess.Popen(
+        marsexp.command(*arguments),
+        cwd=marsexp.folder,
+        env=marsexp.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: epochs_in_ledger(marsexp.home) >= 2)
+    children = psutil.Process(process.pid).children()
+    (worker,) = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    worker.kill()
+    assert process.wait(timeout=240) == 0
+    after = marsexp("leaderboard", "--json").json()
+    assert comparable(after) == comparable(finished_search("leaderboard", "--json").json())
 
 
 def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFor) -> None:
