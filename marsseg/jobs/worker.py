@@ -4,6 +4,7 @@ It writes checkpoints and a trial's pictures to disk; ledger and tracking store 
 """
 
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -58,6 +59,7 @@ def serve(connection: Connection) -> None:
             return
         _redirect_output(task.log)
         connection.send(_run(task, connection))
+        _free_memory()
 
 
 def _run(task: TrainTask, connection: Connection) -> tuple[str, Any]:
@@ -78,6 +80,14 @@ def _redirect_output(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def _free_memory() -> None:
+    """Lets go of the last task's network: its traced functions refer to each other in circles."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @lru_cache(maxsize=1)
