@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.conftest import Marsexp
 
 
 def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
-    with sqlite3.connect(copied_search.home / "ledger.db") as connection:
+    with closing(sqlite3.connect(copied_search.home / "ledger.db")) as connection:
         winner = leaderboard["trials"][0]["trial"]
         query = "select count(*) from events where kind = 'started' and trial = ?"
         (segments,) = connection.execute(query, [winner]).fetchone()

@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,31 @@ def test_other_data_is_refused_on_resume(copied_search: Marsexp) -> None:
 def epochs_in_ledger(home: Path) -> int:
     if not (home / "ledger.db").exists():
         return 0
-    with sqlite3.connect(home / "ledger.db") as connection:
+    with closing(sqlite3.connect(home / "ledger.db")) as connection:
         try:
             return int(connection.execute("select count(*) from epochs").fetchone()[0])
         except sqlite3.OperationalError:
             return 0
+
+
+def start(marsexp: Marsexp, *arguments: str) -> subprocess.Popen[str]:
+    """Starts the command in a session of its own."""
+    return subprocess.Popen(
+        marsexp.command(*arguments),
+        cwd=marsexp.folder,
+        env=marsexp.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def start_the_same_search(finished_search: Marsexp, marsexp: Marsexp) -> subprocess.Popen[str]:
+    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
+    return start(
+        marsexp, *("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny")
+    )
 
 
 @pytest.mark.parametrize("epochs_before_kill", [2, 5])
@@ -138,20 +159,11 @@ def test_killed_search_resumes_to_the_undisturbed_leaderboard(
     finished_search: Marsexp, marsexp: Marsexp, wait_for: WaitFor, tmp_path: Path, epochs_before_kill: int
 ) -> None:
     undisturbed = finished_search("leaderboard", "--json").json()
-    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
-    arguments = ("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny")
-    process = subprocess.Popen(
-        marsexp.command(*arguments),
-        cwd=marsexp.folder,
-        env=marsexp.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start_the_same_search(finished_search, marsexp)
     wait_for(lambda: epochs_in_ledger(marsexp.home) >= epochs_before_kill)
     # The driver and its worker at once, in the middle of whatever they are doing.
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     unfinished = marsexp("leaderboard", "--json").json()
     assert unfinished["epochs_spent"] < undisturbed["epochs_spent"]
     resumed = marsexp("search", "--resume", "tiny", "--json")
@@ -162,34 +174,20 @@ def test_killed_search_resumes_to_the_undisturbed_leaderboard(
 def test_killed_worker_is_replaced_and_nothing_changes(
     finished_search: Marsexp, marsexp: Marsexp, wait_for: WaitFor
 ) -> None:
-    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
-    arguments = ("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny")
-    process = subprocess.Popen(
-        marsexp.command(*arguments),
-        cwd=marsexp.folder,
-        env=marsexp.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_the_same_search(finished_search, marsexp)
     wait_for(lambda: epochs_in_ledger(marsexp.home) >= 2)
     children = psutil.Process(process.pid).children()
     (worker,) = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     worker.kill()
-    assert process.wait(timeout=240) == 0
+    process.communicate(timeout=240)
+    assert process.returncode == 0
     after = marsexp("leaderboard", "--json").json()
     assert comparable(after) == comparable(finished_search("leaderboard", "--json").json())
 
 
 def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFor) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
-    process = subprocess.Popen(
-        marsexp.command(*SEARCH),
-        cwd=marsexp.folder,
-        env=marsexp.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(marsexp, *SEARCH)
     wait_for(lambda: epochs_in_ledger(marsexp.home) >= 1)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
