@@ -1,6 +1,7 @@
 """The command `marsexp`: its groups, and the edge where errors become one line and an exit status."""
 
 import os
+import signal
 import sys
 
 import typer
@@ -42,6 +43,10 @@ def main() -> None:
     # MLflow would tell others about its use, and its progress bars get in the way of results.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # By default it asks a server that is away for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    signal.signal(signal.SIGTERM, _interrupt)
     debug = "--debug" in sys.argv
     try:
         status = app(standalone_mode=False)
@@ -55,12 +60,19 @@ def main() -> None:
     sys.exit(status)
 
 
+def _interrupt(*_: object) -> None:
+    """Whoever ends the command politely gets the same clean stop as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 def _describe(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit status."""
     from marsseg.errors import MarsexpError, UsageError
 
     if isinstance(error, MarsexpError):
         return f"marsexp: {error}", 2 if isinstance(error, UsageError) else 1
+    if isinstance(error, OSError) and error.strerror:
+        return f"marsexp: {error.filename or 'input or output'}: {error.strerror.lower()}", 1
     # What the command line parser raises, it raises from a module of its own that it does not publish.
     if format_message := getattr(error, "format_message", None):
         context = getattr(error, "ctx", None)

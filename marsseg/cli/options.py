@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from marsseg.jobs.search import Provenance
+    from marsseg.jobs.inputs import Provenance
 
 Data = Annotated[
     str | None,
@@ -47,15 +47,8 @@ def build_provenance(author: str, tags: list[str] | None, note: str, tracking_ur
     """Collects who and why.
 
     Raises:
-        UsageError: If a tag has no `=`.
+        UsageError: If a tag has no `=` or a reserved key.
     """
-    from marsseg.errors import UsageError
-    from marsseg.jobs.search import Provenance
+    from marsseg.jobs.inputs import Provenance, parse_tags
 
-    pairs = {}
-    for text in tags or []:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise UsageError(f"--tag: expected key=value, found '{text}'")
-        pairs[key] = value
-    return Provenance(author, pairs, note, tracking_uri)
+    return Provenance(author, parse_tags(tags or []), note, tracking_uri)

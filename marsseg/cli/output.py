@@ -15,9 +15,17 @@ def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     from marsseg.report.leaderboard import render_text
 
     print(render_text(document, top), end="")
-    winner = next((trial for trial in document["trials"] if trial["state"] == "completed"), None)
-    if winner is None:
+    completed = [trial for trial in document["trials"] if trial["state"] == "completed"]
+    if not completed:
         print("no trial was completed")
-    elif winner["run_id"]:
-        print(f"\ntrain the winner again and compare:  marsexp reproduce {winner['run_id']}")
+        return
+    winner = min(completed, key=lambda trial: int(trial["rank"]))
+    if winner["run_id"]:
+        store = f" --tracking-uri {document['tracking_uri']}" if document["tracking_uri"] else ""
+        print(f"\ntrain the winner again and compare:  marsexp reproduce {winner['run_id']}{store}")
         print("look at all of them:                 marsexp ui")
+
+
+def exit_status(document: Mapping[str, Any]) -> int:
+    """0 where a trial was completed, 1 else."""
+    return 0 if any(trial["state"] == "completed" for trial in document["trials"]) else 1

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from marsseg.cli import options
-from marsseg.cli.output import print_json, print_leaderboard
+from marsseg.cli.output import exit_status, print_json, print_leaderboard
 
 
 def register(app: typer.Typer) -> None:
@@ -81,3 +81,4 @@ def search(
         print_json(document)
     else:
         print_leaderboard(document, top=10)
+    raise typer.Exit(exit_status(document))

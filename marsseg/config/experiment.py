@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -18,6 +18,7 @@ from marsseg.config.groups import (
     DataConfig,
     Group,
     LossConfig,
+    NoneByName,
     OptimizerConfig,
     ScheduleConfig,
     SplitConfig,
@@ -45,7 +46,7 @@ class ExperimentConfig(Group):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    warmup: WarmupConfig | None = None
+    warmup: Annotated[WarmupConfig | None, NoneByName] = None
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
@@ -118,7 +119,9 @@ class ExperimentConfig(Group):
 
 @cache
 def _defaults() -> dict[str, Any]:
-    return ExperimentConfig().flat()
+    warmup = dict(_flatten(WarmupConfig(epochs=1).model_dump(mode="json"), "warmup."))
+    warmup.pop("warmup.epochs")
+    return {**ExperimentConfig().flat(), **warmup}
 
 
 def parse_config(tree: Mapping[str, Any], where: str = "config") -> ExperimentConfig:
@@ -193,11 +196,11 @@ def _first_problem(error: ValidationError, tree: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{'.'.join(location)}'{nearest_name_hint(location[-1], _known_keys(location[:-1]))}"
-    path = ".".join(_field_path(location)) or "values"
+    path = ".".join(_field_path(location))
     message = problem["msg"].removeprefix("Value error, ")
     found = problem["input"]
     if isinstance(found, Mapping | BaseModel):
-        return f"{path}: {message}"
+        return f"{path}: {message}" if path else message
     return f"{path}: {message[0].lower()}{message[1:]}, found {found!r}"
 
 

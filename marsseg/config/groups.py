@@ -25,7 +25,7 @@ def _none_by_name(value: Any) -> Any:
     return None if value == "none" else value
 
 
-_Optional = BeforeValidator(_none_by_name)
+NoneByName = BeforeValidator(_none_by_name)
 
 
 class DataConfig(Group):
@@ -33,7 +33,7 @@ class DataConfig(Group):
 
     source: str = SYNTHETIC
     num_classes: int = Field(5, ge=2, le=255)
-    train_limit: Annotated[int | None, _Optional] = Field(None, ge=1)
+    train_limit: Annotated[int | None, NoneByName] = Field(None, ge=1)
     synthetic_images: int = Field(600, ge=10)
     synthetic_seed: int = Field(0, ge=0)
 
@@ -47,8 +47,8 @@ class CleaningConfig(Group):
 class SplitConfig(Group):
     """How many images are held out; None means 10 % of the cleaned images each."""
 
-    validation_images: Annotated[int | None, _Optional] = Field(None, ge=1)
-    test_images: Annotated[int | None, _Optional] = Field(None, ge=0)
+    validation_images: Annotated[int | None, NoneByName] = Field(None, ge=1)
+    test_images: Annotated[int | None, NoneByName] = Field(None, ge=0)
     seed: int = Field(0, ge=0)
 
 
@@ -184,4 +184,4 @@ class TrainingConfig(Group):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     weight_averaging: bool = True
-    early_stopping_patience: Annotated[int | None, _Optional] = Field(None, ge=1)
+    early_stopping_patience: Annotated[int | None, NoneByName] = Field(None, ge=1)

@@ -154,6 +154,8 @@ def _split_kept(config: ExperimentConfig, images: NDArray[np.float32], masks: ND
     train = limit_training(split.train, masks, config.data.train_limit, sizes.seed)
     if not len(train):
         raise DataError(f"expected images to train on, found none among {len(images)}; lower split.validation_images")
+    if not masks[split.validation].any():
+        raise DataError("expected validation masks with at least one foreground pixel (label above 0), found none")
     return Split(train, split.validation, split.test)
 
 

@@ -21,6 +21,13 @@ class Candidates(Protocol):
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The values of the next trial, a function of the state alone."""
 
+    def identity(self, values: Mapping[str, Any]) -> str:
+        """Equal for two trials that would try the same.
+
+        Raises:
+            ConfigError: If the values do not go together.
+        """
+
     def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment config of a trial.
 
@@ -54,6 +61,10 @@ class SpaceCandidates:
         seed = proposal_seed(self.settings.seed, len(state.trials))
         return self._proposer.propose(observe(state, self.settings.rungs), seed)
 
+    def identity(self, values: Mapping[str, Any]) -> str:
+        """The hash of the config without its seed."""
+        return self.config(values).config_hash(with_seed=False)
+
     def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
         """The base with these values and a seed that follows from them and the search's seed."""
         config = self._base.with_values(values)
@@ -69,9 +80,13 @@ class RecipeCandidates:
 
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The next recipe and seed."""
-        pairs = [(recipe, seed) for recipe in self.settings.configs for seed in self.settings.seeds]
-        recipe, seed = pairs[len(state.trials)]
-        return {"recipe": recipe, "seed": seed}
+        recipes = list(self.settings.configs)
+        recipe, offset = divmod(len(state.trials), self.settings.num_seeds)
+        return {"recipe": recipes[recipe], "seed": self.settings.config(recipes[recipe]).seed + offset}
+
+    def identity(self, values: Mapping[str, Any]) -> str:
+        """Recipe and seed."""
+        return f"{values['recipe']}:{values['seed']}"
 
     def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
         """The recipe with the seed."""

@@ -14,7 +14,7 @@ from marsseg.data.sources import load_tiles
 from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
 from marsseg.errors import DataError, UsageError
-from marsseg.jobs.search import resolve_source
+from marsseg.jobs.inputs import resolve_source
 
 
 def inspect_data(data: str | None, num_classes: int, pictures: Path | None) -> dict[str, Any]:

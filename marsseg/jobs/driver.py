@@ -58,6 +58,7 @@ class Driver:
     home: Home
     image_shape: tuple[int, int]
     state: SearchState
+    _identities: dict[str, int] = field(default_factory=dict)
     _active: set[int] = field(default_factory=set)
     _epochs: dict[int, int] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
@@ -69,6 +70,9 @@ class Driver:
         Returns:
             The final state; the ledger is closed.
         """
+        for trial in self.state.trials:
+            if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
+                self._identities[self.candidates.identity(trial.values)] = trial.number
         while True:
             finished = self._dispatch()
             # Workers come first: observers are told while these train.
@@ -129,10 +133,8 @@ class Driver:
             config.model.check_image_fits(*self.image_shape)
         except ConfigError as error:
             return str(error)
-        for other in self.state.trials[: trial.number]:
-            if other.values == trial.values:
-                return f"the same as trial {other.number}"
-        return None
+        same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
+        return None if same == trial.number else f"the same as trial {same}"
 
     def config(self, trial: Trial) -> ExperimentConfig:
         """A trial's experiment config."""
@@ -152,7 +154,7 @@ class Driver:
             folder,
             trial.until,
             self.settings.fingerprint["digest"],
-            self.home.log(self.settings.name),
+            self.home.log(f"study-{self.settings.name}"),
         )
         self._active.add(trial.number)
         self.executor.submit(trial.number, task, runtime=config.training.threads)

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from marsseg.errors import UsageError
+
 ENVIRONMENT_VARIABLE = "MARSEXP_HOME"
 _DEFAULT = "mlruns"
 
@@ -34,5 +36,12 @@ class Home:
 
 
 def open_home() -> Home:
-    """The folder that `MARSEXP_HOME` names, by default `mlruns` in the current one."""
-    return Home(Path(os.environ.get(ENVIRONMENT_VARIABLE) or _DEFAULT).resolve())
+    """The folder that `MARSEXP_HOME` names, by default `mlruns` in the current one.
+
+    Raises:
+        UsageError: If the path cannot stand in a database address.
+    """
+    path = Path(os.environ.get(ENVIRONMENT_VARIABLE) or _DEFAULT).resolve()
+    if set(str(path)) & set("%?"):
+        raise UsageError(f"{ENVIRONMENT_VARIABLE}: expected a path without '%' and '?', found {path}")
+    return Home(path)

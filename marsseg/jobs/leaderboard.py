@@ -46,6 +46,7 @@ def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[st
     return {
         "search": settings.name,
         "search_run_id": state.run_id or None,
+        "tracking_uri": settings.tracking_uri,
         "objectives": [_OBJECTIVE],
         "budget": settings.budget,
         "epochs_planned": settings.epochs_planned,

@@ -11,9 +11,9 @@ from marsseg.config import ExperimentConfig, changed_fields
 from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import NotFoundError, TrainingError
 from marsseg.jobs.home import Home
+from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
-from marsseg.jobs.search import Provenance, load_data, parse_assignments, resolve_source
 from marsseg.jobs.tracker import dataset_of, epoch_point, log_origin, origin_tags, result_point, result_tags
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
@@ -109,7 +109,7 @@ def _changed_origin(record: RunRecord) -> list[str]:
             changes.append(f"versions: {name} {before} -> {now}")
     changes += [
         f"hardware: {name} {there.get(name)} -> {here[name]}"
-        for name in ("platform", "processor")
+        for name in ("platform", "processor", "onednn")
         if there.get(name) != here[name]
     ]
     return changes
@@ -142,7 +142,7 @@ def _open_rerun(
 def _retrain(
     home: Home, recorder: Recorder, run_id: str, config: ExperimentConfig, data: PreparedData, until: int
 ) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
-    folder = home.checkpoints("reproductions") / run_id
+    folder = home.path / "reproductions" / run_id
     task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, home.log(f"reproduce-{run_id[:12]}"))
     executor = LocalExecutor(serve, 1, FINAL_KINDS)
     records: list[dict[str, Any]] = []
@@ -184,7 +184,8 @@ def _document(
     same_weights = rerun_hashes == original.weights_sha256
     if epochs and diverged_at is None and not same_weights:
         diverged_at = max(epochs)
-    identical = bool(epochs) and diverged_at is None and same_weights
+    changed = any(cause.startswith(("config:", "data:")) for cause in causes)
+    identical = bool(epochs) and diverged_at is None and same_weights and not changed
     if not identical:
         causes = causes or ["unknown: data, config, code, versions and hardware are the same"]
     best_difference = None
@@ -199,9 +200,8 @@ def _document(
     else:
         tolerable = all(cause.startswith(("versions", "hardware")) for cause in causes)
         verdict = "within tolerance" if tolerable and best_difference <= TOLERANCE else "diverged"
-        summary = (
-            f"from epoch {diverged_at} on, best_val_mean_iou differs by {best_difference:.4f}; {'; '.join(causes)}"
-        )
+        where = f"from epoch {diverged_at} on" if diverged_at else "though all metrics and weights are equal"
+        summary = f"{where}, best_val_mean_iou differs by {best_difference:.4f}; {'; '.join(causes)}"
     return {
         "run_id": run_id,
         "original_run_id": original.record.run_id,

@@ -31,8 +31,8 @@ def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, st
         TrackingError: If the store cannot be opened.
     """
     if text == "best" or text.startswith("best:"):
-        run_id = _best_run_id(home, text.partition(":")[2] or None)
-        return open_store(home.path, tracking_uri), run_id
+        settings, run_id = _best_run(home, text.partition(":")[2] or None)
+        return open_store(home.path, tracking_uri or settings.tracking_uri), run_id
     if not _RUN_ID.fullmatch(text):
         raise NotFoundError(
             f"expected a run ID (4 to 32 digits 0-9a-f), 'best' or 'best:SEARCH', found '{text}'; "
@@ -49,17 +49,16 @@ def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, st
     return store, str(found[0].info.run_id)
 
 
-def _best_run_id(home: Home, search: str | None) -> str:
+def _best_run(home: Home, study: str | None) -> tuple[StudySettings, str]:
     ledger = Ledger(home.ledger)
-    if search is None:
-        searches = [name for name in ledger.names() if StudySettings.from_dict(ledger.settings(name)).kind == "search"]
-        search = searches[-1] if searches else ledger.latest()
-    winner = replay(ledger.events(search)).winner
+    study = study or ledger.latest()
+    settings = StudySettings.from_dict(ledger.settings(study))
+    winner = replay(ledger.events(study)).winner
     if winner is None:
-        raise NotFoundError(f"'{search}' has no completed trial yet; go on with: marsexp search --resume {search}")
+        raise NotFoundError(f"'{study}' has no completed trial; see: marsexp leaderboard {study}")
     if not winner.run_id:
-        raise NotFoundError(f"the winner of '{search}' is not in the tracking store; marsexp search --resume {search}")
-    return winner.run_id
+        raise NotFoundError(f"the winner of '{study}' is not in the tracking store yet; {settings.resume_hint}")
+    return settings, winner.run_id
 
 
 @dataclass(frozen=True)

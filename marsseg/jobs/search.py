@@ -1,17 +1,16 @@
 """`marsexp search`: from the command's options to a finished search."""
 
-import os
-import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from marsseg.config import SYNTHETIC, ExperimentConfig, parse_assignment
-from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.config import SYNTHETIC, ExperimentConfig
+from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
 from marsseg.jobs.home import Home
+from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_space
@@ -23,26 +22,9 @@ from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
 from marsseg.training.runtime import resolve_auto
 
-DATA_VARIABLE = "MARSEXP_DATA"
 DEFAULT_SPACE = "cpu"
-_ENGINES = {"optuna": ("tpe", "random")}
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Who runs something and why.
-
-    Args:
-        author: Who.
-        tags: Key and value.
-        note: Why, in words.
-        tracking_uri: A server, or None for the embedded store.
-    """
-
-    author: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    note: str = ""
-    tracking_uri: str | None = None
+_OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "--max-epochs"}
+_ENGINES = ("optuna",)
 
 
 @dataclass(frozen=True)
@@ -109,55 +91,22 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
     return resume_study(home, settings, load_data(base), budget)
 
 
-def resolve_source(data: str | None) -> str:
-    """Where the data lies: `data`, then `MARSEXP_DATA`, then synthetic with a notice; paths become absolute."""
-    source = data or os.environ.get(DATA_VARIABLE)
-    if source is None:
-        notify("no --data given: training on built-in synthetic Mars terrain")
-        return SYNTHETIC
-    return source if source == SYNTHETIC else str(Path(source).expanduser().resolve())
-
-
-def load_data(config: ExperimentConfig) -> PreparedData:
-    """The data of a config, cleaned and split, with a notice of what was left out.
-
-    Raises:
-        MarsexpError: If it cannot be read or trained on.
-    """
-    data = prepare_data(config)
-    if data.removed:
-        notify(f"left out {len(data.removed)} outliers of {len(data.images)} images (cleaning.remove_outliers = true)")
-    return data
-
-
-def generate_name(kind: str) -> str:
-    """A name for a study that was given none."""
-    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Values by dotted path from `path=value` texts.
-
-    Raises:
-        UsageError: If one has no `=`.
-    """
-    try:
-        return dict(parse_assignment(text) for text in assignments)
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-
-
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
     space = load_space(find_space(options.space))
     values = parse_assignments(options.assignments)
+    for path, option in _OPTIONS.items():
+        if path in values:
+            raise UsageError(f"--set {path}: a search has {option} for that")
     min_epochs = options.min_epochs or space.min_epochs
-    max_epochs = options.max_epochs or values.get("training.max_epochs") or space.max_epochs
+    max_epochs = options.max_epochs or space.max_epochs
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
+    pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
     base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options)
     settings = StudySettings(
         name=options.name or generate_name("search"),
+        uid=uuid.uuid4().hex,
         kind="search",
         seed=options.seed,
         budget=options.budget,
@@ -172,7 +121,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         fingerprint={},
         space_name=space.name,
         space=space.document,
-        pinned={path: value for path, value in values.items() if path in space.by_path},
+        pinned=pinned,
         author=options.provenance.author,
         tags=options.provenance.tags,
         note=options.provenance.note,
@@ -184,19 +133,17 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
 def _base_config(space: Space, values: Mapping[str, Any], options: SearchOptions) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
     config = ExperimentConfig().with_values({**space.fixed, **fixed})
-    for path, value in values.items():
-        if path in space.by_path:
-            # Checks the value's type; whether it goes with the others is seen trial by trial.
-            space.check_value(path, value)
     source = resolve_source(options.data) if options.data or config.data.source == SYNTHETIC else config.data.source
     return resolve_auto(config.with_values({"data.source": source}), options.workers)
 
 
 def _check_options(options: SearchOptions) -> None:
+    from marsseg.search.optuna_proposer import SAMPLERS
+
     if options.name is not None:
         check_name(options.name)
     _check_known("--engine", options.engine, _ENGINES)
-    _check_known("--sampler", options.sampler, _ENGINES[options.engine])
+    _check_known("--sampler", options.sampler, SAMPLERS)
     _check_known("--scheduler", options.scheduler, SCHEDULERS)
 
 

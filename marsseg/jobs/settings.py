@@ -16,6 +16,7 @@ class StudySettings:
 
     Args:
         name: Unique in its ledger.
+        uid: Unique everywhere: several ledgers may write to one tracking store.
         kind: `search` or `training`.
         seed: Decides proposals and the trials' own seeds.
         budget: Configurations to start.
@@ -27,8 +28,10 @@ class StudySettings:
         reduction_factor: From one rung to the next.
         workers: Segments at a time.
         configs: What trials start from: the space's `base`, or each recipe by name.
-        space: The space's document, and its name under `name`.
-        seeds: For a training: seeds that every recipe is trained with.
+        space_name: How the space is called.
+        space: The space's document.
+        pinned: Parameters of the space that the command line gave one value.
+        num_seeds: For a training: how many seeds every recipe is trained with, its own and the next ones.
         fingerprint: Of the data, by part.
         epochs_planned: What the budget is expected to cost.
         author: Who.
@@ -38,6 +41,7 @@ class StudySettings:
     """
 
     name: str
+    uid: str
     kind: str
     seed: int
     budget: int
@@ -54,7 +58,7 @@ class StudySettings:
     space_name: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
     pinned: Mapping[str, Any] = field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
+    num_seeds: int = 1
     author: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -64,6 +68,11 @@ class StudySettings:
     def rungs(self) -> Rungs:
         """Where trials are compared."""
         return Rungs(self.min_epochs, self.max_epochs, self.reduction_factor)
+
+    @property
+    def resume_hint(self) -> str:
+        """What to type to go on."""
+        return f"go on with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"
 
     def build_scheduler(self) -> Scheduler:
         """The scheduler by name."""
@@ -84,4 +93,4 @@ class StudySettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
         """The settings as they were stored."""
-        return cls(**{**values, "seeds": tuple(values["seeds"])})
+        return cls(**values)

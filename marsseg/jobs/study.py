@@ -1,13 +1,12 @@
 """Runs a study, a search or a training of recipes, from its settings to its last artifact; and goes on with one."""
 
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
-from marsseg.errors import DataError, UsageError
+from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
@@ -54,8 +53,7 @@ def load_settings(home: Home, name: str, kind: str) -> StudySettings:
     """
     settings = StudySettings.from_dict(Ledger(home.ledger).settings(name))
     if settings.kind != kind:
-        command = "train" if settings.kind == "training" else "search"
-        raise UsageError(f"'{name}' is a {settings.kind}; go on with: marsexp {command} --resume {name}")
+        raise UsageError(f"'{name}' is a {settings.kind}; {settings.resume_hint}")
     return settings
 
 
@@ -125,23 +123,23 @@ def _run(
         image_shape=(data.images.shape[1], data.images.shape[2]),
         state=state,
     )
-    tracker.catch_up(state)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
+        tracker.catch_up(state)
         driver.run()
+        return _conclude(home, ledger, settings, driver.image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)
-        command = "train" if settings.kind == "training" else "search"
-        notify(f"stopped; go on with: marsexp {command} --resume {settings.name}")
+        notify(f"stopped; {settings.resume_hint}")
         raise
+    except (MarsexpError, OSError):
+        raise
+    except Exception as error:
+        # MLflow lets errors of SQLAlchemy and of requests through; the ledger has everything.
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"'{settings.name}' could not be recorded ({first_line}); {settings.resume_hint}"
+        raise TrackingError(message) from error
     finally:
         executor.close()
-        signal.signal(signal.SIGTERM, previous)
-    return _conclude(home, ledger, settings, driver.image_shape, tracker)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _conclude(
@@ -166,6 +164,6 @@ def _conclude(
 
 
 def _drop_checkpoints(folder: Path, state: SearchState) -> None:
-    """Frees the disk of what nothing will go on from; a trial's best weights are in the tracking store."""
+    """Frees the disk: what completed has its weights in the tracking store, the rest could be trained again."""
     if state.closed:
         shutil.rmtree(folder, ignore_errors=True)

@@ -168,13 +168,14 @@ class StudyTracker:
         if self._parent is not None or (self._settings.kind == "training" and self._settings.budget == 1):
             return
         spec = RunSpec(
-            identity={
-                "marsexp.kind": "search" if self._settings.kind == "search" else "study",
-                "marsexp.search": self._settings.name,
-            },
+            identity={"marsexp.study": self._settings.uid, "marsexp.trial": "none"},
             name=self._settings.name,
             start_ms=time.time_ns() // 1_000_000,
-            tags=self._user_tags(),
+            tags={
+                "marsexp.kind": "search" if self._settings.kind == "search" else "study",
+                "marsexp.search": self._settings.name,
+                **self._user_tags(),
+            },
         )
         self._parent = self.recorder.open_run(spec)
         # It may have been left as KILLED.
@@ -229,12 +230,13 @@ class StudyTracker:
             return known
         config = self._config_of(trial)
         spec = RunSpec(
-            identity={"marsexp.search": self._settings.name, "marsexp.trial": str(trial.number)},
+            identity={"marsexp.study": self._settings.uid, "marsexp.trial": str(trial.number)},
             name=self._run_name(trial),
             start_ms=time.time_ns() // 1_000_000,
             params=config.flat(),
             tags={
                 "marsexp.kind": "trial" if self._settings.kind == "search" else "training",
+                "marsexp.search": self._settings.name,
                 **origin_tags(config, self._settings.fingerprint),
                 **self._user_tags(),
             },

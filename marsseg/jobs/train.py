@@ -1,5 +1,6 @@
 """`marsexp train`: fixed recipes, each with one or more seeds, as a study that can be gone on with."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.errors import NotFoundError, UsageError
 from marsseg.jobs.home import Home
-from marsseg.jobs.search import Provenance, generate_name, load_data, parse_assignments, resolve_source
+from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_recipe
 from marsseg.jobs.study import create_study, load_settings, resume_study
@@ -56,6 +57,7 @@ def start_training(
     max_epochs = max(config.training.max_epochs for config in configs.values())
     settings = StudySettings(
         name=name,
+        uid=uuid.uuid4().hex,
         kind="training",
         seed=first.seed,
         budget=len(configs) * num_seeds,
@@ -69,7 +71,7 @@ def start_training(
         configs={recipe: config.model_dump(mode="json") for recipe, config in configs.items()},
         fingerprint=data.fingerprint.to_dict(),
         epochs_planned=num_seeds * sum(config.training.max_epochs for config in configs.values()),
-        seeds=tuple(first.seed + offset for offset in range(num_seeds)),
+        num_seeds=num_seeds,
         author=provenance.author,
         tags=provenance.tags,
         note=provenance.note,

@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import Any
 
 from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
@@ -39,7 +38,6 @@ def serve_ui(home: Home, port: int) -> int:
     _check_port_is_free(port)
     server = f"http://{_HOST}:{port}"
     process = _start_server(home, port)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _wait_until_it_answers(server, process)
         print(view_address(server, store.experiment_id), flush=True)
@@ -49,12 +47,7 @@ def serve_ui(home: Home, port: int) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        signal.signal(signal.SIGTERM, previous)
         _stop(process)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _check_port_is_free(port: int) -> None:

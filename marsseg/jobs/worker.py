@@ -8,7 +8,7 @@ import gc
 import json
 import os
 import resource
-import signal
+import shutil
 import sys
 import time
 import traceback
@@ -20,7 +20,7 @@ from typing import Any
 
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
 from marsseg.data.prepare import PreparedData, prepare_data
-from marsseg.errors import MarsexpError, TrainingError
+from marsseg.errors import CheckpointError, MarsexpError, TrainingError
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 FINAL_KINDS = frozenset({"done", "failed"})
@@ -49,8 +49,6 @@ class TrainTask:
 
 def serve(connection: Connection) -> None:
     """Trains one task after the other until the connection is closed."""
-    # Ctrl-C reaches every process of the terminal; the driver decides what happens to its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_tensorflow_quietly()
     while True:
         try:
@@ -132,7 +130,13 @@ def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
     connection.send(("alive", None))
     if data.fingerprint.digest != task.fingerprint:
         raise TrainingError(f"the data changed while it was in use: {config.data.source}")
-    start = load_latest_checkpoint(task.folder)
+    try:
+        start = load_latest_checkpoint(task.folder)
+    except CheckpointError as error:
+        # Training from scratch gives the same bits; it only takes longer.
+        print(error, flush=True)
+        shutil.rmtree(task.folder)
+        start = None
     if start is not None:
         # A kill may have come between the checkpoint and the message; the driver drops what it knows.
         for record in start.state["history"]:

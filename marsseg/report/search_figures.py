@@ -120,10 +120,10 @@ def _positions(values: Sequence[Any]) -> tuple[list[float], dict[float, str]]:
     is_range = all(isinstance(value, float) for value in present) and len(set(present)) > 6
     levels = sorted(set(present), key=lambda value: (str(type(value)), value))
     if is_range:
-        low, high = np.log10(levels[0]), np.log10(levels[-1])
-        heights = [
-            -0.08 if value is None else float((np.log10(value) - low) / max(high - low, 1e-9)) for value in values
-        ]
+        # A range over orders of magnitude is shown as such.
+        scale = np.log10 if levels[0] > 0 and levels[-1] / levels[0] > 10 else float
+        low, high = scale(levels[0]), scale(levels[-1])
+        heights = [-0.08 if value is None else float((scale(value) - low) / (high - low)) for value in values]
         labels = {0.0: f"{levels[0]:.2g}", 1.0: f"{levels[-1]:.2g}"}
     else:
         steps = {value: index / max(len(levels) - 1, 1) for index, value in enumerate(levels)}

@@ -7,6 +7,7 @@ over life and silence.
 
 import multiprocessing
 import os
+import signal
 import statistics
 import threading
 import time
@@ -37,7 +38,7 @@ class Message:
     Args:
         key: The task's.
         kind: Chosen by the worker. `step` (body: seconds) and `alive` are signs of life that never leave this room;
-            `died` is said in a dead worker's place.
+            `died` is said in a dead worker's place; after `failed` the worker is replaced.
         body: Plain values; for `died` the reason.
     """
 
@@ -135,6 +136,9 @@ class LocalExecutor:
             messages.append(Message(worker.key, kind, body))
             if kind in self._final_kinds:
                 worker.key = None
+            if kind == "failed":
+                # Whatever went wrong may have left something behind.
+                self._stop(worker)
         for worker in [worker for worker in self._workers if worker.key is not None]:
             silent_s = time.monotonic() - worker.last_heard
             if silent_s > worker.patience_s:
@@ -150,7 +154,12 @@ class LocalExecutor:
     def _start(self, runtime: Hashable) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve_until_parent_dies, args=(self._serve, theirs), daemon=True)
-        process.start()
+        # Ctrl-C reaches every process of a terminal, but what happens to a worker is for its driver to decide.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         theirs.close()
         worker = _Worker(process, ours, runtime)
         self._workers.append(worker)

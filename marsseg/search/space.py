@@ -131,23 +131,28 @@ class Space:
     def values_with(self, path: str, value: Any) -> dict[str, Any]:
         """Fixed values and one value of each active parameter, so that `path` is active and has `value`."""
         forced = {**self._activating_values(path), path: value}
-        values: dict[str, Any] = dict(self.fixed)
+        values: dict[str, Any] = {"training.max_epochs": self.max_epochs, **self.fixed}
         for parameter in self.parameters:
             if parameter.is_active(values):
                 values[parameter.path] = forced.get(parameter.path, parameter.domain.bounds()[0])
         return values
 
-    def check_value(self, path: str, value: Any) -> None:
+    def check_value(self, path: str, value: Any) -> Value:
         """Refuses a value that the config does not allow for this parameter.
+
+        Returns:
+            The value as the config holds it: plain, and always written the same way.
 
         Raises:
             SpaceError: If the value is not allowed.
         """
         try:
-            ExperimentConfig().with_values(self.values_with(path, value))
+            config = ExperimentConfig().with_values(self.values_with(path, value))
         except ConfigError as error:
             message = str(error).removeprefix("config: ")
             raise SpaceError(f"space {self.name}, parameter '{path}' = {value!r}: {message}") from None
+        checked: Value = config.flat()[path]
+        return checked
 
     def _activating_values(self, path: str) -> dict[str, Value]:
         values: dict[str, Value] = {}

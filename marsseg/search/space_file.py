@@ -62,6 +62,10 @@ def parse_space(document: Mapping[str, Any], name: str) -> Space:
     if not isinstance(fixed, Mapping):
         raise SpaceError(f"space {name}, [fixed]: expected a table, found {fixed!r}")
     for key, value in fixed.items():
+        if key in ("seed", "training.max_epochs"):
+            raise SpaceError(
+                f"space {name}, [fixed]: '{key}' has a place of its own; --seed, or max_epochs in [search]"
+            )
         if isinstance(value, Mapping) and "." not in key:
             raise SpaceError(f'space {name}, [fixed]: expected dotted paths in quotes, as "{key}.…" = …, found {key}')
     table = document.get("parameters", {})
@@ -149,7 +153,7 @@ def _check_conditions(space: Space) -> None:
     for parameter in space.parameters:
         where = f"space {space.name}, parameter '{parameter.path}'"
         if parameter.path.startswith(_SETTLED):
-            raise SpaceError(f"{where}: belongs to the search as a whole; set it in [fixed], [search] or by an option")
+            raise SpaceError(f"{where}: is the same in all trials; set it in [fixed] or [search], or by an option")
         if parameter.path in space.fixed:
             raise SpaceError(f"{where}: stands in [fixed], too; take it out of one")
         for parent, allowed in parameter.when.items():
@@ -165,7 +169,7 @@ def _check_conditions(space: Space) -> None:
 def _check_fixed(space: Space) -> None:
     """Names [fixed] where it is wrong by itself and stays wrong with a value of each parameter beside it."""
     try:
-        ExperimentConfig().with_values(space.fixed)
+        ExperimentConfig().with_values({"training.max_epochs": space.max_epochs, **space.fixed})
     except ConfigError as error:
         first = space.parameters[0]
         try:

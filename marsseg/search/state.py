@@ -131,12 +131,11 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
             raise _unknown(event)
         else:
             closed = event.kind == "closed"
-            trials = [_stop_if_paused(trial) if closed else trial for trial in trials]
+            before, after = TrialState.PAUSED, TrialState.STOPPED
+            if not closed:
+                before, after = after, before
+            trials = [replace(trial, state=after) if trial.state is before else trial for trial in trials]
     return SearchState(tuple(trials), closed, run_id)
-
-
-def _stop_if_paused(trial: Trial) -> Trial:
-    return replace(trial, state=TrialState.STOPPED) if trial.state is TrialState.PAUSED else trial
 
 
 def _advance(trial: Trial, event: Event) -> Trial:

@@ -56,8 +56,9 @@ def open_store(home: Path, tracking_uri: str | None = None) -> Store:
     if uri != embedded_uri(home):
         with _one_line_errors(uri):
             return _open(uri, None)
-    home.mkdir(parents=True, exist_ok=True)
     artifacts = home / "artifacts"
+    with _one_line_errors(uri):
+        home.mkdir(parents=True, exist_ok=True)
     with _one_line_errors(uri), FileLock(home / "mlflow.db.lock", timeout=_LOCK_TIMEOUT_S):
         store = _open(uri, artifacts)
         _follow_moved_artifacts(store, artifacts)

@@ -42,7 +42,8 @@ def search_view_tags(search: str, choices: Sequence[str]) -> dict[str, str]:
     Returns:
         Tags of the experiment.
     """
-    return _view(search, f"tags.`marsexp.search` = '{search}' AND metrics.`best_val_mean_iou` >= 0", choices)
+    its_trials = f"tags.`marsexp.search` = '{search}' AND metrics.`best_val_mean_iou` >= 0"
+    return _view(f"search-{search}", its_trials, choices)
 
 
 def view_address(server: str, experiment_id: str, view: str = ALL_RUNS) -> str:
@@ -51,7 +52,7 @@ def view_address(server: str, experiment_id: str, view: str = ALL_RUNS) -> str:
     Args:
         server: As `http://127.0.0.1:5000`.
         experiment_id: The experiment's.
-        view: A search's name, or the view of all runs.
+        view: `search-` and a search's name, or the view of all runs.
 
     Returns:
         An address; any further sorting or filtering in it would make the UI ignore the view.

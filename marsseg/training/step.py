@@ -71,11 +71,11 @@ class Evaluator:
 
         @tf.function(input_signature=[images_spec, labels_spec])
         def count(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            # A product of one-hot matrices: counting by index has no deterministic kernel on a GPU, and in float32
-            # counts are exact up to 2^24, which is 2,000 images a batch.
-            true = tf.one_hot(tf.reshape(labels, [-1]), num_classes)
-            predicted = tf.one_hot(tf.reshape(predict(images), [-1]), num_classes)
-            return tf.cast(tf.matmul(true, predicted, transpose_a=True), tf.int64)
+            # A product of one-hot matrices: counting by index has no deterministic kernel on a GPU. In float32 the
+            # counts of an image are exact up to 2^24 pixels.
+            true = tf.one_hot(tf.reshape(labels, (-1, height * width)), num_classes)
+            predicted = tf.one_hot(tf.reshape(predict(images), (-1, height * width)), num_classes)
+            return tf.reduce_sum(tf.cast(tf.matmul(true, predicted, transpose_a=True), tf.int64), axis=0)
 
         self._predict = predict
         self._count = count

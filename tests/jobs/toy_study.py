@@ -30,6 +30,7 @@ def build_settings(**changes: Any) -> StudySettings:
     fixed = {**SMOKE.fixed, "training.max_epochs": 4, "training.precision": "float32", "training.threads": 1}
     settings = StudySettings(
         name="toy",
+        uid="toy",
         kind="search",
         seed=5,
         budget=12,

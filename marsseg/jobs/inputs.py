@@ -1,0 +1,88 @@
+"""What several commands are given: data, values to set, who and why; checked and resolved."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import SYNTHETIC, ExperimentConfig, parse_assignment
+from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.errors import ConfigError, UsageError
+from marsseg.jobs.progress import notify
+
+DATA_VARIABLE = "MARSEXP_DATA"
+_RESERVED_TAGS = ("marsexp.", "mlflow.")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who runs something and why.
+
+    Args:
+        author: Who.
+        tags: Key and value.
+        note: Why, in words.
+        tracking_uri: A server, or None for the embedded store.
+    """
+
+    author: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    tracking_uri: str | None = None
+
+
+def resolve_source(data: str | None) -> str:
+    """Where the data lies: `data`, then `MARSEXP_DATA`, then synthetic with a notice; paths become absolute."""
+    source = data or os.environ.get(DATA_VARIABLE) or None
+    if source is None:
+        notify("no --data given: taking built-in synthetic Mars terrain")
+        return SYNTHETIC
+    return source if source == SYNTHETIC else str(Path(source).expanduser().resolve())
+
+
+def load_data(config: ExperimentConfig) -> PreparedData:
+    """The data of a config, cleaned and split, with a notice of what was left out.
+
+    Raises:
+        MarsexpError: If it cannot be read or trained on.
+    """
+    data = prepare_data(config)
+    if data.removed:
+        notify(f"left out {len(data.removed)} outliers of {len(data.images)} images (cleaning.remove_outliers = true)")
+    return data
+
+
+def generate_name(kind: str) -> str:
+    """A name for a study that was given none."""
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted path from `path=value` texts.
+
+    Raises:
+        UsageError: If one has no `=`.
+    """
+    try:
+        return dict(parse_assignment(text) for text in assignments)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def parse_tags(texts: Sequence[str]) -> dict[str, str]:
+    """Tags from `key=value` texts.
+
+    Raises:
+        UsageError: If one has no `=`, or a key that marsexp or MLflow uses itself.
+    """
+    tags = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise UsageError(f"--tag: expected key=value, found '{text}'")
+        if key.startswith(_RESERVED_TAGS):
+            raise UsageError(f"--tag: expected a key of your own, found '{key}'; {_RESERVED_TAGS} are taken")
+        tags[key] = value
+    return tags
