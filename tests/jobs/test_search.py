@@ -154,9 +154,9 @@ def start_the_same_search(finished_search: Marsexp, marsexp: Marsexp) -> subproc
     )
 
 
-@pytest.mark.parametrize("epochs_before_kill", [2, 5])
+@pytest.mark.parametrize(("epochs_before_kill", "tears_checkpoints"), [(2, False), (5, True)])
 def test_killed_search_resumes_to_the_undisturbed_leaderboard(
-    finished_search: Marsexp, marsexp: Marsexp, wait_for: WaitFor, tmp_path: Path, epochs_before_kill: int
+    finished_search: Marsexp, marsexp: Marsexp, wait_for: WaitFor, epochs_before_kill: int, tears_checkpoints: bool
 ) -> None:
     undisturbed = finished_search("leaderboard", "--json").json()
     process = start_the_same_search(finished_search, marsexp)
@@ -164,6 +164,9 @@ def test_killed_search_resumes_to_the_undisturbed_leaderboard(
     # The driver and its worker at once, in the middle of whatever they are doing.
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    if tears_checkpoints:
+        for file in (marsexp.home / "checkpoints").rglob("*.safetensors"):
+            os.truncate(file, file.stat().st_size // 2)
     unfinished = marsexp("leaderboard", "--json").json()
     assert unfinished["epochs_spent"] < undisturbed["epochs_spent"]
     resumed = marsexp("search", "--resume", "tiny", "--json")

@@ -1,0 +1,61 @@
+"""Recipes trained from the command line, as one study."""
+
+from marsseg.config import load_recipe
+from marsseg.jobs.shipped import find_recipe
+from tests.conftest import Marsexp, write_tiles
+
+TINY = """
+seed = {seed}
+
+[model]
+num_blocks = 2
+base_filters = 4
+
+[training]
+max_epochs = {max_epochs}
+batch_size = 8
+precision = "float32"
+"""
+
+
+def test_recipes_are_one_study_with_seeds_of_their_own(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    (marsexp.folder / "recipes").mkdir()
+    (marsexp.folder / "recipes" / "short.toml").write_text(TINY.format(seed=0, max_epochs=1), encoding="utf-8")
+    (marsexp.folder / "recipes" / "long.toml").write_text(TINY.format(seed=7, max_epochs=2), encoding="utf-8")
+    done = marsexp("train", "recipes", "--data", "tiles.npz", "--seeds", "2", "--name", "both", "--json")
+    assert done.status == 0, done.stderr
+    trials = sorted(done.json()["trials"], key=lambda trial: int(trial["trial"]))
+    assert [(trial["values"]["recipe"], trial["values"]["seed"], trial["epochs"]) for trial in trials] == [
+        ("long", 7, 2),
+        ("long", 8, 2),
+        ("short", 0, 1),
+        ("short", 1, 1),
+    ]
+    assert {trial["state"] for trial in trials} == {"completed"}
+    again = marsexp("train", "--resume", "both", "--json")
+    assert again.json() == done.json()
+
+
+def test_training_that_fails_says_why_and_exits_with_1(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    (marsexp.folder / "tiny.toml").write_text(TINY.format(seed=0, max_epochs=1), encoding="utf-8")
+    done = marsexp("train", "tiny.toml", "--data", "tiles.npz", "--set", "optimizer.learning_rate=1e38", "--json")
+    assert done.status == 1
+    (trial,) = done.json()["trials"]
+    assert trial["state"] == "failed"
+    assert "became" in trial["reason"]
+    assert "epoch 1" in trial["reason"]
+
+
+def test_shipped_recipe_is_the_reports_final_model() -> None:
+    config = load_recipe(find_recipe("final_unet"))
+    assert (config.model.num_blocks, config.model.upsampling) == (4, "conv2d_transpose")
+    assert dict(config.loss.terms) == {"dice": 1.0}
+    assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.weight_decay) == (
+        "adamw",
+        1e-3,
+        1e-4,
+    )
+    assert (config.training.batch_size, config.schedule.name, config.augmentation.flips) == (16, "plateau", True)
+    assert config.training.early_stopping_patience is not None
