@@ -1,7 +1,6 @@
 """Scores of a segmentation, as pure functions of one integer confusion matrix.
 
-Rows are true classes, columns predicted ones. The matrix covers a whole image set, never a mean over batches. Counting
-the matrix on the device lives in `marsseg.training.step`.
+Rows are true classes, columns predicted ones. The matrix covers a whole image set, never a mean over batches.
 """
 
 from collections.abc import Sequence

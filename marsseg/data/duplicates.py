@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["exact_duplicate_groups", "near_duplicate_groups"]
+__all__ = ["near_duplicate_groups"]
 
 # Of 64 bits. Noise of 5 grey levels or JPEG at quality 30 moves less than 1 % of real tiles by more than 16.
 MAX_HASH_DISTANCE = 16
@@ -29,18 +29,6 @@ ENOUGH_BLOCKS = 32
 MIN_BLOCK_DEVIATION = 0.25 / 255
 _ROWS_AT_ONCE = 512
 _PAIRS_AT_ONCE = 256
-
-
-def exact_duplicate_groups(images: NDArray[np.float32]) -> list[list[int]]:
-    """Groups of images that are equal in every pixel.
-
-    Args:
-        images: `(n, height, width)`.
-
-    Returns:
-        Groups of at least two ascending indices, ordered by their first.
-    """
-    return _groups(_exact_labels(images))
 
 
 def near_duplicate_groups(images: NDArray[np.float32]) -> list[list[int]]:

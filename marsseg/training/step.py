@@ -1,4 +1,4 @@
-"""One training step and one validation pass, each traced once."""
+"""One training step and one prediction, each traced once."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from marsseg.losses import Loss
+from marsseg.metrics import confusion_matrix
 from marsseg.training.averaging import WeightAverage
 
 _EVALUATION_BATCH = 50
@@ -53,32 +54,20 @@ def build_train_step(
 
 
 class Evaluator:
-    """Predicts labels and counts the confusion matrix of one network, on the device.
+    """Predicts labels and counts the confusion matrix of one network.
 
     Args:
         model: Returns logits.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        num_classes = model.output_shape[-1]
-        height, width, channels = model.input_shape[1:]
-        images_spec = tf.TensorSpec((None, height, width, channels), tf.float32)
-        labels_spec = tf.TensorSpec((None, height, width), tf.int32)
+        self._num_classes = model.output_shape[-1]
 
-        @tf.function(input_signature=[images_spec])
+        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
         def predict(images: tf.Tensor) -> tf.Tensor:
             return tf.argmax(model(images, training=False), axis=-1, output_type=tf.int32)
 
-        @tf.function(input_signature=[images_spec, labels_spec])
-        def count(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            # A product of one-hot matrices: counting by index has no deterministic kernel on a GPU. In float32 the
-            # counts of an image are exact up to 2^24 pixels.
-            true = tf.one_hot(tf.reshape(labels, (-1, height * width)), num_classes)
-            predicted = tf.one_hot(tf.reshape(predict(images), (-1, height * width)), num_classes)
-            return tf.reduce_sum(tf.cast(tf.matmul(true, predicted, transpose_a=True), tf.int64), axis=0)
-
         self._predict = predict
-        self._count = count
 
     def confusion_matrix(self, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Counts pixels by true and predicted class.
@@ -90,14 +79,7 @@ class Evaluator:
         Returns:
             Counts, shape (num_classes, num_classes); row: true class, column: predicted class.
         """
-        parts = [
-            self._count(
-                images[start : start + _EVALUATION_BATCH], masks[start : start + _EVALUATION_BATCH].astype(np.int32)
-            )
-            for start in range(0, len(images), _EVALUATION_BATCH)
-        ]
-        counts: NDArray[np.int64] = tf.add_n(parts).numpy()
-        return counts
+        return confusion_matrix(masks, self.predict_labels(images), self._num_classes)
 
     def predict_labels(self, images: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The most likely class of each pixel.
