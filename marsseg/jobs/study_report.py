@@ -16,7 +16,7 @@ from marsseg.report.search_figures import draw_budget, draw_importances, draw_pa
 from marsseg.search.importance import parameter_importances
 from marsseg.search.proposer import observe
 from marsseg.search.state import SearchState, TrialState
-from marsseg.tracking.recorder import Recorder
+from marsseg.tracking.recorder import Point, Recorder
 from marsseg.training.runtime import import_tensorflow_quietly
 
 _TOP = 5
@@ -53,8 +53,16 @@ def log_study_report(
         draw_scores(folder / "scores.png", histories, rungs)
         draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs, settings.budget)
         recorder.log_folder(run_id, folder)
+    recorder.log_points(run_id, [Point(settings.budget, time.time_ns() // 1_000_000, _totals(state, document))])
     recorder.set_tags(run_id, {"mlflow.note.content": _description(settings, document), "marsexp.state": "completed"})
     recorder.set_status(run_id, "FINISHED", time.time_ns() // 1_000_000)
+
+
+def _totals(state: SearchState, document: Mapping[str, Any]) -> dict[str, float]:
+    totals = {name: document[name] for name in ("budget", "epochs_planned", "epochs_spent")}
+    winner = state.winner
+    # Not `best_val_mean_iou`: a search must not stand among the trials that are sorted by it.
+    return totals if winner is None else {**totals, "winner_val_mean_iou": winner.best_val_mean_iou or 0.0}
 
 
 def _draw_choices(folder: Path, settings: StudySettings, state: SearchState, document: Mapping[str, Any]) -> None:

@@ -30,6 +30,10 @@ _STATUS = {
 }
 _ENDED = ("FINISHED", "FAILED")
 _RETRY_S = 30.0
+_STUDY_PARAMS = (
+    *("engine", "sampler", "scheduler", "seed", "space_name", "workers"),
+    *("min_epochs", "max_epochs", "reduction_factor"),
+)
 _FACTS = ("best_val_mean_iou", "best_epoch", "epochs", "params", "flops", "peak_memory_mb", "duration_s")
 
 
@@ -171,6 +175,7 @@ class StudyTracker:
             identity={"marsexp.study": self._settings.uid, "marsexp.trial": "none"},
             name=self._settings.name,
             start_ms=time.time_ns() // 1_000_000,
+            params={name: getattr(self._settings, name) for name in _STUDY_PARAMS},
             tags={
                 "marsexp.kind": "search" if self._settings.kind == "search" else "study",
                 "marsexp.search": self._settings.name,
