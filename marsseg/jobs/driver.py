@@ -47,6 +47,7 @@ class Driver:
         home: Where checkpoints are.
         image_shape: (height, width) of the data.
         state: What the ledger adds up to so far.
+        should_stop: Asked between two writes; true interrupts the study.
     """
 
     settings: StudySettings
@@ -58,6 +59,7 @@ class Driver:
     home: Home
     image_shape: tuple[int, int]
     state: SearchState
+    should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
     _active: set[int] = field(default_factory=set)
     _epochs: dict[int, int] = field(default_factory=dict)
@@ -69,6 +71,9 @@ class Driver:
 
         Returns:
             The final state; the ledger is closed.
+
+        Raises:
+            KeyboardInterrupt: If it should stop before.
         """
         for trial in self.state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
@@ -79,6 +84,8 @@ class Driver:
             self._tell_all()
             if finished:
                 break
+            if self.should_stop():
+                raise KeyboardInterrupt
             for message in self.executor.poll(_POLL_S):
                 self._take(message)
         if not self.state.closed:

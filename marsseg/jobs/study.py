@@ -10,6 +10,7 @@ from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
+from marsseg.jobs.interrupts import deferred_interrupts
 from marsseg.jobs.leaderboard import leaderboard_document
 from marsseg.jobs.progress import PlainProgress, notify
 from marsseg.jobs.settings import StudySettings
@@ -124,8 +125,10 @@ def _run(
         state=state,
     )
     try:
-        tracker.catch_up(state)
-        driver.run()
+        with deferred_interrupts() as interruption:
+            driver.should_stop = interruption.is_set
+            tracker.catch_up(state)
+            driver.run()
         return _conclude(home, ledger, settings, driver.image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)

@@ -1,0 +1,31 @@
+"""Ctrl-C and SIGTERM as a request that work is stopped between two writes, not in the middle of one."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[threading.Event]:
+    """Turns the first interruption into an event that is set; a second one interrupts at once.
+
+    An exception raised wherever the interpreter happens to be can be swallowed there, as in a library's clean-up.
+
+    Yields:
+        The event, for the block to look at.
+    """
+    requested = threading.Event()
+
+    def request(*_: Any) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
