@@ -54,7 +54,7 @@ def environment() -> dict[str, Any]:
     """Python, packages and processor of this process.
 
     Returns:
-        `python`, `platform`, `processor`, `cores`, `deterministic_ops`, `onednn` and `packages` (version by name).
+        `python`, `platform`, `processor`, `cores`, `onednn` and `packages` (version by name).
     """
     packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return {
@@ -62,7 +62,6 @@ def environment() -> dict[str, Any]:
         "platform": f"{sys.platform} {platform.machine()}",
         "processor": _processor_name(),
         "cores": os.cpu_count() or 1,
-        "deterministic_ops": True,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
