@@ -3,7 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from marsseg.config import ExperimentConfig, changed_fields, load_recipe, parse_assignment, parse_config
+from marsseg.config.groups import LossName
 from marsseg.errors import ConfigError
 
 DEFAULT = ExperimentConfig()
@@ -38,6 +39,12 @@ DEFAULTS_OF_SCHEMA_VERSION_1 = {
     "model.skip_connections": True,
     "model.se": "none",
     "model.se_reduction_ratio": 4,
+    "model.cbam": "none",
+    "model.cbam_reduction_ratio": 4,
+    "model.attention_gates": False,
+    "model.stn": False,
+    "model.dilation": "none",
+    "model.dilation_rates": "1,2",
     "model.normalization": "batch",
     "model.dropout": 0.0,
     "model.predict_background": True,
@@ -45,8 +52,13 @@ DEFAULTS_OF_SCHEMA_VERSION_1 = {
     "loss.terms": "cross_entropy",
     "loss.class_weights": "none",
     "loss.background_weight": 1.0,
+    "loss.focal_gamma": 2.0,
+    "loss.tversky_alpha": 0.7,
+    "loss.tversky_beta": 0.3,
+    "loss.focal_tversky_exponent": 0.75,
     "optimizer.name": "adam",
     "optimizer.learning_rate": 0.001,
+    "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 0.0,
     "schedule.name": "constant",
     "schedule.factor": 0.5,
@@ -69,17 +81,22 @@ CHANGED_HASH_WITHOUT_SEED = "919d37d8a297100fedaab802b5c069b55b07cb05f6bde6d7d14
 def losses(draw: st.DrawFn) -> dict[str, Any]:
     weight = st.floats(1e-30, 1e30)
     return {
-        "terms": draw(st.dictionaries(st.sampled_from(["cross_entropy", "dice"]), weight, min_size=1)),
+        "terms": draw(st.dictionaries(st.sampled_from(get_args(LossName)), weight, min_size=1)),
         "class_weights": draw(st.sampled_from(["none", "frequency", "log"])),
         "background_weight": draw(st.floats(0, 10)),
+        "focal_gamma": draw(st.floats(0, 10)),
     }
 
 
 @st.composite
 def optimizers(draw: st.DrawFn) -> dict[str, Any]:
-    name = draw(st.sampled_from(["adam", "adamw"]))
-    decay = draw(st.floats(0, 1)) if name == "adamw" else 0.0
-    return {"name": name, "learning_rate": draw(st.floats(1e-12, 10)), "weight_decay": decay}
+    name = draw(st.sampled_from(["adam", "adamw", "nadam", "sgd"]))
+    return {
+        "name": name,
+        "learning_rate": draw(st.floats(1e-12, 10)),
+        "momentum": draw(st.floats(0, 0.99)) if name == "sgd" else 0.9,
+        "weight_decay": draw(st.floats(0, 1)) if name != "adam" else 0.0,
+    }
 
 
 @st.composite
@@ -93,6 +110,8 @@ def configs(draw: st.DrawFn) -> ExperimentConfig:
             "num_blocks": draw(st.integers(2, 6)),
             "base_filters": 4 * draw(st.integers(1, 32)),
             "se": draw(st.sampled_from(["none", "encoder", "skip", "bottleneck"])),
+            "cbam": draw(st.sampled_from(["none", "encoder", "skip", "bottleneck"])),
+            "dilation_rates": draw(st.lists(st.integers(1, 9), min_size=1, max_size=6)),
             "dropout": draw(st.floats(0, 0.99)),
         },
         "loss": draw(losses()),
@@ -190,10 +209,32 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
             {"model.se": "bottleneck", "model.base_filters": 8, "model.max_filters": 18},
             "model: se_reduction_ratio must divide filters: 4 and 18 at level 2",
         ),
-        ({"optimizer.weight_decay": 1e-3}, "optimizer: weight_decay needs name = 'adamw', found 'adam'"),
+        (
+            {"model.cbam": "bottleneck", "model.base_filters": 6},
+            "model: cbam_reduction_ratio must divide filters: 4 and 6 at level 0",
+        ),
+        ({"model.cbam": "skip", "model.skip_connections": False}, "model: cbam = 'skip' needs skip_connections = true"),
+        (
+            {"model.attention_gates": True, "model.skip_connections": False},
+            "model: attention_gates = true needs skip_connections = true",
+        ),
+        (
+            {"model.dilation": "both", "model.skip_connections": False},
+            "model: dilation = 'both' needs skip_connections = true",
+        ),
+        ({"model.dilation_rates": "2;4"}, "model.dilation_rates: expected whole numbers joined by ',', found '2;4'"),
+        ({"model.dilation_rates": "2,0"}, "model.dilation_rates: input should be greater than or equal to 1, found 0"),
+        ({"model.dilation_rates": []}, "model.dilation_rates: "),
+        ({"loss.tversky_alpha": 0.0, "loss.tversky_beta": 0.0}, "loss: tversky_alpha and tversky_beta must not both"),
+        (
+            {"loss.terms": "focal", "model.predict_background": False},
+            "loss.background_weight must be 0 for focal where model.predict_background is false, found 1.0",
+        ),
+        ({"optimizer.momentum": 0.5}, "optimizer: momentum needs name = 'sgd', found 'adam'"),
+        ({"optimizer.weight_decay": 1e-3}, "optimizer: weight_decay needs name = 'adamw', which is Adam"),
         (
             {"warmup.epochs": 2, "warmup.optimizer.weight_decay": 1e-3},
-            "warmup.optimizer: weight_decay needs name = 'adamw', found 'adam'",
+            "warmup.optimizer: weight_decay needs name = 'adamw', which is Adam",
         ),
         (
             {"model.predict_background": False},
@@ -209,7 +250,7 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
         ({"loss.terms": "-1*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
         ({"loss.terms": "dice+dice"}, "loss.terms: loss 'dice' stands twice in 'dice+dice'"),
         ({"loss.terms": "half*dice"}, "expected NAME or WEIGHT*NAME joined by '+', found 'half*dice'"),
-        ({"loss.terms": "dise"}, "loss.terms: input should be 'cross_entropy' or 'dice', found 'dise'"),
+        ({"loss.terms": "dise"}, "or 'focal_tversky', found 'dise'"),
         ({"training.batch_size": 0}, "training.batch_size: input should be greater than or equal to 1, found 0"),
         ({"training.batch_size": "8"}, "training.batch_size: input should be a valid integer, found '8'"),
         ({"training.threads": 0}, "training.threads: "),

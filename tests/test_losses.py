@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -47,7 +48,36 @@ def dice_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) 
     return sum(weights[label] * terms[label] for label in present) / sum(weights[label] for label in present)
 
 
-REFERENCES: dict[str, Reference] = {"cross_entropy": cross_entropy_reference, "dice": dice_reference}
+def focal_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float:
+    probability = softmax(logits)
+    total = weight_sum = 0.0
+    for index in np.ndindex(labels.shape):
+        right = probability[index][labels[index]]
+        total += weights[labels[index]] * (1 - right) ** 2 * -np.log(right)
+        weight_sum += weights[labels[index]]
+    return total / weight_sum
+
+
+def tversky_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray, exponent: float = 1.0) -> float:
+    counted = weights[labels] > 0
+    labels, probability = labels[counted], softmax(logits)[counted]
+    present = [label for label in range(5) if (labels == label).any()]
+    total = 0.0
+    for label in present:
+        hits = probability[labels == label, label].sum()
+        missed = (1 - probability[labels == label, label]).sum()
+        false_alarms = probability[labels != label, label].sum()
+        total += weights[label] * (1 - hits / (hits + 0.7 * missed + 0.3 * false_alarms)) ** exponent
+    return total / sum(weights[label] for label in present)
+
+
+REFERENCES: dict[str, Reference] = {
+    "cross_entropy": cross_entropy_reference,
+    "focal": focal_reference,
+    "dice": dice_reference,
+    "tversky": tversky_reference,
+    "focal_tversky": partial(tversky_reference, exponent=0.75),
+}
 
 
 def config_of(name: str, weights: str, background: float) -> LossConfig:
@@ -154,6 +184,38 @@ def test_background_weight_1_counts_background_like_any_class(
     values = [value_and_gradient(config_of(name, "none", weight), labels, logits)[0] for weight in (0.0, 0.5, 1.0)]
     assert len(set(values)) == 3
     assert values[2] == pytest.approx(REFERENCES[name](labels, logits, np.ones(5)), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 50.0, 1e4])
+@pytest.mark.parametrize("name", ["focal", "tversky", "focal_tversky"])
+@pytest.mark.parametrize("steepness", [0.25, 0.5, 1.0, 3.0])
+def test_powers_stay_finite_however_sure_the_network_is(
+    name: str, steepness: float, scale: float, labels: np.ndarray
+) -> None:
+    parameters = {"focal_gamma": steepness, "focal_tversky_exponent": steepness}
+    config = LossConfig.model_validate({"terms": name, **parameters})
+    for logits in (scale * np.eye(5)[labels], -scale * np.eye(5)[labels], np.zeros((*SHAPE, 5))):
+        value, gradient = value_and_gradient(config, labels, logits)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+def test_focal_loss_with_gamma_0_is_cross_entropy(labels: np.ndarray, logits: np.ndarray) -> None:
+    config = LossConfig.model_validate({"terms": "focal", "focal_gamma": 0.0, "class_weights": "log"})
+    value, gradient = value_and_gradient(config, labels, logits)
+    same, same_gradient = value_and_gradient(config_of("cross_entropy", "log", 1.0), labels, logits)
+    assert value == pytest.approx(same, rel=1e-6)
+    np.testing.assert_allclose(gradient, same_gradient, rtol=1e-4, atol=1e-9)
+
+
+def test_alpha_weighs_what_is_missed_and_beta_false_alarms() -> None:
+    labels = np.array([[[1, 1, 2, 2]]])
+    # Half of class 1 is taken for class 2: class 1 is missed, class 2 gets false alarms.
+    logits = 40 * np.eye(5)[[[[1, 2, 2, 2]]]]
+    config = LossConfig.model_validate({"terms": "tversky", "tversky_alpha": 0.8, "tversky_beta": 0.4})
+    value, _ = value_and_gradient(config, labels, logits)
+    # Class 1: TP 1, FN 1, FP 0. Class 2: TP 2, FN 0, FP 1.
+    assert value == pytest.approx(((1 - 1 / 1.8) + (1 - 2 / 2.4)) / 2, rel=1e-6)
 
 
 def test_terms_add_up_with_their_weights(labels: np.ndarray, logits: np.ndarray) -> None:

@@ -10,8 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from marsseg.errors import ConfigError
 
 SYNTHETIC = "synthetic"
-PIXELWISE_LOSSES = frozenset({"cross_entropy"})
-LossName = Literal["cross_entropy", "dice"]
+PIXELWISE_LOSSES = frozenset({"cross_entropy", "focal"})
+LossName = Literal["cross_entropy", "focal", "dice", "tversky", "focal_tversky"]
+Place = Literal["none", "encoder", "skip", "bottleneck"]
 
 
 class Group(BaseModel):
@@ -52,8 +53,20 @@ class SplitConfig(Group):
     seed: int = Field(0, ge=0)
 
 
+def _parse_rates(value: Any) -> Any:
+    """Whole numbers from a list or from text such as `1,2,4`, which a search space can hold."""
+    if isinstance(value, list):
+        return tuple(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise ValueError(f"expected whole numbers joined by ',', found '{value}'") from None
+
+
 class UNetConfig(Group):
-    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597)."""
+    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597) and what may be added to it."""
 
     family: Literal["unet"] = "unet"
     num_blocks: int = Field(4, ge=2, le=6)
@@ -61,23 +74,47 @@ class UNetConfig(Group):
     max_filters: int = Field(512, ge=1)
     upsampling: Literal["upsampling2d", "conv2d_transpose"] = "conv2d_transpose"
     skip_connections: bool = True
-    se: Literal["none", "encoder", "skip", "bottleneck"] = "none"
+    se: Place = "none"
     se_reduction_ratio: int = Field(4, ge=1)
+    cbam: Place = "none"
+    cbam_reduction_ratio: int = Field(4, ge=1)
+    attention_gates: bool = False
+    stn: bool = False
+    dilation: Literal["none", "bottleneck", "skip", "both"] = "none"
+    dilation_rates: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Field(min_length=1, max_length=6),
+        BeforeValidator(_parse_rates),
+        PlainSerializer(lambda rates: ",".join(map(str, rates)), return_type=str),
+    ] = (1, 2)
     normalization: Literal["batch", "none"] = "batch"
     dropout: float = Field(0.0, ge=0, lt=1)
     predict_background: bool = True
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.se == "skip" and not self.skip_connections:
-            raise ValueError("se = 'skip' needs skip_connections = true")
-        if self.se != "none":
+    def _skips_exist(self) -> Self:
+        needed = {
+            "se = 'skip'": self.se == "skip",
+            "cbam = 'skip'": self.cbam == "skip",
+            "attention_gates = true": self.attention_gates,
+            f"dilation = '{self.dilation}'": self.dilation in ("skip", "both"),
+        }
+        for option, chosen in needed.items():
+            if chosen and not self.skip_connections:
+                raise ValueError(f"{option} needs skip_connections = true")
+        return self
+
+    @model_validator(mode="after")
+    def _ratios_divide(self) -> Self:
+        ratios = {"se": self.se_reduction_ratio, "cbam": self.cbam_reduction_ratio}
+        for block, ratio in ratios.items():
+            if getattr(self, block) == "none":
+                continue
             for level in range(self.num_blocks + 1):
                 filters = self.filters_at(level)
-                if filters % self.se_reduction_ratio:
+                if filters % ratio:
                     raise ValueError(
-                        f"se_reduction_ratio must divide filters: {self.se_reduction_ratio} and {filters} "
-                        f"at level {level}"
+                        f"{block}_reduction_ratio must divide filters: {ratio} and {filters} at level {level}"
                     )
         return self
 
@@ -136,6 +173,10 @@ class LossConfig(Group):
     ] = (("cross_entropy", 1.0),)
     class_weights: Literal["none", "frequency", "log"] = "none"
     background_weight: float = Field(1.0, ge=0)
+    focal_gamma: float = Field(2.0, ge=0)
+    tversky_alpha: float = Field(0.7, ge=0)
+    tversky_beta: float = Field(0.3, ge=0)
+    focal_tversky_exponent: float = Field(0.75, gt=0)
 
     @model_validator(mode="after")
     def _has_terms(self) -> Self:
@@ -143,18 +184,30 @@ class LossConfig(Group):
             raise ValueError("terms must name at least one loss, each with a weight above 0")
         return self
 
+    @model_validator(mode="after")
+    def _errors_count(self) -> Self:
+        if self.tversky_alpha + self.tversky_beta == 0:
+            raise ValueError("tversky_alpha and tversky_beta must not both be 0")
+        return self
+
 
 class OptimizerConfig(Group):
-    """Adam (Kingma & Ba, 2014, arXiv 1412.6980) or AdamW (Loshchilov & Hutter, 2017, arXiv 1711.05101)."""
+    """Adam (Kingma & Ba, 2014, arXiv 1412.6980), AdamW (Loshchilov & Hutter, 2017, arXiv 1711.05101), Nadam or SGD.
 
-    name: Literal["adam", "adamw"] = "adam"
+    Nadam is Dozat's (2016), SGD has Polyak's momentum. Weight decay is decoupled from the gradient.
+    """
+
+    name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
-    def _decay_has_effect(self) -> Self:
-        if self.weight_decay and self.name != "adamw":
-            raise ValueError(f"weight_decay needs name = 'adamw', found '{self.name}'")
+    def _values_have_effect(self) -> Self:
+        if self.weight_decay and self.name == "adam":
+            raise ValueError("weight_decay needs name = 'adamw', which is Adam with decoupled decay; found 'adam'")
+        if self.name != "sgd" and self.momentum != OptimizerConfig.model_fields["momentum"].default:
+            raise ValueError(f"momentum needs name = 'sgd', found '{self.name}'")
         return self
 
 

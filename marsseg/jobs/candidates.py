@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from marsseg.config import ExperimentConfig
 from marsseg.jobs.settings import StudySettings
+from marsseg.search.engines import build_proposer
 from marsseg.search.proposer import Proposer, observe, proposal_seed
 from marsseg.search.space import Space
 from marsseg.search.state import SearchState
@@ -52,9 +53,7 @@ class SpaceCandidates:
 
     @cached_property
     def _proposer(self) -> Proposer:
-        from marsseg.search.optuna_proposer import OptunaProposer
-
-        return OptunaProposer(self._space, self.settings.sampler)
+        return build_proposer(self.settings.engine, self.settings.sampler, self._space)
 
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The sampler's next proposal."""

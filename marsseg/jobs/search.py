@@ -15,16 +15,15 @@ from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.plan import expected_epochs
 from marsseg.search.scheduler import SCHEDULERS
 from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
-from marsseg.training.runtime import resolve_auto
+from marsseg.training.runtime import count_gpus, resolve_auto
 
-DEFAULT_SPACE = "cpu"
 _OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "--max-epochs"}
-_ENGINES = ("optuna",)
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ class SearchOptions:
     """What the command was asked for; None where the space or the default decides."""
 
     budget: int
-    space: str = DEFAULT_SPACE
+    space: str | None = None
     data: str | None = None
     engine: str = "optuna"
-    sampler: str = "tpe"
+    sampler: str | None = None
     scheduler: str = "asha"
     min_epochs: int | None = None
     max_epochs: int | None = None
@@ -93,7 +92,7 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
-    space = load_space(find_space(options.space))
+    space = load_space(find_space(options.space or _default_space()))
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():
         if path in values:
@@ -111,7 +110,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         seed=options.seed,
         budget=options.budget,
         engine=options.engine,
-        sampler=options.sampler,
+        sampler=options.sampler or SAMPLERS[options.engine][0],
         scheduler=options.scheduler,
         min_epochs=min_epochs,
         max_epochs=max_epochs,
@@ -130,6 +129,14 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     return settings, base
 
 
+def _default_space() -> str:
+    if count_gpus():
+        notify("no --space given: taking 'unet', since there is a GPU")
+        return "unet"
+    notify("no --space given and no GPU: taking 'cpu', the choices of 'unet' at sizes that a laptop can afford")
+    return "cpu"
+
+
 def _base_config(space: Space, values: Mapping[str, Any], options: SearchOptions) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
     config = ExperimentConfig().with_values({**space.fixed, **fixed})
@@ -138,12 +145,11 @@ def _base_config(space: Space, values: Mapping[str, Any], options: SearchOptions
 
 
 def _check_options(options: SearchOptions) -> None:
-    from marsseg.search.optuna_proposer import SAMPLERS
-
     if options.name is not None:
         check_name(options.name)
-    _check_known("--engine", options.engine, _ENGINES)
-    _check_known("--sampler", options.sampler, SAMPLERS)
+    _check_known("--engine", options.engine, SAMPLERS)
+    if options.sampler is not None:
+        _check_known("--sampler", options.sampler, SAMPLERS[options.engine])
     _check_known("--scheduler", options.scheduler, SCHEDULERS)
 
 

@@ -1,9 +1,10 @@
-"""Building blocks of the networks: convolutions with normalisation, upsampling, squeeze-and-excitation.
+"""Building blocks of the networks: convolutions with normalisation, upsampling, dropout.
 
 Each is a function from a Keras tensor to a Keras tensor, and each layer gets an explicit name, so that weights have
-the same paths in every process. The networks themselves live in `unet.py`.
+the same paths in every process. Attention lives in `attention.py`, the networks themselves in `unet.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -17,6 +18,7 @@ _KERNEL_INITIALIZER = "he_normal"
 # statistics that the network began with; the weights' average smooths what this leaves rough.
 _MOMENTUM = 0.9
 _EPSILON = 1e-3
+PLAIN_RATES = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,35 @@ class BlockStyle:
     portable: bool = False
 
 
-def conv_block(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
-    """Two 3×3 convolutions, each normalised and rectified (Ronneberger et al., 2015, arXiv 1505.04597).
+def conv_block(
+    inputs: keras.KerasTensor,
+    filters: int,
+    style: BlockStyle,
+    name: str,
+    dilation_rates: Sequence[int] = PLAIN_RATES,
+) -> keras.KerasTensor:
+    """3×3 convolutions, each normalised and rectified (Ronneberger et al., 2015, arXiv 1505.04597).
 
-    Differs from the paper: the borders are padded, and there is normalisation.
+    Differs from the paper: the borders are padded, and there is normalisation. With rates above 1 the convolutions are
+    dilated (Yu & Koltun, 2015, arXiv 1511.07122).
 
     Args:
         inputs: Shape (batch, height, width, channels).
         filters: Channels of the result.
         style: What all blocks share.
         name: Prefix of the layers' names.
+        dilation_rates: One convolution each; the paper's two by default.
 
     Returns:
         Shape (batch, height, width, filters).
     """
     outputs = inputs
-    for index in range(2):
+    for index, rate in enumerate(dilation_rates):
         outputs = layers.Conv2D(
             filters,
             3,
             padding="same",
+            dilation_rate=rate,
             use_bias=style.config.normalization == "none",
             kernel_initializer=_KERNEL_INITIALIZER,
             name=f"{name}_conv{index}",
@@ -117,23 +128,3 @@ def dropout(inputs: keras.KerasTensor, style: BlockStyle, position: int, name: s
     if not style.config.dropout:
         return inputs
     return layers.SpatialDropout2D(style.config.dropout, seed=style.seed + position, name=name)(inputs)
-
-
-def squeeze_and_excitation(inputs: keras.KerasTensor, reduction_ratio: int, name: str) -> keras.KerasTensor:
-    """Scales each channel by a gate computed from all channels' means (Hu et al., 2017, arXiv 1709.01507).
-
-    The gate is computed in float32: means over thousands of pixels lose too much in bfloat16.
-
-    Args:
-        inputs: Shape (batch, height, width, channels).
-        reduction_ratio: Channels divided by this is the width of the gate's hidden layer; must divide channels.
-        name: Prefix of the layers' names.
-
-    Returns:
-        The same shape.
-    """
-    channels = inputs.shape[-1]
-    gate = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_squeeze")(inputs)
-    gate = layers.Dense(channels // reduction_ratio, activation="relu", dtype="float32", name=f"{name}_reduce")(gate)
-    gate = layers.Dense(channels, activation="sigmoid", dtype="float32", name=f"{name}_excite")(gate)
-    return layers.Multiply(name=f"{name}_scale")([inputs, gate])

@@ -4,7 +4,9 @@ import keras
 from keras import layers
 
 from marsseg.config import UNetConfig
-from marsseg.models.blocks import BlockStyle, conv_block, dropout, squeeze_and_excitation, upsample
+from marsseg.models.attention import attention_gate, convolutional_block_attention, squeeze_and_excitation
+from marsseg.models.blocks import PLAIN_RATES, BlockStyle, conv_block, dropout, upsample
+from marsseg.models.spatial_transformer import invert, localize, transform
 
 # Softmax gives exactly 0 for it in float32, and it stays finite in every sum.
 _NEVER = -1e9
@@ -40,39 +42,58 @@ def build_unet(
     style = BlockStyle(config, seed, portable)
 
     inputs = keras.Input(image_shape, name="image")
-    outputs = inputs
+    theta = localize(inputs, "stn") if config.stn else None
+    outputs = inputs if theta is None else transform(inputs, theta, "stn_view", portable)
     skips: list[keras.KerasTensor] = []
     for level in range(config.num_blocks):
         outputs = conv_block(outputs, config.filters_at(level), style, f"encoder{level}")
-        if config.se == "encoder":
-            outputs = squeeze_and_excitation(outputs, config.se_reduction_ratio, f"encoder{level}_se")
+        outputs = _attend(outputs, "encoder", style, f"encoder{level}")
         skips.append(outputs)
         outputs = layers.MaxPooling2D(name=f"encoder{level}_pool")(outputs)
 
-    outputs = conv_block(outputs, config.filters_at(config.num_blocks), style, "bottleneck")
-    if config.se == "bottleneck":
-        outputs = squeeze_and_excitation(outputs, config.se_reduction_ratio, "bottleneck_se")
+    rates = config.dilation_rates if config.dilation in ("bottleneck", "both") else PLAIN_RATES
+    outputs = conv_block(outputs, config.filters_at(config.num_blocks), style, "bottleneck", rates)
+    outputs = _attend(outputs, "bottleneck", style, "bottleneck")
     outputs = dropout(outputs, style, config.num_blocks, "bottleneck_dropout")
 
     for level in reversed(range(config.num_blocks)):
         filters = config.filters_at(level)
-        outputs = upsample(outputs, filters, style, f"decoder{level}_up")
+        coarser, outputs = outputs, upsample(outputs, filters, style, f"decoder{level}_up")
         if config.skip_connections:
-            skip = skips[level]
-            if config.se == "skip":
-                skip = squeeze_and_excitation(skip, config.se_reduction_ratio, f"skip{level}_se")
+            skip = _connect(skips[level], coarser, style, f"skip{level}")
             outputs = layers.Concatenate(name=f"decoder{level}_concat")([outputs, skip])
         outputs = conv_block(outputs, filters, style, f"decoder{level}")
         outputs = dropout(outputs, style, level, f"decoder{level}_dropout")
 
-    return keras.Model(inputs, _head(outputs, config, num_classes), name="unet")
+    logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(outputs)
+    if theta is not None:
+        logits = transform(logits, invert(theta), "stn_back", portable)
+    return keras.Model(inputs, _mask_background(logits, config), name="unet")
 
 
-def _head(features: keras.KerasTensor, config: UNetConfig, num_classes: int) -> keras.KerasTensor:
-    logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(features)
+def _connect(skip: keras.KerasTensor, coarser: keras.KerasTensor, style: BlockStyle, name: str) -> keras.KerasTensor:
+    """What a skip connection does to the encoder's features on their way to the decoder."""
+    config = style.config
+    if config.dilation in ("skip", "both"):
+        skip = conv_block(skip, skip.shape[-1], style, f"{name}_dilated", config.dilation_rates)
+    skip = _attend(skip, "skip", style, name)
+    return attention_gate(skip, coarser, f"{name}_gate") if config.attention_gates else skip
+
+
+def _attend(features: keras.KerasTensor, place: str, style: BlockStyle, name: str) -> keras.KerasTensor:
+    """The attention blocks that the config wants at this place."""
+    config = style.config
+    if config.se == place:
+        features = squeeze_and_excitation(features, config.se_reduction_ratio, f"{name}_se")
+    if config.cbam == place:
+        features = convolutional_block_attention(features, config.cbam_reduction_ratio, f"{name}_cbam")
+    return features
+
+
+def _mask_background(logits: keras.KerasTensor, config: UNetConfig) -> keras.KerasTensor:
     if config.predict_background:
         return logits
-    others = num_classes - 1
+    others = logits.shape[-1] - 1
     # The mask is part of the network, so that metrics, ensembles and exports agree.
     return layers.Rescaling(
         scale=[0.0] + [1.0] * others, offset=[_NEVER] + [0.0] * others, dtype="float32", name="background_mask"

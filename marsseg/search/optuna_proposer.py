@@ -17,8 +17,6 @@ from marsseg.search.space import BoolParameter, ChoiceParameter, Domain, FloatPa
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-SAMPLERS = ("tpe", "random")
-
 
 @dataclass(frozen=True)
 class OptunaProposer:

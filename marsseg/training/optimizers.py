@@ -17,11 +17,18 @@ def build_optimizer(config: OptimizerConfig, model: keras.Model) -> keras.optimi
     Returns:
         The optimizer, built.
     """
+    # Keras' weight decay is decoupled in all of its optimizers (Loshchilov & Hutter, 2017, arXiv 1711.05101).
+    common = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None, "name": "optimizer"}
     optimizer: keras.optimizers.Optimizer
-    if config.name == "adamw":
-        optimizer = keras.optimizers.AdamW(config.learning_rate, weight_decay=config.weight_decay, name="optimizer")
-    else:
-        optimizer = keras.optimizers.Adam(config.learning_rate, name="optimizer")
+    match config.name:
+        case "adam":
+            optimizer = keras.optimizers.Adam(**common)
+        case "adamw":
+            optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
+        case "nadam":
+            optimizer = keras.optimizers.Nadam(**common)
+        case "sgd":
+            optimizer = keras.optimizers.SGD(**common, momentum=config.momentum)
     optimizer.build(model.trainable_variables)
     return optimizer
 

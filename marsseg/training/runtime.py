@@ -12,6 +12,7 @@ from marsseg.errors import TrainingError
 
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_INFO = Path("/proc/cpuinfo")
+_GPU_DRIVER = Path("/proc/driver/nvidia")
 
 
 def resolve_auto(config: ExperimentConfig, workers: int = 1) -> ExperimentConfig:
@@ -35,6 +36,16 @@ def resolve_auto(config: ExperimentConfig, workers: int = 1) -> ExperimentConfig
 def available_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_gpus() -> int:
+    """GPUs that TensorFlow can use; it is asked only where there is a driver, since importing it takes seconds."""
+    if not _GPU_DRIVER.exists():
+        return 0
+    import_tensorflow_quietly()
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
 
 
 def _cpu_flags() -> set[str]:

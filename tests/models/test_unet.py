@@ -15,13 +15,21 @@ pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
 
 NUM_CLASSES = 5
 # A gate of one hidden unit could be dead from the start.
-SMALL = {"num_blocks": 2, "base_filters": 4, "max_filters": 8, "se_reduction_ratio": 1}
+SMALL = {"num_blocks": 2, "base_filters": 4, "max_filters": 8, "se_reduction_ratio": 1, "cbam_reduction_ratio": 1}
 OPTIONS: list[dict[str, object]] = [
     {"upsampling": "upsampling2d"},
     {"upsampling": "conv2d_transpose"},
     {"se": "encoder"},
     {"se": "skip"},
     {"se": "bottleneck"},
+    {"cbam": "encoder"},
+    {"cbam": "skip"},
+    {"cbam": "bottleneck"},
+    {"attention_gates": True},
+    {"stn": True},
+    {"dilation": "bottleneck"},
+    {"dilation": "skip"},
+    {"dilation": "both", "dilation_rates": "1,2,4"},
     {"skip_connections": False},
     {"dropout": 0.3},
     {"normalization": "none"},
@@ -62,6 +70,9 @@ def test_depth_that_does_not_fit_is_refused(height: int, width: int, num_blocks:
 class TestOption:
     def test_gradient_reaches_every_weight(self, options: dict[str, object]) -> None:
         model, images = build(**options)
+        # What begins at 0, as the spatial transformer's last layer, hides what stands before it until the first step.
+        noise = np.random.default_rng(2)
+        model.set_weights([weight + noise.normal(0, 0.01, weight.shape) for weight in model.get_weights()])
         direction = np.random.default_rng(1).normal(size=(2, 16, 32, NUM_CLASSES)).astype(np.float32)
         with tf.GradientTape() as tape:
             value = tf.reduce_sum(model(images, training=True) * direction)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from marsseg.config import ExperimentConfig
-from marsseg.search.optuna_proposer import SAMPLERS, OptunaProposer
+from marsseg.search.engines import SAMPLERS, build_proposer
 from marsseg.search.proposer import Observation, Proposer, observe, proposal_seed
 from marsseg.search.scheduler import Rungs
 from marsseg.search.space import (
@@ -24,7 +24,7 @@ from marsseg.search.space import (
 from marsseg.search.space_file import load_space
 from marsseg.search.state import SearchState, Trial, TrialState
 
-CPU = load_space(Path(__file__).parents[2] / "search_spaces" / "cpu.toml")
+UNET = load_space(Path(__file__).parents[2] / "search_spaces" / "unet.toml")
 # Every kind of domain and a condition below a condition; no field of the config, the engines do not look.
 MIXED = Space(
     "mixed",
@@ -63,17 +63,17 @@ def check_in_space(values: Mapping[str, Value], space: Space) -> None:
 
 
 def search_200(build: Build, space: Space) -> list[dict[str, Any]]:
-    """200 proposals, each with the 25 before it as observations, one of five still running."""
+    """200 proposals, each with the 15 before it as observations, one of five still running."""
     return _search_200(build, space.name)
 
 
 @lru_cache
 def _search_200(build: Build, name: str) -> list[dict[str, Any]]:
-    space = {"cpu": CPU, "mixed": MIXED}[name]
+    space = {"unet": UNET, "mixed": MIXED}[name]
     noise = random.Random(0)
     observations: list[Observation] = []
     for number in range(200):
-        values = build(space).propose(observations[-25:], proposal_seed(7, number))
+        values = build(space).propose(observations[-15:], proposal_seed(7, number))
         observations.append(Observation(values, None if number % 5 == 4 else noise.random()))
     return [dict(observation.values) for observation in observations]
 
@@ -85,14 +85,14 @@ class ProposerLaws:
     def build(self) -> Build:
         raise NotImplementedError
 
-    @pytest.mark.parametrize("space", [CPU, MIXED], ids=lambda space: space.name)
+    @pytest.mark.parametrize("space", [UNET, MIXED], ids=lambda space: space.name)
     def test_proposals_stay_in_the_space_with_its_types_and_without_inactive_values(
         self, build: Build, space: Space
     ) -> None:
         for values in search_200(build, space):
             check_in_space(values, space)
 
-    @pytest.mark.parametrize("space", [CPU, MIXED], ids=lambda space: space.name)
+    @pytest.mark.parametrize("space", [UNET, MIXED], ids=lambda space: space.name)
     def test_every_choice_is_seen(self, build: Build, space: Space) -> None:
         proposals = search_200(build, space)
         for parameter in space.parameters:
@@ -101,77 +101,105 @@ class ProposerLaws:
                 assert seen == set(parameter.domain.bounds()), parameter.path
 
     def test_conditional_values_come_and_go(self, build: Build) -> None:
-        present = ["optimizer.weight_decay" in values for values in search_200(build, CPU)]
+        present = ["optimizer.weight_decay" in values for values in search_200(build, UNET)]
         assert any(present)
         assert not all(present)
 
     def test_each_proposal_is_a_valid_config(self, build: Build) -> None:
-        base = ExperimentConfig().with_values(CPU.fixed)
-        hashes = {base.with_values(values).config_hash() for values in search_200(build, CPU)}
+        base = ExperimentConfig().with_values(UNET.fixed)
+        hashes = {base.with_values(values).config_hash() for values in search_200(build, UNET)}
         assert len(hashes) > 150
 
     def test_same_seed_and_observations_give_the_same_proposal(self, build: Build) -> None:
-        observations = [Observation(values, index / 30) for index, values in enumerate(search_200(build, CPU)[:30])]
-        first = build(CPU).propose(observations, 11)
-        assert build(CPU).propose(list(observations), 11) == first
-        others = [build(CPU).propose(observations, seed) for seed in range(12, 17)]
+        observations = [Observation(values, index / 30) for index, values in enumerate(search_200(build, UNET)[:30])]
+        first = build(UNET).propose(observations, 11)
+        assert build(UNET).propose(list(observations), 11) == first
+        others = [build(UNET).propose(observations, seed) for seed in range(12, 17)]
         assert any(other != first for other in others)
 
     def test_a_proposer_keeps_nothing_from_one_proposal_to_the_next(self, build: Build) -> None:
-        used = build(CPU)
-        observations = [Observation(values, 0.5) for values in search_200(build, CPU)[:12]]
+        used = build(UNET)
+        observations = [Observation(values, 0.5) for values in search_200(build, UNET)[:12]]
         for seed in range(3):
             used.propose(observations, seed)
-        assert used.propose(observations, 9) == build(CPU).propose(observations, 9)
+        assert used.propose(observations, 9) == build(UNET).propose(observations, 9)
 
     def test_survives_no_observations_running_ones_alone_and_equal_scores(self, build: Build) -> None:
-        proposals = search_200(build, CPU)[:20]
+        proposals = search_200(build, UNET)[:20]
         for scores in ([], [None] * 20, [0.0] * 20, [None, -1.0, 2.5] * 5):
             observations = [Observation(values, score) for values, score in zip(proposals, scores, strict=False)]
-            check_in_space(build(CPU).propose(observations, 3), CPU)
+            check_in_space(build(UNET).propose(observations, 3), UNET)
 
     def test_pinned_parameters_keep_their_value(self, build: Build) -> None:
-        pinned = CPU.pinned({"optimizer.name": "adam", "model.num_blocks": 4})
+        pinned = UNET.pinned({"optimizer.name": "adam", "model.num_blocks": 4})
         values = build(pinned).propose([], 1)
         check_in_space(values, pinned)
         assert (values["optimizer.name"], values["model.num_blocks"]) == ("adam", 4)
 
 
 def build_tpe(space: Space) -> Proposer:
-    return OptunaProposer(space, "tpe")
+    return build_proposer("optuna", "tpe", space)
 
 
 def build_random(space: Space) -> Proposer:
-    return OptunaProposer(space, "random")
+    return build_proposer("optuna", "random", space)
 
 
-class TestTpe(ProposerLaws):
-    @pytest.fixture
-    def build(self) -> Build:
-        return build_tpe
+def build_bayesian(space: Space) -> Proposer:
+    return build_proposer("keras-tuner", "bayesian", space)
 
-    def test_good_observations_draw_proposals_near_them(self) -> None:
+
+def build_keras_tuner_random(space: Space) -> Proposer:
+    return build_proposer("keras-tuner", "random", space)
+
+
+class ModelLaws:
+    """What a sampler that models scores owes besides."""
+
+    def test_good_observations_draw_proposals_near_them(self, build: Build) -> None:
         def score(values: Mapping[str, Any]) -> float:
             return float(values["model.num_blocks"] == 5) + float(values["optimizer.name"] == "adam")
 
-        observations = [Observation(values, score(values)) for values in search_200(build_random, CPU)[:60]]
-        proposals = [build_tpe(CPU).propose(observations, seed) for seed in range(30)]
+        observations = [Observation(values, score(values)) for values in search_200(build_random, UNET)[:40]]
+        proposals = [build(UNET).propose(observations, seed) for seed in range(8)]
         mean = sum(map(score, proposals)) / len(proposals)
         assert mean > sum(observation.score or 0.0 for observation in observations) / len(observations) + 0.3
 
 
-class TestRandom(ProposerLaws):
+class RandomLaws:
+    """What a sampler that draws at random owes besides."""
+
+    def test_looks_at_no_observation(self, build: Build) -> None:
+        observations = [Observation(values, 1.0) for values in search_200(build_random, UNET)[:10]]
+        assert build(UNET).propose(observations, 5) == build(UNET).propose([], 5)
+
+
+class TestTpe(ProposerLaws, ModelLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_tpe
+
+
+class TestRandom(ProposerLaws, RandomLaws):
     @pytest.fixture
     def build(self) -> Build:
         return build_random
 
-    def test_looks_at_no_observation(self) -> None:
-        observations = [Observation(values, 1.0) for values in search_200(build_random, CPU)[:10]]
-        assert build_random(CPU).propose(observations, 5) == build_random(CPU).propose([], 5)
+
+class TestBayesian(ProposerLaws, ModelLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_bayesian
+
+
+class TestKerasTunerRandom(ProposerLaws, RandomLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_keras_tuner_random
 
 
 def test_all_samplers_have_their_laws() -> None:
-    assert set(SAMPLERS) == {"tpe", "random"}
+    assert SAMPLERS == {"optuna": ("tpe", "random"), "keras-tuner": ("bayesian", "random")}
 
 
 def test_proposal_seeds_differ_by_search_and_number() -> None:
