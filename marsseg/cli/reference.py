@@ -96,7 +96,7 @@ def render_reference(app: typer.Typer) -> str:
     return "\n".join(parts)
 
 
-def _walk(command: Any, context: typer.Context) -> Iterator[tuple[Any, typer.Context]]:
+def _walk(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
     yield command, context
     if _is_group(command):
         for name in command.list_commands(context):
@@ -105,7 +105,7 @@ def _walk(command: Any, context: typer.Context) -> Iterator[tuple[Any, typer.Con
                 yield from _walk(child, child.make_context(name, [], parent=context, resilient_parsing=True))
 
 
-def _describe(command: Any, context: typer.Context) -> CommandHelp:
+def _describe(command: Any, context: Any) -> CommandHelp:
     paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
     examples = [paragraph for paragraph in paragraphs if paragraph.startswith(_EXAMPLE)]
     records = [parameter.get_help_record(context) for parameter in command.params]
