@@ -276,6 +276,8 @@ def attempt(topic: str, name: str, look: Callable[[], list[Check]]) -> list[Chec
         return look()
     except MarsexpError as error:
         return [Check(topic, name, "problem", str(error), "as the message says")]
+    except OSError as error:
+        return [Check(topic, name, "problem", str(error), "see who may read it, and whether its disk is there")]
     except Exception as error:
         found = f"unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         return [Check(topic, name, "problem", found, "a fault of marsexp itself; tell those who make it")]

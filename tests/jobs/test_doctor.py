@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 
 from marsseg.config import ExperimentConfig
-from marsseg.errors import TrainingError
-from marsseg.jobs.checks import Check, check_data, check_gpus, check_home, check_server, check_software
+from marsseg.errors import TrainingError, UsageError
+from marsseg.jobs.checks import Check, attempt, check_data, check_gpus, check_home, check_server, check_software
 from marsseg.jobs.doctor import render_examination
 from marsseg.jobs.first_steps import train_first_steps
 from marsseg.jobs.home import Home
@@ -243,6 +243,23 @@ def test_gpu_that_tensorflow_does_not_see(tmp_path: Path, monkeypatch: pytest.Mo
     check = check_gpus(())
     assert check.state == "warning"
     assert "tensorflow[and-cuda]" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (UsageError("expected a path without '%'"), "expected a path without '%'"),
+        (PermissionError(13, "Permission denied", "/far"), "[Errno 13] Permission denied: '/far'"),
+        (ValueError("first\nsecond"), "unexpected ValueError: first"),
+    ],
+)
+def test_look_that_fails_is_an_answer(error: Exception, found: str) -> None:
+    def look() -> list[Check]:
+        raise error
+
+    (check,) = attempt("storage", "home", look)
+    assert (check.state, check.found) == ("problem", found)
+    assert check.advice
 
 
 def test_text_is_aligned_and_counts() -> None:
