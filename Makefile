@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test lint format types wheel clean
+.PHONY: help setup search test lint format types docs wheel clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,10 +26,11 @@ search: $(STAMP) ## Run a search; pass options as ARGS="--space smoke --budget 6
 test: $(STAMP) ## Run the tests; pass options as ARGS="-k ledger"
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMP) ## Check style and imports
+lint: $(STAMP) ## Check style, imports and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile
 
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
@@ -37,6 +38,9 @@ types: $(STAMP) ## Check types
 format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## Write docs/cli.md from the commands' own help
+	$(BIN)/python -m marsseg.cli.reference docs/cli.md
 
 wheel: $(STAMP) ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .

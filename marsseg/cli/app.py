@@ -7,7 +7,7 @@ import sys
 import typer
 
 from marsseg import __version__
-from marsseg.cli import data, runs, search, train
+from marsseg.cli import data, doctor, runs, search, train
 
 app = typer.Typer(
     name="marsexp",
@@ -35,6 +35,7 @@ def _common(
 search.register(app)
 train.register(app)
 runs.register(app)
+doctor.register(app)
 app.add_typer(data.app, name="data")
 
 

@@ -11,6 +11,9 @@ from marsseg.cli.output import print_json
 app = typer.Typer(help="Look at data, clean it, make some.", no_args_is_help=True, rich_markup_mode=None)
 
 _Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file.")]
+_CleanOut = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The new .npz file, or a .csv list of what is left out and why.")
+]
 
 
 @app.command()
@@ -38,14 +41,14 @@ def inspect(
 
 @app.command()
 def clean(
-    out: _Out,
+    out: _CleanOut,
     data: options.Data = None,
     num_classes: Annotated[int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Classes.")] = 5,
     debug: options.Debug = False,
 ) -> None:
     """Leave outliers out.
 
-    Example: marsexp data clean --data tiles.npz --out clean.npz (or a list: --out removed.csv)
+    Example: marsexp data clean --data tiles.npz --out clean.npz
     """
     from marsseg.jobs.data import clean_data
 

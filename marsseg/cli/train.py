@@ -20,7 +20,7 @@ _BESIDE_RESUME = {"resume", "data", "json", "debug"}
 def train(
     context: typer.Context,
     recipes: Annotated[
-        list[str] | None, typer.Argument(metavar="RECIPE...", help="Recipe files or folders of them.")
+        list[str] | None, typer.Argument(metavar="RECIPE", help="Recipe files or folders of them.")
     ] = None,
     data: options.Data = None,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the training.")] = None,

@@ -27,10 +27,15 @@ def resolve_auto(config: ExperimentConfig, workers: int = 1) -> ExperimentConfig
     """
     values: dict[str, object] = {}
     if config.training.precision == "auto":
-        values["training.precision"] = "bfloat16" if _cpu_flags() & _BFLOAT16_CPU_FLAGS else "float32"
+        values["training.precision"] = "bfloat16" if bfloat16_flags() else "float32"
     if config.training.threads == "auto":
         values["training.threads"] = max(1, available_cores() // workers)
     return config.with_values(values)
+
+
+def bfloat16_flags() -> list[str]:
+    """What makes bfloat16 fast on this processor, by the name of its flags; empty where nothing does."""
+    return sorted(_cpu_flags() & _BFLOAT16_CPU_FLAGS)
 
 
 def available_cores() -> int:
