@@ -63,8 +63,8 @@ class Standing:
             for trial in state.trials
             if trial.best_val_mean_iou is not None and trial.state is not TrialState.FAILED
         }
-        self._epochs_timed = sum(trial.facts.get("epochs", 0) for trial in state.trials)
-        self._epoch_seconds = sum(trial.duration_s for trial in state.trials)
+        self._epochs_timed: int = sum(trial.facts.get("epochs", 0) for trial in state.trials)
+        self._epoch_seconds: float = sum(trial.duration_s for trial in state.trials)
         # Of segments that began under these eyes: when, and the seconds of their epochs.
         self._segments: dict[int, tuple[float, float]] = {}
         self._overheads: list[float] = []
