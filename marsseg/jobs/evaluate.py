@@ -54,6 +54,8 @@ def evaluate_runs(
         _check_same_data(members, split)
     config = members[0].config
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
+    if split == "all" and config.data.source in [member.config.data.source for member in members]:
+        notify("all images include those that were trained on: the score says little about new ones")
     if data_source is not None and split == "all":
         part = _load_all(members, config)
     else:
@@ -102,7 +104,6 @@ def _load_own_data(member: Member, config: ExperimentConfig) -> PreparedData:
 
 def _part_of(data: PreparedData, split: str) -> Part:
     if split == "all":
-        notify("all images include those that were trained on: the score says little about new ones")
         kept = np.setdiff1d(np.arange(len(data.images)), list(data.removed))
         return Part(data.images[kept][..., None], data.masks[kept])
     part = data.validation if split == "validation" else data.test

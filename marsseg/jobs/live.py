@@ -31,7 +31,7 @@ class LiveProgress:
         self._standing = standing
         self._console = Console(stderr=True)
         self._over = False
-        # A thread draws, so that no driver ever waits for a terminal.
+        # A thread of its own draws; the driver has better things to do.
         self._live = Live(self, console=self._console, refresh_per_second=_DRAWN_PER_SECOND, redirect_stdout=False)
 
     def __enter__(self) -> Self:
