@@ -1,4 +1,4 @@
-"""`marsexp leaderboard`, `show`, `reproduce` and `ui`: what was run, and running it again."""
+"""`marsexp leaderboard`, `show`, `reproduce`, `evaluate` and `ui`: what was run, and running it again."""
 
 from typing import Annotated
 
@@ -9,10 +9,15 @@ from marsseg.cli.output import print_json, print_leaderboard
 
 _Run = Annotated[str, typer.Argument(metavar="RUN", help="A run ID or its beginning, 'best' or 'best:SEARCH'.")]
 
+_OwnData = Annotated[
+    str | None,
+    typer.Option("--data", metavar="D", help="A course file (.npz) or 'synthetic'; default: what was trained on."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (leaderboard, show, reproduce, ui):
+    for command in (leaderboard, show, reproduce, evaluate, ui):
         app.command(command.__name__)(command)
 
 
@@ -69,7 +74,7 @@ def show(
 
 def reproduce(
     run: _Run,
-    data: options.Data = None,
+    data: _OwnData = None,
     assignments: options.Set = None,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
@@ -93,6 +98,30 @@ def reproduce(
         print(f"{document['verdict']}: {document['summary']}")
     if document["verdict"] == "diverged":
         raise typer.Exit(1)
+
+
+def evaluate(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run IDs or their beginnings, 'best' or 'best:SEARCH'.")
+    ],
+    data: _OwnData = None,
+    split: Annotated[str, typer.Option("--split", metavar="S", help="validation, test or all images.")] = "validation",
+    tracking_uri: options.TrackingUri = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Score a run, or several as an ensemble.
+
+    Example: marsexp evaluate best --split test
+    """
+    from marsseg.jobs.evaluate import evaluate_runs, render_evaluation
+    from marsseg.jobs.home import open_home
+
+    document = evaluate_runs(open_home(), runs, data, split, tracking_uri)
+    if json:
+        print_json(document)
+    else:
+        print(render_evaluation(document), end="")
 
 
 def ui(

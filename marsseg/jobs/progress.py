@@ -1,10 +1,18 @@
-"""What a person sees while a study runs: plain lines on stderr."""
+"""What a person sees while a study runs, on stderr: a live view in a terminal, plain lines elsewhere."""
 
+import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.standing import Standing
 from marsseg.search.state import SearchState, Trial, TrialState
+
+if TYPE_CHECKING:
+    from marsseg.jobs.driver import Observer
+
+_WITHOUT_CURSOR = ("dumb", "unknown")
 
 
 def notify(text: str) -> None:
@@ -12,41 +20,51 @@ def notify(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@contextmanager
+def show_progress(standing: Standing) -> Iterator["Observer"]:
+    """Shows how a study gets on, in whatever way suits where stderr goes.
+
+    Args:
+        standing: Where the study stands; whatever the driver tells goes through what is yielded.
+
+    Yields:
+        What the driver has to tell.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM", "").lower() in _WITHOUT_CURSOR:
+        yield PlainProgress(standing)
+        return
+    from marsseg.jobs.live import LiveProgress
+
+    with LiveProgress(standing) as live:
+        yield live
+
+
 class PlainProgress:
     """Observes a driver and prints a line for every segment that ends.
 
     Args:
-        settings: What the study is.
+        standing: Where the study stands.
     """
 
-    def __init__(self, settings: StudySettings) -> None:
-        self._settings = settings
-        self._epochs_seen = 0
-        self._seconds_seen = 0.0
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
 
     def on_epoch(self, trial: Trial, record: dict[str, Any]) -> None:
         """Learns how long an epoch takes."""
-        self._epochs_seen += 1
-        self._seconds_seen += record["epoch_s"]
+        self._standing.on_epoch(trial, record)
 
     def on_change(self, state: SearchState, trial: Trial) -> None:
         """Prints where the trial stands."""
+        self._standing.on_change(state, trial)
         if trial.state in (TrialState.PROPOSED, TrialState.RUNNING):
             return
-        place = f"[{state.num_started}/{self._settings.budget}] trial {trial.number} {trial.state}"
+        place = f"[{state.num_started}/{self._standing.settings.budget}] trial {trial.number} {trial.state}"
         if trial.reason:
             notify(f"{place}: {trial.reason}")
             return
-        scored = [other for other in state.trials if other.best_val_mean_iou is not None]
-        best = max(scored, key=lambda other: (other.best_val_mean_iou or 0.0, -other.number))
-        notify(
-            f"{place} after {trial.epochs} epochs, best val_mean_iou {trial.best_val_mean_iou:.4f}; "
-            f"leader trial {best.number} with {best.best_val_mean_iou:.4f}{self._time_left(state)}"
-        )
-
-    def _time_left(self, state: SearchState) -> str:
-        epochs_left = self._settings.epochs_planned - state.epochs_spent
-        if not self._epochs_seen or epochs_left <= 0:
-            return ""
-        seconds = epochs_left * self._seconds_seen / self._epochs_seen / self._settings.workers
-        return f"; about {seconds / 60:.0f} min left" if seconds >= 60 else "; less than a minute left"
+        line = f"{place} after {trial.epochs} epochs, best val_mean_iou {trial.best_val_mean_iou:.4f}"
+        if self._standing.best:
+            leader, score = self._standing.best
+            line += f"; leader trial {leader.number} with {score:.4f}"
+        left = self._standing.time_left
+        notify(f"{line}; {left}" if left else line)

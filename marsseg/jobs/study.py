@@ -12,8 +12,9 @@ from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.interrupts import deferred_interrupts
 from marsseg.jobs.leaderboard import leaderboard_document
-from marsseg.jobs.progress import PlainProgress, notify
+from marsseg.jobs.progress import notify, show_progress
 from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.standing import Standing
 from marsseg.jobs.worker import FINAL_KINDS, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
@@ -119,14 +120,17 @@ def _run(
         scheduler=scheduler,
         writer=writer,
         executor=executor,
-        observers=[PlainProgress(settings), tracker],
+        observers=[tracker],
         home=home,
         image_shape=(data.images.shape[1], data.images.shape[2]),
         state=state,
     )
+    cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
+    standing = Standing(settings, state, {number: ledger.epochs(settings.name, number) for number in cut_off})
     try:
-        with deferred_interrupts() as interruption:
+        with deferred_interrupts() as interruption, show_progress(standing) as progress:
             driver.should_stop = interruption.is_set
+            driver.observers.insert(0, progress)
             tracker.catch_up(state)
             driver.run()
         return _conclude(home, ledger, settings, driver.image_shape, tracker)

@@ -1,5 +1,7 @@
 """One training step and one prediction, each traced once."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -67,7 +69,11 @@ class Evaluator:
         def predict(images: tf.Tensor) -> tf.Tensor:
             return tf.argmax(model(images, training=False), axis=-1, output_type=tf.int32)
 
-        self._predict = predict
+        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
+        def predict_probabilities(images: tf.Tensor) -> tf.Tensor:
+            return tf.nn.softmax(model(images, training=False))
+
+        self._predict, self._predict_probabilities = predict, predict_probabilities
 
     def confusion_matrix(self, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Counts pixels by true and predicted class.
@@ -90,8 +96,20 @@ class Evaluator:
         Returns:
             Labels, shape (n, height, width).
         """
-        parts = [
-            self._predict(images[start : start + _EVALUATION_BATCH]).numpy()
-            for start in range(0, len(images), _EVALUATION_BATCH)
-        ]
-        return np.concatenate(parts).astype(np.uint8)
+        return _in_batches(self._predict, images).astype(np.uint8)
+
+    def predict_probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How likely each class is at each pixel.
+
+        Args:
+            images: Shape (n, height, width, channels), values in [0, 1]; n ≥ 1.
+
+        Returns:
+            Softmax of the logits, shape (n, height, width, num_classes).
+        """
+        return _in_batches(self._predict_probabilities, images)
+
+
+def _in_batches(predict: tf.types.experimental.PolymorphicFunction, images: NDArray[np.float32]) -> NDArray[Any]:
+    starts = range(0, len(images), _EVALUATION_BATCH)
+    return np.concatenate([predict(images[start : start + _EVALUATION_BATCH]).numpy() for start in starts])

@@ -22,6 +22,7 @@ def schema(name: str) -> Any:
         ("leaderboard", ("leaderboard", "--json")),
         ("leaderboard", ("leaderboard", "tiny", "--json", "--top", "1")),
         ("show", ("show", "best", "--json")),
+        ("evaluate", ("evaluate", "best", "--split", "test", "--json")),
         ("data-inspect", ("data", "inspect", "--data", "tiles.npz", "--json")),
     ],
 )

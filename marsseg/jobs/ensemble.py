@@ -1,0 +1,149 @@
+"""Networks of finished runs with their best weights, and what several of them predict together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from marsseg.config import ExperimentConfig
+from marsseg.errors import NotFoundError, TrackingError, UsageError
+from marsseg.jobs.home import Home
+from marsseg.jobs.runs import RunRecord, find_run, load_run
+from marsseg.jobs.trial_report import WEIGHTS_FILE
+from marsseg.tracking.store import Store
+from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
+
+_SHORT_ID = 12
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run that predicts.
+
+    Args:
+        record: What the store knows of it.
+        weights: Its best weights.
+    """
+
+    record: RunRecord
+    weights: Path
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """What was trained, `auto` resolved."""
+        return resolve_auto(self.record.config)
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return f"{self.record.name} ({self.record.run_id[:_SHORT_ID]})"
+
+
+def load_members(home: Home, runs: Sequence[str], tracking_uri: str | None) -> list[Member]:
+    """Finds runs and their weights.
+
+    Args:
+        home: Where everything is kept.
+        runs: Each a run ID or its beginning, `best` or `best:SEARCH`.
+        tracking_uri: A server, or None for the embedded store.
+
+    Returns:
+        A member for each, in the same order.
+
+    Raises:
+        NotFoundError: If there is no such run, or it has kept no weights.
+        UsageError: If a run is named twice, or their classes are not the same.
+        TrackingError: If something of theirs cannot be read, or was changed in the store.
+    """
+    members = [_load_member(*find_run(home, tracking_uri, run)) for run in runs]
+    first, seen = members[0], set()
+    for member in members:
+        if member.record.run_id in seen:
+            raise UsageError(f"expected every run once, found {member.label} twice")
+        seen.add(member.record.run_id)
+        classes = first.config.data.num_classes, member.config.data.num_classes
+        if classes[0] != classes[1]:
+            raise UsageError(
+                f"expected runs with the same classes, found {classes[0]} in {first.label} and {classes[1]} in "
+                f"{member.label}"
+            )
+    return members
+
+
+def _load_member(store: Store, run_id: str) -> Member:
+    record = load_run(store, run_id)
+    if record.config_changes:
+        raise TrackingError(
+            f"run {run_id[:_SHORT_ID]}: {', '.join(record.config_changes)} was changed in the store after the run was "
+            "created, so its weights may not fit"
+        )
+    try:
+        if WEIGHTS_FILE not in [file.path for file in store.client.list_artifacts(run_id)]:
+            state = record.tags.get("marsexp.state", record.status.lower())
+            epochs = f"{record.metrics.get('epochs', 0):.0f} of {record.config.training.max_epochs} epochs"
+            raise NotFoundError(
+                f"run {run_id[:_SHORT_ID]} has no weights: it is {state} after {epochs}, and only completed runs keep "
+                "theirs; see marsexp leaderboard"
+            )
+        return Member(record, Path(store.client.download_artifacts(run_id, WEIGHTS_FILE)))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrackingError(f"run {run_id[:_SHORT_ID]}: {WEIGHTS_FILE} cannot be read ({reason})") from None
+
+
+def predict_labels(members: Sequence[Member], images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The most likely class of each pixel: by the logits of one network, or by the mean probabilities of several.
+
+    Args:
+        members: Who predicts; each computes in its own precision, all on the threads of the first.
+        images: Shape (n, height, width, 1), values in [0, 1]; n ≥ 1.
+
+    Returns:
+        Labels, shape (n, height, width).
+
+    Raises:
+        ConfigError: If a network is too deep for the images.
+        TrackingError: If weights are not those that the run has logged.
+    """
+    for member in members:
+        member.config.model.check_image_fits(images.shape[1], images.shape[2])
+    import_tensorflow_quietly()
+    threads = members[0].config.training.threads
+    if isinstance(threads, int):
+        configure_runtime(threads)
+
+    from marsseg.training.step import Evaluator
+
+    if len(members) == 1:
+        # Probabilities of two classes can be rounded to the same number where their logits differ.
+        return Evaluator(_load_network(members[0], images)).predict_labels(images)
+    total = np.zeros(1, np.float32)
+    for member in members:
+        total = total + Evaluator(_load_network(member, images)).predict_probabilities(images)
+    labels: NDArray[np.uint8] = total.argmax(axis=-1).astype(np.uint8)
+    return labels
+
+
+def _load_network(member: Member, images: NDArray[np.float32]) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from marsseg.training.checkpoint import weights_sha256
+    from marsseg.training.network import build_network
+
+    try:
+        weights = load_file(member.weights)
+    except (SafetensorError, OSError) as error:
+        raise TrackingError(f"{member.label}: {WEIGHTS_FILE} cannot be read ({error})") from None
+    if weights_sha256(weights) != member.record.tags.get("marsexp.weights_sha256.best"):
+        raise TrackingError(f"{member.label}: {WEIGHTS_FILE} does not hold the weights that the run has logged")
+    model = build_network(member.config, (images.shape[1], images.shape[2]))
+    expected = {weight.path: tuple(weight.shape) for weight in model.weights}
+    if expected != {path: value.shape for path, value in weights.items()}:
+        raise TrackingError(f"{member.label}: its weights do not fit the network that this version builds")
+    model.set_weights([weights[weight.path] for weight in model.weights])
+    return model

@@ -1,0 +1,207 @@
+"""Where a running study stands and how long it will still take: what every view of it shows, none of how."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.state import SearchState, Trial, TrialState
+
+_ENDED_WELL = (TrialState.PAUSED, TrialState.COMPLETED, TrialState.STOPPED)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A trial that is being trained.
+
+    Args:
+        trial: Its number.
+        first: Epochs that it had when the segment began.
+        epochs: Epochs finished.
+        until: The segment's last epoch.
+        score: `val_mean_iou` of the newest epoch, or None.
+        epoch_s: Seconds that the newest epoch took, or None.
+        silence_s: Seconds since the newest epoch or the segment's start.
+    """
+
+    trial: int
+    first: int
+    epochs: int
+    until: int
+    score: float | None
+    epoch_s: float | None
+    silence_s: float
+
+
+class Standing:
+    """Observes a driver and adds up what it tells.
+
+    Args:
+        settings: What the study is.
+        state: What the ledger adds up to so far.
+        records: Epochs that the ledger holds of each trial that was cut off, by number.
+        now: A clock in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        state: SearchState,
+        records: Mapping[int, Sequence[Mapping[str, Any]]],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.state = state
+        self._now = now
+        self._began = now()
+        self._newest: dict[int, Mapping[str, Any]] = {}
+        self._heard: dict[int, float] = {}
+        self._scores = {
+            trial.number: trial.best_val_mean_iou
+            for trial in state.trials
+            if trial.best_val_mean_iou is not None and trial.state is not TrialState.FAILED
+        }
+        self._epochs_timed: int = sum(trial.facts.get("epochs", 0) for trial in state.trials)
+        self._epoch_seconds: float = sum(trial.duration_s for trial in state.trials)
+        # Of segments that began under these eyes: when, and the seconds of their epochs.
+        self._segments: dict[int, tuple[float, float]] = {}
+        self._overheads: list[float] = []
+        for number, known in records.items():
+            for record in known[state.trials[number].epochs :]:
+                self.on_epoch(state.trials[number], record)
+
+    def on_epoch(self, trial: Trial, record: Mapping[str, Any]) -> None:
+        """Takes in an epoch."""
+        self._epochs_timed += 1
+        self._epoch_seconds += record["epoch_s"]
+        self._newest[trial.number] = record
+        self._heard[trial.number] = self._now()
+        score = record["metrics"]["val_mean_iou"]
+        self._scores[trial.number] = max(score, self._scores.get(trial.number, score))
+        if trial.number in self._segments:
+            start, seconds = self._segments[trial.number]
+            self._segments[trial.number] = start, seconds + record["epoch_s"]
+
+    def on_change(self, state: SearchState, trial: Trial) -> None:
+        """Takes in where a trial stands now."""
+        self.state = state
+        if trial.state is TrialState.RUNNING:
+            self._segments[trial.number] = self._now(), 0.0
+            self._heard[trial.number] = self._now()
+            return
+        self._newest.pop(trial.number, None)
+        start, seconds = self._segments.pop(trial.number, (None, 0.0))
+        if start is not None and trial.state in _ENDED_WELL:
+            self._overheads.append(max(0.0, self._now() - start - seconds))
+        if trial.state is TrialState.FAILED:
+            self._scores.pop(trial.number, None)
+        elif trial.best_val_mean_iou is not None:
+            self._scores[trial.number] = trial.best_val_mean_iou
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the study was begun or gone on with."""
+        return self._now() - self._began
+
+    @property
+    def running(self) -> list[Segment]:
+        """What is being trained, by number."""
+        return [self._segment(trial) for trial in self.state.in_state(TrialState.RUNNING)]
+
+    def _segment(self, trial: Trial) -> Segment:
+        newest = self._newest.get(trial.number)
+        return Segment(
+            trial=trial.number,
+            first=trial.epochs,
+            epochs=newest["epoch"] if newest else trial.epochs,
+            until=trial.until,
+            score=newest["metrics"]["val_mean_iou"] if newest else None,
+            epoch_s=newest["epoch_s"] if newest else None,
+            silence_s=self._now() - self._heard.get(trial.number, self._began),
+        )
+
+    @property
+    def counts(self) -> dict[TrialState, int]:
+        """How many trials there are in each state that any is in."""
+        counts = {state: len(self.state.in_state(state)) for state in TrialState}
+        return {state: count for state, count in counts.items() if count}
+
+    @property
+    def rungs(self) -> dict[int, int]:
+        """How many trials have come as far as each rung and no farther; empty where nothing is compared."""
+        levels = self._levels
+        if len(levels) == 1:
+            return {}
+        standing = dict.fromkeys(levels, 0)
+        for trial in self.state.trials:
+            if trial.rung_scores and trial.state is not TrialState.FAILED:
+                reached = [level for level in levels if level <= max(trial.rung_scores)] or levels[:1]
+                # What stopped early is as complete as what went to the end.
+                standing[levels[-1] if trial.state is TrialState.COMPLETED else reached[-1]] += 1
+        return standing
+
+    @property
+    def _levels(self) -> tuple[int, ...]:
+        levels = self.settings.rungs.levels
+        return levels[-1:] if self.settings.scheduler == "none" else levels
+
+    @property
+    def best(self) -> tuple[Trial, float] | None:
+        """The trial with the highest score of any epoch so far, the earliest of equals, and the score."""
+        # A copy, since whoever draws may do so in another thread.
+        scores = dict(self._scores)
+        if not scores:
+            return None
+        number = max(scores, key=lambda number: (scores[number], -number))
+        return self.state.trials[number], scores[number]
+
+    @property
+    def epochs_spent(self) -> int:
+        """Epochs finished by all trials, those being trained included."""
+        return self.state.epochs_spent + sum(segment.epochs - segment.first for segment in self.running)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will still take, or None where no epoch has been timed or nothing is left.
+
+        An epoch costs what epochs have cost so far; and each segment costs on top of its epochs what segments have
+        cost: building the network, tracing the step, drawing the pictures.
+        """
+        running = self.running
+        waiting = max(0, self.settings.budget - self.state.num_started)
+        certain = sum(segment.until - segment.epochs for segment in running) + waiting * self._levels[0]
+        epochs_left = max(self.settings.epochs_planned - self.epochs_spent, certain)
+        if not self._epochs_timed or epochs_left <= 0 or self.state.closed:
+            return None
+        # A worker's first segment pays for its imports too, which the others do not.
+        overheads = self._overheads[self.settings.workers :]
+        overhead_s = statistics.median(overheads) if overheads else 0.0
+        epoch_s = self._epoch_seconds / self._epochs_timed + overhead_s / self._epochs_per_segment
+        busy = min(self.settings.workers, len(running) + waiting)
+        return epochs_left * epoch_s / max(1, busy)
+
+    @property
+    def _epochs_per_segment(self) -> float:
+        """The mean if one in `reduction_factor` goes on from each rung."""
+        levels = self._levels
+        shares = [float(self.settings.reduction_factor) ** -step for step in range(len(levels))]
+        lengths = [level - before for before, level in zip((0, *levels), levels, strict=False)]
+        return sum(share * length for share, length in zip(shares, lengths, strict=True)) / sum(shares)
+
+    @property
+    def time_left(self) -> str:
+        """`about 12 min left`, or empty where that is not known."""
+        seconds = self.seconds_left
+        if seconds is None:
+            return ""
+        return "less than a minute left" if seconds < 60 else f"about {in_words(seconds)} left"
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `40 s`, `12 min`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
