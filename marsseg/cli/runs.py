@@ -125,6 +125,9 @@ def evaluate(
 
 
 def ui(
+    search: Annotated[
+        str | None, typer.Argument(metavar="SEARCH", help="Show this search's trials; by default all that was trained.")
+    ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="P", help="The port.")] = 5000,
     debug: options.Debug = False,
 ) -> None:
@@ -135,4 +138,4 @@ def ui(
     from marsseg.jobs.home import open_home
     from marsseg.jobs.ui import serve_ui
 
-    raise typer.Exit(serve_ui(open_home(), port))
+    raise typer.Exit(serve_ui(open_home(), search, port))

@@ -12,8 +12,9 @@ import urllib.request
 from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
+from marsseg.jobs.study import load_settings
 from marsseg.tracking.store import Store, embedded_uri, open_store
-from marsseg.tracking.view import experiment_tags, varying_choices, view_address
+from marsseg.tracking.view import ALL_RUNS, experiment_tags, search_view, varying_choices, view_address
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60
@@ -22,20 +23,24 @@ _STOP_TIMEOUT_S = 10
 _LOOKED_AT = 200
 
 
-def serve_ui(home: Home, port: int) -> int:
+def serve_ui(home: Home, search: str | None, port: int) -> int:
     """Serves until interrupted; prints the address that opens the leaderboard.
 
     Args:
         home: Whose store.
+        search: Whose trials to show, or None for whatever was trained.
         port: On 127.0.0.1.
 
     Returns:
         0 after an interruption, 1 where the server ended by itself.
 
     Raises:
+        NotFoundError: If there is no such search.
         UsageError: If the port is taken.
         TrackingError: If the server does not start.
     """
+    if search is not None:
+        load_settings(home, search, "search")
     _check_port_is_free(port)
     store = open_store(home.path, embedded_uri(home.path))
     _update_view(store)
@@ -43,7 +48,7 @@ def serve_ui(home: Home, port: int) -> int:
     process = _start_server(home, port)
     try:
         _wait_until_it_answers(server, process)
-        print(view_address(server, store.experiment_id), flush=True)
+        print(view_address(server, store.experiment_id, search_view(search) if search else ALL_RUNS), flush=True)
         notify("Ctrl-C stops; after a reload pick the view again in the menu 'Views'")
         process.wait()
         return 1

@@ -9,7 +9,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 
 from marsseg.tracking.models import log_keras_model
 from marsseg.tracking.store import Store
-from marsseg.tracking.view import search_view_tags, view_link
+from marsseg.tracking.view import search_view, search_view_tags, view_link
 
 NOTE_TAG = "mlflow.note.content"
 _MAX_METRICS = 1000
@@ -131,7 +131,7 @@ class Recorder:
 
     def view_link(self, search: str) -> str:
         """A link from one of the UI's pages to a search's view."""
-        return view_link(self._experiment_id, f"search-{search}")
+        return view_link(self._experiment_id, search_view(search))
 
     def add_search_view(self, search: str, choices: Sequence[str]) -> None:
         """Lets the UI show one search's trials with the fields that vary as columns."""

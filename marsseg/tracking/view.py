@@ -65,7 +65,12 @@ def search_view_tags(search: str, choices: Sequence[str]) -> dict[str, str]:
     """
     its_trials = f"tags.`marsexp.search` = '{search}' AND metrics.`best_val_mean_iou` >= 0"
     ordered = _preferred_first(choices)
-    return _view(f"search-{search}", its_trials, ordered, ordered)
+    return _view(search_view(search), its_trials, ordered, ordered)
+
+
+def search_view(search: str) -> str:
+    """What the view of a search's trials is called."""
+    return f"search-{search}"
 
 
 def varying_choices(runs: Sequence[Mapping[str, str]]) -> list[str]:
@@ -90,7 +95,7 @@ def view_address(server: str, experiment_id: str, view: str = ALL_RUNS) -> str:
     Args:
         server: As `http://127.0.0.1:5000`.
         experiment_id: The experiment's.
-        view: `search-` and a search's name, or the view of all runs.
+        view: A search's view, or the view of all runs.
 
     Returns:
         An address; any further sorting or filtering in it would make the UI ignore the view. With

@@ -193,6 +193,30 @@ def test_search_page_leads_to_its_leaderboard(browser: Browser, leaderboard: dic
     assert [row[0] for row in rows] == [f"tiny-trial-{trial['trial']}" for trial in trials]
 
 
+def test_a_search_is_opened_by_its_name(finished_search: Marsexp) -> None:
+    server = subprocess.Popen(
+        finished_search.command("ui", "tiny", "--port", str(free_port())),
+        cwd=finished_search.folder,
+        env=finished_search.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline().strip().endswith("&viewStateShareKey=search-tiny")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+
+
+def test_unknown_search_is_refused(finished_search: Marsexp) -> None:
+    done = finished_search("ui", "tinny")
+    assert done.status == 1
+    assert "tinny" in done.stderr
+    assert "did you mean 'tiny'?" in done.stderr
+
+
 def test_taken_port_is_refused(finished_search: Marsexp) -> None:
     port = free_port()
     with socket.socket() as holder:
