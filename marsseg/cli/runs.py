@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def leaderboard(
-    search: Annotated[str | None, typer.Argument(metavar="[SEARCH]", help="By default the latest search.")] = None,
+    search: Annotated[str | None, typer.Argument(metavar="SEARCH", help="By default the latest search.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N.")] = None,
     sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Another column.")] = "best_val_mean_iou",
     json: options.Json = False,

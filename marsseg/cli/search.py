@@ -25,12 +25,16 @@ def search(
         typer.Option("--space", metavar="F", help="A space file or a shipped space; default: unet, without a GPU cpu."),
     ] = None,
     data: options.Data = None,
-    engine: Annotated[str, typer.Option("--engine", help="Who proposes: optuna or keras-tuner.")] = "optuna",
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="E", help="Who proposes: optuna or keras-tuner.")
+    ] = "optuna",
     sampler: Annotated[
         str | None,
-        typer.Option("--sampler", help="How: tpe or random with optuna, bayesian or random with keras-tuner."),
+        typer.Option(
+            "--sampler", metavar="S", help="How: tpe or random with optuna, bayesian or random with keras-tuner."
+        ),
     ] = None,
-    scheduler: Annotated[str, typer.Option("--scheduler", help="Who gets epochs: asha or none.")] = "asha",
+    scheduler: Annotated[str, typer.Option("--scheduler", metavar="S", help="Who gets epochs: asha or none.")] = "asha",
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
     reduction_factor: Annotated[

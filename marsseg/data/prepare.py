@@ -16,6 +16,7 @@ from marsseg.data.clean import outlier_indices
 from marsseg.data.duplicates import near_duplicate_groups
 from marsseg.data.sources import load_tiles
 from marsseg.data.split import Split, limit_training, split_tiles
+from marsseg.data.tiles import Tiles
 from marsseg.errors import DataError
 
 __all__ = ["Fingerprint", "Part", "PreparedData", "changed_parts", "prepare_data"]
@@ -112,13 +113,7 @@ def prepare_data(config: ExperimentConfig) -> PreparedData:
         DataError: If the content cannot be trained on, or nothing is left for training.
         NotFoundError: If the source does not exist.
     """
-    tiles = load_tiles(
-        config.data.source,
-        config.data.num_classes,
-        synthetic_images=config.data.synthetic_images,
-        synthetic_seed=config.data.synthetic_seed,
-    )
-    removed = outlier_indices(tiles) if config.cleaning.remove_outliers else {}
+    tiles, removed = load_cleaned(config)
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed)).astype(np.int64)
     images, masks = tiles.images[kept], tiles.masks[kept]
     # Positions among the kept: a file that was cleaned beforehand then has the same split.
@@ -132,6 +127,28 @@ def prepare_data(config: ExperimentConfig) -> PreparedData:
         source=tiles.source,
         fingerprint=_fingerprint(images, masks, split, removed),
     )
+
+
+def load_cleaned(config: ExperimentConfig) -> tuple[Tiles, dict[int, str]]:
+    """Loads what the config names, and says what its cleaning leaves out.
+
+    Args:
+        config: its groups `data` and `cleaning` are read.
+
+    Returns:
+        All tiles, and the reason for each one that is left out, by index.
+
+    Raises:
+        DataError: If the content cannot be read.
+        NotFoundError: If the source does not exist.
+    """
+    tiles = load_tiles(
+        config.data.source,
+        config.data.num_classes,
+        synthetic_images=config.data.synthetic_images,
+        synthetic_seed=config.data.synthetic_seed,
+    )
+    return tiles, outlier_indices(tiles) if config.cleaning.remove_outliers else {}
 
 
 def changed_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from marsseg.search.engines import build_proposer
 from marsseg.search.proposer import Proposer, observe, proposal_seed
 from marsseg.search.space import Space
 from marsseg.search.state import SearchState
+from marsseg.training.runtime import import_tensorflow_quietly
 
 BASE = "base"
 
@@ -53,6 +54,9 @@ class SpaceCandidates:
 
     @cached_property
     def _proposer(self) -> Proposer:
+        if self.settings.engine == "keras-tuner":
+            # It would import TensorFlow aloud.
+            import_tensorflow_quietly()
         return build_proposer(self.settings.engine, self.settings.sampler, self._space)
 
     def propose(self, state: SearchState) -> dict[str, Any]:

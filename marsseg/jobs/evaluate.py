@@ -9,9 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marsseg.config import ExperimentConfig
-from marsseg.data.clean import outlier_indices
-from marsseg.data.prepare import Part, PreparedData, changed_parts
-from marsseg.data.sources import load_tiles
+from marsseg.data.prepare import Part, PreparedData, changed_parts, load_cleaned
 from marsseg.data.tiles import class_names
 from marsseg.errors import DataError, UsageError, nearest_name_hint
 from marsseg.jobs.ensemble import Member, load_members, predict_labels
@@ -120,13 +118,7 @@ def _load_all(members: Sequence[Member], config: ExperimentConfig) -> Part:
                 f"expected runs that share cleaning, found {members[0].label} and {member.label} with other settings; "
                 "score them one by one"
             )
-    tiles = load_tiles(
-        config.data.source,
-        config.data.num_classes,
-        synthetic_images=config.data.synthetic_images,
-        synthetic_seed=config.data.synthetic_seed,
-    )
-    removed = outlier_indices(tiles) if config.cleaning.remove_outliers else {}
+    tiles, removed = load_cleaned(config)
     if removed:
         notify(f"left out {len(removed)} outliers of {len(tiles)} images (cleaning.remove_outliers = true)")
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed))

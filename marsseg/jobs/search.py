@@ -23,6 +23,10 @@ from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
 from marsseg.training.runtime import count_gpus, resolve_auto
 
+_DEFAULT_NOTICES = {
+    "unet": "no --space given: taking 'unet', since there is a GPU",
+    "cpu": "no --space given and no GPU: taking 'cpu', the choices of 'unet' at sizes that a laptop can afford",
+}
 _OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "--max-epochs"}
 
 
@@ -60,6 +64,8 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
         raise UsageError(
             f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
         )
+    if options.space is None:
+        notify(_DEFAULT_NOTICES[settings.space_name])
     data = load_data(base)
     _check_some_depth_fits(settings, data)
     planned = expected_epochs(settings.build_scheduler(), settings.budget)
@@ -92,7 +98,7 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
-    space = load_space(find_space(options.space or _default_space()))
+    space = load_space(find_space(options.space or ("unet" if count_gpus() else "cpu")))
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():
         if path in values:
@@ -127,14 +133,6 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         tracking_uri=options.provenance.tracking_uri,
     )
     return settings, base
-
-
-def _default_space() -> str:
-    if count_gpus():
-        notify("no --space given: taking 'unet', since there is a GPU")
-        return "unet"
-    notify("no --space given and no GPU: taking 'cpu', the choices of 'unet' at sizes that a laptop can afford")
-    return "cpu"
 
 
 def _base_config(space: Space, values: Mapping[str, Any], options: SearchOptions) -> ExperimentConfig:

@@ -154,6 +154,7 @@ def _conclude(
 ) -> dict[str, Any]:
     from marsseg.jobs.study_report import log_models, log_study_report
 
+    notify("recording models, pictures and the leaderboard")
     state = replay(ledger.events(settings.name))
     tracker.catch_up(state)
     state = replay(ledger.events(settings.name))

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import parse_config
+from marsseg.jobs.descriptions import merge, study_section
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.trial_report import WEIGHTS_FILE
-from marsseg.report.leaderboard import render_csv, render_html, summary_line
+from marsseg.report.leaderboard import render_csv, render_html
 from marsseg.report.search_figures import draw_budget, draw_importances, draw_parallel_coordinates, draw_scores
 from marsseg.search.importance import parameter_importances
 from marsseg.search.proposer import observe
 from marsseg.search.state import SearchState, TrialState
-from marsseg.tracking.recorder import Point, Recorder
+from marsseg.tracking.recorder import NOTE_TAG, Point, Recorder
 from marsseg.training.runtime import import_tensorflow_quietly
-
-_TOP = 5
 
 
 def log_study_report(
@@ -54,7 +53,9 @@ def log_study_report(
         draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs, settings.budget)
         recorder.log_folder(run_id, folder)
     recorder.log_points(run_id, [Point(settings.budget, time.time_ns() // 1_000_000, _totals(state, document))])
-    recorder.set_tags(run_id, {"mlflow.note.content": _description(settings, document), "marsexp.state": "completed"})
+    section = study_section(settings, recorder.view_link(settings.name), document, recorder.run_link)
+    note = merge(recorder.note(run_id), section)
+    recorder.set_tags(run_id, {NOTE_TAG: note, "marsexp.state": "completed"})
     recorder.set_status(run_id, "FINISHED", time.time_ns() // 1_000_000)
 
 
@@ -97,24 +98,3 @@ def _load_portable_model(folder: Path, image_shape: tuple[int, int]) -> Any:
     model = build_network(config, image_shape, portable=True)
     model.set_weights([weights[weight.path] for weight in model.weights])
     return model
-
-
-def _description(settings: StudySettings, document: Mapping[str, Any]) -> str:
-    trials = document["trials"]
-    lines = [
-        f"### {document['search']}",
-        "",
-        f"{settings.budget} configurations from `{settings.space_name or 'recipes'}`, {settings.engine} "
-        f"({settings.sampler}), scheduler `{settings.scheduler}`, seed {settings.seed}. {summary_line(document)}.",
-        "",
-        "| # | trial | state | epochs | best_val_mean_iou | parameters |",
-        "|---|---|---|---|---|---|",
-    ]
-    for trial in trials[:_TOP]:
-        score = trial["best_val_mean_iou"]
-        shown = "" if score is None else f"{score:.4f}"
-        cells = (trial["rank"], trial["trial"], trial["state"], trial["epochs"], shown, f"{trial['params']:,}")
-        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    if trials and trials[0]["state"] == "completed":
-        lines += ["", f"Train the winner again: `marsexp reproduce {trials[0]['run_id']}`"]
-    return "\n".join([*([settings.note, ""] if settings.note else []), *lines])

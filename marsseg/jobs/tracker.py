@@ -9,16 +9,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
+from marsseg.jobs.descriptions import first_description, merge, study_section, trial_section
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.state import SearchState, Trial, TrialState
 from marsseg.tracking.provenance import checkout, code_version, environment
-from marsseg.tracking.recorder import Point, Recorder, RunSpec
+from marsseg.tracking.recorder import NOTE_TAG, Point, Recorder, RunSpec
+from marsseg.tracking.view import run_color
 
 _STATUS = {
     TrialState.PROPOSED: "RUNNING",
@@ -179,7 +182,7 @@ class StudyTracker:
             tags={
                 "marsexp.kind": "search" if self._settings.kind == "search" else "study",
                 "marsexp.search": self._settings.name,
-                **self._user_tags(),
+                **self._user_tags(study_section(self._settings, self._view_link)),
             },
         )
         self._parent = self.recorder.open_run(spec)
@@ -223,6 +226,9 @@ class StudyTracker:
         # A running trial may be writing there.
         if artifacts.is_dir() and trial.state is not TrialState.RUNNING:
             self.recorder.log_folder(run_id, artifacts)
+        # The ledger's trial learns its run only after the run was created.
+        section = trial_section(self._settings, replace(trial, run_id=run_id), self._view_link)
+        tags[NOTE_TAG] = merge(self.recorder.note(run_id), section)
         self.recorder.set_tags(run_id, tags)
         status = _STATUS[trial.state]
         ended_ms = records[-1]["finished_ms"] if records else time.time_ns() // 1_000_000
@@ -243,7 +249,8 @@ class StudyTracker:
                 "marsexp.kind": "trial" if self._settings.kind == "search" else "training",
                 "marsexp.search": self._settings.name,
                 **origin_tags(config, self._settings.fingerprint),
-                **self._user_tags(),
+                **self._user_tags(trial_section(self._settings, trial, self._view_link)),
+                "mlflow.runColor": run_color(trial.number),
             },
             parent_run_id=self._parent,
             dataset=dataset_of(config, self._settings.fingerprint, self._profile),
@@ -259,10 +266,15 @@ class StudyTracker:
             return f"{self._settings.name}-trial-{trial.number}"
         return f"{trial.values['recipe']}-seed-{trial.values['seed']}"
 
-    def _user_tags(self) -> dict[str, str]:
-        tags = dict(self._settings.tags)
-        if self._settings.author:
-            tags["mlflow.user"] = self._settings.author
-        if self._settings.note:
-            tags["mlflow.note.content"] = self._settings.note
-        return tags
+    @property
+    def _view_link(self) -> str:
+        return self.recorder.view_link(self._settings.name) if self._settings.space else ""
+
+    def _user_tags(self, section: str) -> dict[str, str]:
+        tags = {
+            **self._settings.tags,
+            "mlflow.source.name": f"marsexp {'train' if self._settings.kind == 'training' else 'search'}",
+            "mlflow.source.type": "LOCAL",
+            NOTE_TAG: first_description(self._settings.note, section),
+        }
+        return {**tags, "mlflow.user": self._settings.author} if self._settings.author else tags

@@ -12,12 +12,14 @@ import urllib.request
 from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
-from marsseg.tracking.store import embedded_uri, open_store
-from marsseg.tracking.view import view_address
+from marsseg.tracking.store import Store, embedded_uri, open_store
+from marsseg.tracking.view import experiment_tags, varying_choices, view_address
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 10
+# Enough to see what varies, and read in a moment.
+_LOOKED_AT = 200
 
 
 def serve_ui(home: Home, port: int) -> int:
@@ -34,8 +36,9 @@ def serve_ui(home: Home, port: int) -> int:
         UsageError: If the port is taken.
         TrackingError: If the server does not start.
     """
-    store = open_store(home.path, embedded_uri(home.path))
     _check_port_is_free(port)
+    store = open_store(home.path, embedded_uri(home.path))
+    _update_view(store)
     server = f"http://{_HOST}:{port}"
     process = _start_server(home, port)
     try:
@@ -48,6 +51,18 @@ def serve_ui(home: Home, port: int) -> int:
         return 0
     finally:
         _stop(process)
+
+
+def _update_view(store: Store) -> None:
+    """Gives the view of all runs the fields that vary by now as columns."""
+    best = store.client.search_runs(
+        [store.experiment_id],
+        "metrics.`best_val_mean_iou` >= 0",
+        max_results=_LOOKED_AT,
+        order_by=["metrics.`best_val_mean_iou` DESC"],
+    )
+    for key, value in experiment_tags(varying_choices([run.data.params for run in best])).items():
+        store.client.set_experiment_tag(store.experiment_id, key, value)
 
 
 def _check_port_is_free(port: int) -> None:

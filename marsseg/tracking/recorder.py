@@ -9,8 +9,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 
 from marsseg.tracking.models import log_keras_model
 from marsseg.tracking.store import Store
-from marsseg.tracking.view import search_view_tags
+from marsseg.tracking.view import search_view_tags, view_link
 
+NOTE_TAG = "mlflow.note.content"
 _MAX_METRICS = 1000
 _MAX_PARAMS = 100
 _MAX_PARAM_LENGTH = 6000
@@ -118,6 +119,19 @@ class Recorder:
         """Whether a run has a logged model."""
         outputs = self._client.get_run(run_id).outputs
         return bool(outputs and outputs.model_outputs)
+
+    def note(self, run_id: str) -> str:
+        """A run's description as it is now, with what people have written in the UI."""
+        return str(self._client.get_run(run_id).data.tags.get(NOTE_TAG, ""))
+
+    @property
+    def run_link(self) -> str:
+        """What stands before a run's ID in a link from one of the UI's pages to that run's."""
+        return f"#/experiments/{self._experiment_id}/runs/"
+
+    def view_link(self, search: str) -> str:
+        """A link from one of the UI's pages to a search's view."""
+        return view_link(self._experiment_id, f"search-{search}")
 
     def add_search_view(self, search: str, choices: Sequence[str]) -> None:
         """Lets the UI show one search's trials with the fields that vary as columns."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from marsseg.errors import LedgerError
+from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import TrialState
 from tests.jobs.toy_study import DIES_AT_ONCE, DIES_ONCE, DIES_PROMOTED, NAN_TRIAL, Killed, Study, build_settings
@@ -99,6 +100,25 @@ def test_killed_after_every_single_write_a_search_comes_to_the_same_result(
     assert drivers > 30
     assert study.leaderboard() == expected.leaderboard()
     check_nothing_lost_or_doubled(study)
+
+
+@pytest.mark.parametrize(
+    ("engine", "sampler"), [(engine, sampler) for engine, samplers in SAMPLERS.items() for sampler in samplers]
+)
+def test_whoever_proposes_a_killed_search_goes_on_with_the_proposals_it_would_have_made(
+    engine: str, sampler: str, tmp_path: Path
+) -> None:
+    # Samplers that model scores begin to do so at ten.
+    settings = build_settings(engine=engine, sampler=sampler, budget=14)
+    undisturbed, killed = Study(tmp_path / "undisturbed", settings), Study(tmp_path / "killed", settings)
+    num_writes = undisturbed.drive()
+    for share in (0.3, 0.6, 0.85):
+        with suppress(Killed):
+            killed.drive(int(share * num_writes / 2))
+    killed.drive()
+    assert [trial.values for trial in killed.state.trials] == [trial.values for trial in undisturbed.state.trials]
+    assert killed.leaderboard() == undisturbed.leaderboard()
+    assert len({str(trial.values) for trial in killed.state.trials}) >= 14
 
 
 @pytest.mark.parametrize("write", [5, 20, 33, 47])

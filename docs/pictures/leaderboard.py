@@ -1,0 +1,50 @@
+"""Takes the picture of the leaderboard: `python docs/pictures/leaderboard.py ADDRESS`, with what `marsexp ui` prints.
+
+Needs Chromium and its driver.
+"""
+
+import io
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+PICTURE = Path(__file__).with_suffix(".png")
+# Without MLflow's own menu on the left and the empty rest below.
+LEFT, BELOW_LAST_ROW = 205, 25
+WIDTH = 1200
+COLOURS = 256
+SETTLES_S = 3
+
+
+def main(address: str) -> None:
+    """Opens the address, closes what covers the table, and saves it small."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1900,1143"):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    with webdriver.Chrome(options=options, service=service) as driver:
+        driver.get(address)
+        wait = WebDriverWait(driver, 60)
+        wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, ".ag-row"))
+        time.sleep(SETTLES_S)
+        for button in driver.find_elements(By.CSS_SELECTOR, "[aria-label='Close']"):
+            button.click()
+        time.sleep(SETTLES_S)
+        rows = driver.find_elements(By.CSS_SELECTOR, ".ag-row")
+        bottom = int(max(row.rect["y"] + row.rect["height"] for row in rows)) + BELOW_LAST_ROW
+        page = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    part = page.crop((LEFT, 0, page.width, min(bottom, page.height)))
+    small = part.resize((WIDTH, round(part.height * WIDTH / part.width)), Image.Resampling.LANCZOS)
+    # The small dots of the runs keep their colours this way.
+    small.quantize(COLOURS, Image.Quantize.FASTOCTREE).save(PICTURE, optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,131 @@
+"""What the runs of a study say about themselves in the tracking store, in Markdown.
+
+A description is people's text with one section of ours in it, between two marks; only the section is ever rewritten.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from marsseg.jobs.settings import StudySettings
+from marsseg.report.leaderboard import summary_line
+from marsseg.search.state import Trial, TrialState
+
+_BEGIN, _END = "<!-- marsexp -->", "<!-- end of marsexp -->"
+_TOP = 5
+_SENTENCES = {
+    TrialState.PROPOSED: "starts in a moment",
+    TrialState.RUNNING: "is on its way to epoch {until}",
+    TrialState.PAUSED: "is paused after {epochs}, and goes on if it is among the best",
+    TrialState.COMPLETED: "is completed after {epochs}",
+    TrialState.STOPPED: "was stopped after {epochs}: others were better",
+    TrialState.FAILED: "failed after {epochs}: `{reason}`",
+}
+
+
+def merge(existing: str, section: str) -> str:
+    """A description with its section brought up to date.
+
+    Args:
+        existing: The description as it is; people may have written before and behind the section.
+        section: What is to be said now.
+
+    Returns:
+        The new description; the old one where people have taken the section out.
+    """
+    marked = f"{_BEGIN}\n{section}\n{_END}"
+    before, begin, rest = existing.partition(_BEGIN)
+    if begin:
+        _, end, after = rest.partition(_END)
+        return f"{before}{marked}{after}" if end else existing
+    return existing or marked
+
+
+def first_description(note: str, section: str) -> str:
+    """The description that a run is created with: the user's note first."""
+    return f"{note}\n\n{merge('', section)}" if note else merge("", section)
+
+
+def trial_section(settings: StudySettings, trial: Trial, view_link: str) -> str:
+    """What a trial's run says: what it is, where it stands, what was chosen, how to train it again.
+
+    Args:
+        settings: The study's.
+        trial: As the ledger has it.
+        view_link: Where the UI lists the study's trials; empty for a single training.
+
+    Returns:
+        Markdown.
+    """
+    title, study = f"Trial {trial.number}", settings.name
+    if settings.kind == "training":
+        title = f"Recipe {trial.values['recipe']}, seed {trial.values['seed']},"
+    standing = _SENTENCES[trial.state].format(
+        until=trial.until, epochs=_epochs(trial.epochs), reason=_one_line(trial.reason).replace("`", "'")
+    )
+    # The UI folds away what is longer than a few lines, so what matters comes first.
+    lines = [f"**{title} of {f'[{study}]({view_link})' if view_link else study}** {standing}."]
+    if trial.best_val_mean_iou is not None:
+        lines += [
+            "",
+            f"best_val_mean_iou **{trial.best_val_mean_iou:.4f}** at epoch {trial.best_epoch}, "
+            f"{trial.params:,} parameters, {trial.duration_s:.0f} s of training.",
+        ]
+    if trial.facts and trial.run_id:
+        lines[-1] += f" Train it again and compare: `marsexp reproduce {trial.run_id}`"
+    if settings.kind == "search":
+        lines += ["", *_table(("choice", "value"), [(path, str(value)) for path, value in trial.values.items()])]
+    return "\n".join(lines)
+
+
+def study_section(
+    settings: StudySettings, view_link: str, document: Mapping[str, Any] | None = None, run_link: str = ""
+) -> str:
+    """What a study's own run says: what was asked for and, once it is over, what came out.
+
+    Args:
+        settings: The study's.
+        view_link: Where the UI lists its trials.
+        document: Its leaderboard, once it is over.
+        run_link: What stands before a run's ID in the UI's address of that run.
+
+    Returns:
+        Markdown.
+    """
+    lines = [
+        f"**{settings.name}**: {settings.budget} configurations from `{settings.space_name or 'recipes'}`, "
+        f"{settings.engine} ({settings.sampler}), scheduler `{settings.scheduler}`, seed {settings.seed}."
+    ]
+    if document:
+        lines[0] += f" {summary_line(document)}."
+    if view_link:
+        lines += ["", f"[All trials as a leaderboard, with charts]({view_link})"]
+    trials = document["trials"] if document else []
+    if trials:
+        rows = [
+            (
+                str(row["rank"]),
+                f"[{row['trial']}]({run_link}{row['run_id']})" if row["run_id"] else str(row["trial"]),
+                row["state"],
+                str(row["epochs"]),
+                "" if row["best_val_mean_iou"] is None else f"{row['best_val_mean_iou']:.4f}",
+                f"{row['params']:,}",
+            )
+            for row in trials[:_TOP]
+        ]
+        lines += ["", *_table(("#", "trial", "state", "epochs", "best_val_mean_iou", "parameters"), rows)]
+        if trials[0]["state"] == "completed":
+            lines += ["", f"Train the winner again: `marsexp reproduce {trials[0]['run_id']}`"]
+    return "\n".join(lines)
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    cells = [header, ("---",) * len(header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def _one_line(text: str) -> str:
+    return text.splitlines()[0] if text else "no reason given"
