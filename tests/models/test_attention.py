@@ -1,4 +1,4 @@
-"""Attention blocks against NumPy, written from the papers' formulas; the laws of every block are in `test_blocks.py`."""
+"""Attention against NumPy, from the papers' formulas; the laws of every block are in `test_blocks.py`."""
 
 from collections.abc import Callable
 

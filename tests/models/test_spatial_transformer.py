@@ -185,7 +185,10 @@ def test_it_learns_to_undo_each_images_own_shift() -> None:
 
     def blobs(sizes: Array, shifts: Array) -> NDArray[np.float32]:
         middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        distances = [((x - mx) / sx) ** 2 + ((y - my) / sy) ** 2 for (mx, my), (sx, sy) in zip(middle + shifts, sizes)]
+        distances = [
+            ((x - mx) / sx) ** 2 + ((y - my) / sy) ** 2
+            for (mx, my), (sx, sy) in zip(middle + shifts, sizes, strict=True)
+        ]
         return np.exp(-np.stack(distances) / 2)[..., None].astype(np.float32)
 
     def draw(count: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Array]:

@@ -181,7 +181,7 @@ def layers_within(model: keras.Model, suffix: str) -> set[str]:
     return {layer.name.removesuffix(suffix) for layer in model.layers if layer.name.endswith(suffix)}
 
 
-@pytest.mark.parametrize("num_blocks", range(2, 7))
+@pytest.mark.parametrize("num_blocks", [2, 6])
 @pytest.mark.parametrize("place", ["none", "encoder", "skip", "bottleneck"])
 @pytest.mark.parametrize(("block", "first", "last"), [("se", "squeeze", "scale"), ("cbam", "mean", "scale_pixels")])
 def test_channel_attention_stands_where_it_should(
@@ -216,7 +216,7 @@ def test_attention_gates_weigh_each_skip_by_what_the_decoder_knows_one_level_bel
         assert model.get_layer(f"decoder{level}_concat").input[1] is gated
 
 
-@pytest.mark.parametrize("num_blocks", range(2, 7))
+@pytest.mark.parametrize("num_blocks", [2, 6])
 @pytest.mark.parametrize("place", ["none", "bottleneck", "skip", "both"])
 def test_dilation_stands_where_it_should(place: str, num_blocks: int) -> None:
     model, _ = build(num_blocks=num_blocks, dilation=place, dilation_rates="2,3,5")
