@@ -1,4 +1,4 @@
-"""Laws of every block, and squeeze-and-excitation against NumPy."""
+"""Laws of every block, and convolutions against NumPy; attention has a test file of its own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -99,16 +99,29 @@ def test_saved_in_mixed_precision_it_loads_where_the_policy_is_float32(name: str
     np.testing.assert_array_equal(tf.cast(loaded(batch()), tf.bfloat16), expected)
 
 
-def test_squeeze_and_excitation_is_the_papers_formula() -> None:
-    model, inputs = build("squeeze_and_excitation"), batch()
-    w1, b1, w2, b2 = (np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(model.get_weights()))
-    model.set_weights([w1, b1, w2, b2])
-    assert w1.shape == (CHANNELS, CHANNELS // 2)
-    squeezed = inputs.mean((1, 2))
-    hidden = np.maximum(squeezed @ w1 + b1, 0)
-    gate = 1 / (1 + np.exp(-(hidden @ w2 + b2)))
-    assert gate.std() > 0.1
-    np.testing.assert_allclose(model(inputs), inputs * gate[:, None, None, :], rtol=1e-4, atol=1e-5)
+def dilated_convolution(x: np.ndarray, kernel: np.ndarray, rate: int) -> np.ndarray:
+    """Σ over s of x[p + rate·s]·kernel[s], s from -1 to 1 both ways, zeros around the image, pixel by pixel."""
+    outputs = np.zeros((*x.shape[:3], kernel.shape[3]))
+    for row, column in np.ndindex(x.shape[1], x.shape[2]):
+        for down, right in np.ndindex(3, 3):
+            r, c = row + rate * (down - 1), column + rate * (right - 1)
+            if 0 <= r < x.shape[1] and 0 <= c < x.shape[2]:
+                outputs[:, row, column] += x[:, r, c] @ kernel[down, right]
+    return outputs
+
+
+@pytest.mark.parametrize("rates", [(1, 1), (2,), (1, 2, 4), (9,)])
+def test_conv_block_dilates_as_the_papers_formula_says(rates: tuple[int, ...]) -> None:
+    keras.utils.set_random_seed(0)
+    tensor = keras.Input((8, 12, CHANNELS))
+    model = keras.Model(tensor, conv_block(tensor, 3, style(normalization="none"), "b", rates))
+    weights = [np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(model.get_weights())]
+    model.set_weights(weights)
+    expected = batch().astype(np.float64)
+    for rate, kernel, bias in zip(rates, weights[::2], weights[1::2], strict=True):
+        expected = np.maximum(dilated_convolution(expected, kernel, rate) + bias, 0)
+    assert (expected > 0).mean() > 0.2
+    np.testing.assert_allclose(model(batch()), expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
 def test_conv_block_is_two_rounds_of_convolution_normalisation_and_rectifier() -> None:

@@ -35,13 +35,26 @@ OPTIONS: list[dict[str, object]] = [
     {"normalization": "none"},
     {"predict_background": False},
 ]
+EVERYTHING: dict[str, object] = {
+    "se": "encoder",
+    "cbam": "skip",
+    "attention_gates": True,
+    "stn": True,
+    "dilation": "both",
+    "dilation_rates": "1,2,4",
+    "dropout": 0.1,
+    "predict_background": False,
+}
+OPTIONS += [{**EVERYTHING, "num_blocks": num_blocks} for num_blocks in range(2, 7)]
 
 
 def build(
-    height: int = 16, width: int = 32, seed: int = 0, portable: bool = False, **values: object
+    height: int | None = None, width: int | None = None, seed: int = 0, portable: bool = False, **values: object
 ) -> tuple[keras.Model, np.ndarray]:
-    """A small network and two images for it."""
+    """A small network and two images for it, 16x32 where its depth allows."""
     config = UNetConfig.model_validate({**SMALL, **values})
+    height = height or max(16, 2**config.num_blocks)
+    width = width or 2 * height
     model = build_unet(config, (height, width, 1), NUM_CLASSES, seed, portable)
     return model, np.random.default_rng(0).random((2, height, width, 1), dtype=np.float32)
 
@@ -66,14 +79,20 @@ def test_depth_that_does_not_fit_is_refused(height: int, width: int, num_blocks:
         build(height, width, num_blocks=num_blocks)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def name_options(options: dict[str, object]) -> str:
+    if EVERYTHING.keys() <= options.keys():
+        return f"everything-{options['num_blocks']}-blocks"
+    return ",".join(f"{option}={value}" for option, value in options.items())
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=name_options)
 class TestOption:
     def test_gradient_reaches_every_weight(self, options: dict[str, object]) -> None:
         model, images = build(**options)
         # What begins at 0, as the spatial transformer's last layer, hides what stands before it until the first step.
         noise = np.random.default_rng(2)
         model.set_weights([weight + noise.normal(0, 0.01, weight.shape) for weight in model.get_weights()])
-        direction = np.random.default_rng(1).normal(size=(2, 16, 32, NUM_CLASSES)).astype(np.float32)
+        direction = np.random.default_rng(1).normal(size=(2, *model.output_shape[1:])).astype(np.float32)
         with tf.GradientTape() as tape:
             value = tf.reduce_sum(model(images, training=True) * direction)
         gradients = tape.gradient(value, [weight.value for weight in model.trainable_weights])
@@ -107,7 +126,8 @@ class TestOption:
         assert len(set(paths[0])) == len(paths[0])
 
     def test_mixed_precision_gives_float32_logits_from_float32_weights(self, options: dict[str, object]) -> None:
-        expected = build(**options)[0](build()[1]).numpy()
+        model, images = build(**options)
+        expected = model(images).numpy()
         keras.config.set_dtype_policy("mixed_bfloat16")
         model, images = build(**options)
         logits = model(images)
@@ -156,20 +176,73 @@ def test_skip_connections_carry_the_encoder_to_the_decoder() -> None:
     assert without.count_params() == expected
 
 
-@pytest.mark.parametrize(
-    ("place", "names"),
-    [
-        ("encoder", {"encoder0_se", "encoder1_se"}),
-        ("skip", {"skip0_se", "skip1_se"}),
-        ("bottleneck", {"bottleneck_se"}),
-    ],
-)
-def test_squeeze_and_excitation_stands_where_it_should(place: str, names: set[str]) -> None:
-    model = build(se=place)[0]
-    assert {layer.name.removesuffix("_scale") for layer in model.layers if layer.name.endswith("_scale")} == names
-    if place == "skip":
-        scaled = model.get_layer("skip0_se_scale").output
-        assert any(tensor is scaled for tensor in model.get_layer("decoder0_concat").input)
+def layers_within(model: keras.Model, suffix: str) -> set[str]:
+    """What stands before the suffix in the names of the layers that end with it."""
+    return {layer.name.removesuffix(suffix) for layer in model.layers if layer.name.endswith(suffix)}
+
+
+@pytest.mark.parametrize("num_blocks", [2, 6])
+@pytest.mark.parametrize("place", ["none", "encoder", "skip", "bottleneck"])
+@pytest.mark.parametrize(("block", "first", "last"), [("se", "squeeze", "scale"), ("cbam", "mean", "scale_pixels")])
+def test_channel_attention_stands_where_it_should(
+    block: str, first: str, last: str, place: str, num_blocks: int
+) -> None:
+    model, _ = build(num_blocks=num_blocks, **{block: place})
+    levels = {f"{place}{level}" for level in range(num_blocks)}
+    expected = {"none": set(), "bottleneck": {"bottleneck"}}.get(place, levels)
+    assert layers_within(model, f"_{block}_{last}") == expected
+    for name in expected:
+        source = name.replace("skip", "encoder")
+        normalized = model.get_layer("bottleneck_relu1" if name == "bottleneck" else f"{source}_relu1").output
+        assert model.get_layer(f"{name}_{block}_{first}").input is normalized
+        scaled = model.get_layer(f"{name}_{block}_{last}").output
+        if place == "bottleneck":
+            assert model.get_layer(f"decoder{num_blocks - 1}_up_transpose").input is scaled
+            continue
+        assert model.get_layer(f"decoder{name[-1]}_concat").input[1] is scaled
+        if place == "encoder":
+            assert model.get_layer(f"{name}_pool").input is scaled
+
+
+@pytest.mark.parametrize("num_blocks", range(2, 7))
+def test_attention_gates_weigh_each_skip_by_what_the_decoder_knows_one_level_below(num_blocks: int) -> None:
+    model, _ = build(num_blocks=num_blocks, attention_gates=True)
+    assert layers_within(model, "_gate_psi") == {f"skip{level}" for level in range(num_blocks)}
+    for level in range(num_blocks):
+        below = "bottleneck" if level == num_blocks - 1 else f"decoder{level + 1}"
+        assert model.get_layer(f"skip{level}_gate_x").input is model.get_layer(f"encoder{level}_relu1").output
+        assert model.get_layer(f"skip{level}_gate_g").input is model.get_layer(f"{below}_relu1").output
+        gated = model.get_layer(f"skip{level}_gate_scale").output
+        assert model.get_layer(f"decoder{level}_concat").input[1] is gated
+
+
+@pytest.mark.parametrize("num_blocks", [2, 6])
+@pytest.mark.parametrize("place", ["none", "bottleneck", "skip", "both"])
+def test_dilation_stands_where_it_should(place: str, num_blocks: int) -> None:
+    model, _ = build(num_blocks=num_blocks, dilation=place, dilation_rates="2,3,5")
+    rates = {
+        layer.name: layer.dilation_rate[0]
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D) and layer.dilation_rate != (1, 1)
+    }
+    names = ["bottleneck"] if place in ("bottleneck", "both") else []
+    names += [f"skip{level}_dilated" for level in range(num_blocks)] if place in ("skip", "both") else []
+    assert rates == {f"{name}_conv{index}": rate for name in names for index, rate in enumerate((2, 3, 5))}
+    for level in range(num_blocks):
+        skip = model.get_layer(f"decoder{level}_concat").input[1]
+        source = f"skip{level}_dilated_relu2" if place in ("skip", "both") else f"encoder{level}_relu1"
+        assert skip is model.get_layer(source).output
+
+
+def test_with_everything_a_skip_is_dilated_then_attended_then_gated() -> None:
+    model, images = build(**EVERYTHING)
+    for level in range(2):
+        assert model.get_layer(f"skip{level}_dilated_conv0").input is model.get_layer(f"encoder{level}_se_scale").output
+        assert model.get_layer(f"skip{level}_cbam_mean").input is model.get_layer(f"skip{level}_dilated_relu2").output
+        assert model.get_layer(f"skip{level}_gate_x").input is model.get_layer(f"skip{level}_cbam_scale_pixels").output
+    assert model.get_layer("encoder0_conv0").input is model.get_layer("stn_view").output
+    assert model.get_layer("stn_back").input[0] is model.get_layer("logits").output
+    assert (np.argmax(model(images), -1) > 0).all()
 
 
 def test_dropout_changes_logits_in_training_alone_and_repeats_with_the_seed() -> None:

@@ -1,5 +1,7 @@
 """Optimizers by config, and learning rates from lists of scores made by hand."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import pytest
@@ -45,24 +47,105 @@ def model(tensorflow_runtime: int) -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(1, use_bias=False, name="dense", dtype="float32")(inputs))
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+BETA_1, BETA_2, EPSILON, MOMENTUM = 0.9, 0.999, 1e-7, 0.8
+# What each optimizer keeps beside the step and the learning rate.
+SLOTS: dict[str, list[tuple[int, ...]]] = {
+    "adam": [(2, 1), (2, 1)],
+    "adamw": [(2, 1), (2, 1)],
+    "nadam": [(2, 1), (2, 1), ()],
+    "sgd": [(2, 1)],
+}
+
+
+def changes_by_adam(gradients: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Kingma & Ba (2014), algorithm 1: what each step subtracts at a learning rate of 1."""
+    m, v = 0.0, 0.0
+    for t, g in enumerate(gradients, start=1):
+        m = BETA_1 * m + (1 - BETA_1) * g
+        v = BETA_2 * v + (1 - BETA_2) * g**2
+        yield (m / (1 - BETA_1**t)) / (np.sqrt(v / (1 - BETA_2**t)) + EPSILON)
+
+
+def changes_by_nadam(gradients: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Dozat (2016), algorithm 8, with the warm-up of his momentum: μ_t = β₁(1 - 0.96ᵗ / 2).
+
+    Keras differs from the paper in two ways: 0.96ᵗ is not raised to 1/250, and m decays by β₁, not by μ_t.
+    """
+    m, v, product = 0.0, 0.0, 1.0
+    for t, g in enumerate(gradients, start=1):
+        now, following = (BETA_1 * (1 - 0.5 * 0.96**step) for step in (t, t + 1))
+        m = BETA_1 * m + (1 - BETA_1) * g
+        v = BETA_2 * v + (1 - BETA_2) * g**2
+        product *= now
+        m_hat = following * m / (1 - product * following) + (1 - now) * g / (1 - product)
+        yield m_hat / (np.sqrt(v / (1 - BETA_2**t)) + EPSILON)
+
+
+def changes_by_sgd(gradients: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Polyak's heavy ball."""
+    velocity = 0.0
+    for g in gradients:
+        velocity = MOMENTUM * velocity + g
+        yield velocity
+
+
+CHANGES = {"adam": changes_by_adam, "adamw": changes_by_adam, "nadam": changes_by_nadam, "sgd": changes_by_sgd}
+
+
+def optimizer_config(name: str, weight_decay: float = 0.0) -> OptimizerConfig:
+    momentum = {"momentum": MOMENTUM} if name == "sgd" else {}
+    values = {"name": name, "learning_rate": 0.5, "weight_decay": weight_decay, **momentum}
+    return OptimizerConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("name", SLOTS)
 def test_slots_exist_before_the_first_step(name: str, model: keras.Model) -> None:
-    optimizer = build_optimizer(OptimizerConfig.model_validate({"name": name}), model)
-    assert [variable.shape for variable in optimizer.variables] == [(), (), (2, 1), (2, 1)]
-    assert float(optimizer.learning_rate) == pytest.approx(1e-3)
+    optimizer = build_optimizer(optimizer_config(name), model)
+    # A checkpoint holds these and no others.
+    assert [tuple(variable.shape) for variable in optimizer.variables] == [(), (), *SLOTS[name]]
+    assert float(optimizer.learning_rate) == 0.5
 
 
-@pytest.mark.parametrize(("name", "weight_decay"), [("adam", 0.0), ("adamw", 0.0), ("adamw", 0.1)])
-def test_two_steps_by_hand(name: str, weight_decay: float, model: keras.Model) -> None:
-    config = OptimizerConfig.model_validate({"name": name, "learning_rate": 0.5, "weight_decay": weight_decay})
-    optimizer = build_optimizer(config, model)
-    weight = np.array([[1.0], [-2.0]], np.float32)
+@pytest.mark.parametrize(
+    ("name", "weight_decay"),
+    [(name, decay) for name in CHANGES for decay in (0.0, 0.1) if (name, decay) != ("adam", 0.1)],
+)
+def test_three_steps_by_hand(name: str, weight_decay: float, model: keras.Model) -> None:
+    optimizer = build_optimizer(optimizer_config(name, weight_decay), model)
+    weight = np.array([[1.0], [-2.0]])
     model.set_weights([weight])
-    first = second = np.zeros((2, 1))
-    for step, gradient in enumerate((np.array([[0.3], [-0.1]]), np.array([[-0.2], [0.4]])), start=1):
+    gradients = [np.array([[0.3], [-0.1]]), np.array([[-0.2], [0.4]]), np.array([[0.05], [0.0]])]
+    for gradient, change in zip(gradients, CHANGES[name](gradients), strict=True):
         optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], model.trainable_variables)
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.999 * second + 0.001 * gradient**2
-        weight = weight - 0.5 * weight_decay * weight
-        weight = weight - 0.5 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-7)
-    np.testing.assert_allclose(model.get_weights()[0], weight, rtol=1e-4)
+        # Loshchilov & Hutter (2017), algorithm 2: the decay never enters the moments.
+        weight = weight - 0.5 * change - 0.5 * weight_decay * weight
+        np.testing.assert_allclose(model.get_weights()[0], weight, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "nadam", "sgd"])
+def test_weight_without_gradient_shrinks_by_learning_rate_times_decay(name: str, model: keras.Model) -> None:
+    optimizer = build_optimizer(optimizer_config(name, weight_decay=0.25), model)
+    model.set_weights([np.array([[1.0], [-2.0]])])
+    none = keras.ops.zeros((2, 1))
+    for step in range(1, 4):
+        optimizer.apply([none], model.trainable_variables)
+        # All of these are floats exactly.
+        np.testing.assert_array_equal(model.get_weights()[0], np.array([[1.0], [-2.0]]) * 0.875**step)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_slots_put_into_a_new_optimizer_go_on_to_the_same_bits(name: str, model: keras.Model) -> None:
+    gradients = [keras.ops.convert_to_tensor(np.array([[0.3 / t], [-0.1 * t]]), "float32") for t in range(1, 5)]
+    ends = []
+    for pause_after in (None, 2):
+        model.set_weights([np.array([[1.0], [-2.0]])])
+        optimizer = build_optimizer(optimizer_config(name), model)
+        for step, gradient in enumerate(gradients):
+            if step == pause_after:
+                slots = [variable.numpy() for variable in optimizer.variables]
+                optimizer = build_optimizer(optimizer_config(name), model)
+                for variable, value in zip(optimizer.variables, slots, strict=True):
+                    variable.assign(value)
+            optimizer.apply([gradient], model.trainable_variables)
+        ends.append(model.get_weights()[0])
+    np.testing.assert_array_equal(*ends)

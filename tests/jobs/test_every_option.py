@@ -1,0 +1,177 @@
+"""Every option of network, loss, optimizer and training at once, six blocks deep: the bits hold however it is cut."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from marsseg.config import ExperimentConfig, load_recipe
+from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
+from tests.conftest import Marsexp, make_marsexp
+
+RECIPE = """
+seed = 5
+
+[split]
+validation_images = 4
+test_images = 2
+
+[model]
+num_blocks = 6
+base_filters = 4
+max_filters = 8
+se = "encoder"
+se_reduction_ratio = 2
+cbam = "skip"
+cbam_reduction_ratio = 2
+attention_gates = true
+stn = true
+dilation = "both"
+dilation_rates = "1,2,4"
+dropout = 0.1
+predict_background = false
+
+[augmentation]
+flips = true
+
+[loss]
+terms = "focal+dice"
+class_weights = "log"
+background_weight = 0.0
+
+[optimizer]
+name = "{optimizer}"
+learning_rate = 0.01
+weight_decay = 1e-3
+
+[schedule]
+name = "plateau"
+patience = 1
+
+[training]
+batch_size = 8
+max_epochs = 4
+threads = 1
+precision = "{precision}"
+weight_averaging = true
+"""
+NADAM = RECIPE.format(optimizer="nadam", precision="float32")
+ADAMW = RECIPE.format(optimizer="adamw", precision="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course file of 30 tiles of 64x128, which six blocks halve to 1x2."""
+    from marsseg.data.synthetic import generate_terrain
+
+    terrain = generate_terrain(30, 64, 128, 0)
+    path = tmp_path_factory.mktemp("data") / "tiles.npz"
+    np.savez(path, training_set=np.stack([terrain.images, terrain.masks], axis=1))
+    return path
+
+
+class Recorder:
+    """Writes each epoch's checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_step(self, seconds: float) -> None:
+        pass
+
+    def on_epoch(self, record: Any, checkpoint: Checkpoint) -> None:
+        save_checkpoint(self.folder, checkpoint)
+
+
+def test_in_three_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
+    from marsseg.data.prepare import prepare_data
+    from marsseg.training.trainer import train
+
+    (tmp_path / "recipe.toml").write_text(NADAM, encoding="utf-8")
+    config: ExperimentConfig = load_recipe(tmp_path / "recipe.toml").with_values(
+        {"data.source": str(tiles), "training.threads": tensorflow_runtime}
+    )
+    data = prepare_data(config)
+    whole = train(config, data, until=4)
+    for until in (1, 2, 4):
+        start = load_latest_checkpoint(tmp_path / "checkpoints")
+        assert (start.epoch if start else 0) == {1: 0, 2: 1, 4: 2}[until]
+        cut = train(config, data, until=until, start=start, callbacks=[Recorder(tmp_path / "checkpoints")])
+    assert cut.weights_sha256 == whole.weights_sha256
+    assert [record.metrics for record in cut.history] == [record.metrics for record in whole.history]
+    assert [record.learning_rate for record in cut.history] == [record.learning_rate for record in whole.history]
+    np.testing.assert_array_equal(cut.best_confusion, whole.best_confusion)
+
+    losses = [record.metrics["loss"] for record in whole.history]
+    assert len(set(losses)) == 4
+    assert losses[-1] < losses[0]
+    assert whole.best_confusion[:, 0].sum() == 0, "the background is never predicted"
+    theta = whole.model.get_layer("stn_change").get_weights()
+    assert all(np.abs(weight).max() > 0 for weight in theta), "the spatial transformer has left the identity"
+
+
+def checkpoints(home: Path) -> set[Path]:
+    return set(home.rglob("epoch-*.safetensors"))
+
+
+def hashes(marsexp: Marsexp, document: dict[str, Any]) -> dict[str, str]:
+    """The weights' hashes of a training's only run, as the store has them."""
+    from marsseg.tracking.store import open_store
+
+    (trial,) = document["trials"]
+    tags = open_store(marsexp.home).client.get_run(trial["run_id"]).data.tags
+    return {which: tags[f"marsexp.weights_sha256.{which}"] for which in ("final", "best")}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiles: Path) -> tuple[Marsexp, dict[str, Any]]:
+    """The command in a folder where the training `whole` has run to its end, and its document."""
+    marsexp = make_marsexp(tmp_path_factory.mktemp("trained"))
+    (marsexp.folder / "recipe.toml").write_text(ADAMW, encoding="utf-8")
+    done = marsexp("train", "recipe.toml", "--data", str(tiles), "--name", "whole", "--json")
+    assert done.status == 0, done.stderr
+    return marsexp, done.json()
+
+
+def test_the_command_reproduces_it_to_the_bit(trained: tuple[Marsexp, dict[str, Any]]) -> None:
+    marsexp, whole = trained
+    reproduced = marsexp("reproduce", whole["trials"][0]["run_id"], "--json")
+    assert reproduced.status == 0, reproduced.stdout + reproduced.stderr
+    document = reproduced.json()
+    assert document["verdict"] == "identical"
+    assert document["max_metric_difference"] == 0
+    assert document["weights_sha256"] == {"original": hashes(marsexp, whole), "rerun": hashes(marsexp, whole)}
+
+
+def test_killed_and_gone_on_with_it_ends_in_the_same_bits(trained: tuple[Marsexp, dict[str, Any]], tiles: Path) -> None:
+    marsexp, whole = trained
+    before = checkpoints(marsexp.home)
+    process = subprocess.Popen(
+        marsexp.command("train", "recipe.toml", "--data", str(tiles), "--name", "killed"),
+        cwd=marsexp.folder,
+        env=marsexp.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 180
+    try:
+        while checkpoints(marsexp.home) <= before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        # The command and its worker share a process group.
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    reached = [int(path.name.split("-")[1]) for path in checkpoints(marsexp.home) - before]
+    assert 1 <= max(reached) < 4
+    resumed = marsexp("train", "--resume", "killed", "--json")
+    assert resumed.status == 0, resumed.stderr
+    assert hashes(marsexp, resumed.json()) == hashes(marsexp, whole)
+    (before_kill,), (after_kill,) = whole["trials"], resumed.json()["trials"]
+    for name in ("best_val_mean_iou", "best_epoch", "epochs"):
+        assert after_kill[name] == before_kill[name]
