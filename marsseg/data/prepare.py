@@ -164,6 +164,18 @@ def changed_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[s
     return [part for part in FINGERPRINT_PARTS if part not in first or first[part] != second.get(part)]
 
 
+def pixels_digest(images: NDArray[np.float32]) -> str:
+    """The part `pixels` of a fingerprint.
+
+    Args:
+        images: What is left after cleaning, shape (n, height, width).
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return _digest(images.astype("<f4", copy=False))
+
+
 def _split_kept(config: ExperimentConfig, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> Split:
     groups = near_duplicate_groups(images)
     sizes = config.split
@@ -179,11 +191,10 @@ def _split_kept(config: ExperimentConfig, images: NDArray[np.float32], masks: ND
 def _fingerprint(
     images: NDArray[np.float32], masks: NDArray[np.uint8], split: Split, removed: Iterable[int]
 ) -> Fingerprint:
-    pixels_digest = _digest(images.astype("<f4", copy=False))
     masks_digest = _digest(masks)
     split_digest = _digest(*(part.astype("<i8") for part in (split.train, split.validation, split.test)))
     cleaning_digest = _digest(np.array(sorted(removed), "<i8"))
-    parts = (pixels_digest, masks_digest, split_digest, cleaning_digest)
+    parts = (pixels_digest(images), masks_digest, split_digest, cleaning_digest)
     return Fingerprint(*parts, digest=hashlib.sha256("\n".join(parts).encode()).hexdigest())
 
 

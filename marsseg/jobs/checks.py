@@ -23,7 +23,7 @@ from marsseg.errors import MarsexpError
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
 from marsseg.jobs.inputs import DATA_VARIABLE
 from marsseg.tracking.provenance import environment
-from marsseg.training.runtime import available_cores, bfloat16_flags
+from marsseg.training.runtime import available_cores, bfloat16_flags, has_gpu_driver
 
 State = Literal["ok", "warning", "problem"]
 
@@ -146,7 +146,7 @@ def check_gpus(names: tuple[str, ...]) -> Check:
     facts = {"gpus": list(names)}
     if names:
         return Check("machine", "GPU", "ok", ", ".join(names), facts=facts)
-    if shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists():
+    if has_gpu_driver():
         advice = "python -m pip install 'tensorflow[and-cuda]', and see that the driver is not older than its CUDA"
         return Check("machine", "GPU", "warning", "there is one, but TensorFlow does not see it", advice, facts)
     return Check("machine", "GPU", "ok", "none; the processor trains", facts=facts)

@@ -18,6 +18,8 @@ from marsseg.tracking.store import Store
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
 _SHORT_ID = 12
+# Probabilities take many times the room of labels.
+_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,15 @@ def predict_labels(members: Sequence[Member], images: NDArray[np.float32]) -> ND
 
     from marsseg.training.step import Evaluator
 
-    if len(members) == 1:
+    evaluators = [Evaluator(_load_network(member, images)) for member in members]
+    if len(evaluators) == 1:
         # Probabilities of two classes can be rounded to the same number where their logits differ.
-        return Evaluator(_load_network(members[0], images)).predict_labels(images)
-    total = np.zeros(1, np.float32)
-    for member in members:
-        total = total + Evaluator(_load_network(member, images)).predict_probabilities(images)
-    labels: NDArray[np.uint8] = total.argmax(axis=-1).astype(np.uint8)
+        return evaluators[0].predict_labels(images)
+    labels = np.empty(images.shape[:3], np.uint8)
+    for start in range(0, len(images), _BATCH):
+        batch = slice(start, start + _BATCH)
+        total = sum(evaluator.predict_probabilities(images[batch]) for evaluator in evaluators)
+        labels[batch] = np.argmax(total, axis=-1)
     return labels
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marsseg.config import ExperimentConfig
-from marsseg.data.prepare import Part, PreparedData, changed_parts, load_cleaned
+from marsseg.data.prepare import Part, PreparedData, changed_parts, load_cleaned, pixels_digest
 from marsseg.data.tiles import class_names
 from marsseg.errors import DataError, UsageError, nearest_name_hint
 from marsseg.jobs.ensemble import Member, load_members, predict_labels
@@ -52,12 +52,12 @@ def evaluate_runs(
         _check_same_data(members, split)
     config = members[0].config
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
-    if split == "all" and config.data.source in [member.config.data.source for member in members]:
-        notify("all images include those that were trained on: the score says little about new ones")
     if data_source is not None and split == "all":
         part = _load_all(members, config)
     else:
         part = _part_of(_load_own_data(members[0], config), split)
+    if split == "all" and pixels_digest(part.images[..., 0]) in [m.record.fingerprint["pixels"] for m in members]:
+        notify("all images include those that were trained on: the score says little about new ones")
     confusion = confusion_matrix(part.masks, predict_labels(members, part.images), config.data.num_classes)
     names = class_names(config.data.num_classes)
     scores = segmentation_scores(confusion, names)

@@ -39,9 +39,11 @@ def open_home() -> Home:
     """The folder that `MARSEXP_HOME` names, by default `mlruns` in the current one.
 
     Raises:
-        UsageError: If the path cannot stand in a database address.
+        UsageError: If the path is a file, or cannot stand in a database address.
     """
     path = Path(os.environ.get(ENVIRONMENT_VARIABLE) or _DEFAULT).resolve()
     if set(str(path)) & set("%?"):
         raise UsageError(f"{ENVIRONMENT_VARIABLE}: expected a path without '%' and '?', found {path}")
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{ENVIRONMENT_VARIABLE}: expected a folder, found the file {path}")
     return Home(path)

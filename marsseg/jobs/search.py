@@ -108,6 +108,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
+    space.pinned(pinned)
     base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options)
     settings = StudySettings(
         name=options.name or generate_name("search"),
@@ -147,7 +148,7 @@ def _check_options(options: SearchOptions) -> None:
         check_name(options.name)
     _check_known("--engine", options.engine, SAMPLERS)
     if options.sampler is not None:
-        _check_known("--sampler", options.sampler, SAMPLERS[options.engine])
+        _check_known(f"--sampler with --engine {options.engine}", options.sampler, SAMPLERS[options.engine])
     _check_known("--scheduler", options.scheduler, SCHEDULERS)
 
 

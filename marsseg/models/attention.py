@@ -1,6 +1,7 @@
 """Attention blocks: gates, computed from the features themselves, that scale channels or pixels.
 
-Each is a function from Keras tensors to a Keras tensor, made of Keras' own layers and operations with explicit names.
+Each is a function from Keras tensors to a Keras tensor, made of Keras' own operations and layers; what has weights has
+a name of its own.
 """
 
 import keras
@@ -64,7 +65,8 @@ def attention_gate(inputs: keras.KerasTensor, gating: keras.KerasTensor, name: s
     """Scales each pixel of a skip connection by what the coarser level knows (Oktay et al., 2018, arXiv 1804.03999).
 
     Gate: σ(ψ · ReLU(W_x x + W_g g + b_g) + b_ψ) at the coarser size, enlarged bilinearly. As in the authors' own code,
-    W_x is a 2×2 convolution of stride 2, and the hidden layer has half as many channels as x.
+    W_x is a 2×2 convolution of stride 2; the hidden layer has half as many channels as x; what their code adds behind
+    the product, another convolution and a normalisation, is left to the decoder's block.
 
     Args:
         inputs: x, the skip connection, shape (batch, 2·height, 2·width, channels).

@@ -53,18 +53,20 @@ def conv_block(
         filters: Channels of the result.
         style: What all blocks share.
         name: Prefix of the layers' names.
-        dilation_rates: One convolution each; the paper's two by default.
+        dilation_rates: One convolution each; the paper's two by default. Where the features are too small for a rate,
+            so that a kernel would see its centre and padding alone, the largest that sees a neighbour is taken.
 
     Returns:
         Shape (batch, height, width, filters).
     """
     outputs = inputs
+    largest_rate = max(1, *(side - 1 for side in inputs.shape[1:3]))
     for index, rate in enumerate(dilation_rates):
         outputs = layers.Conv2D(
             filters,
             3,
             padding="same",
-            dilation_rate=rate,
+            dilation_rate=min(rate, largest_rate),
             use_bias=style.config.normalization == "none",
             kernel_initializer=_KERNEL_INITIALIZER,
             name=f"{name}_conv{index}",

@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-# Entries of the linear part change by less than this, so that its determinant stays above 0.6² - 0.4² = 0.2.
-_MAX_LINEAR_CHANGE = 0.4
+# How far each parameter may be from the identity's: the determinant then stays above 0.6² - 0.4² = 0.2, and a shift
+# leaves four fifths of the image in view.
+_MAX_CHANGE = 0.4
 _LOCALIZATION_FILTERS = (8, 16)
 _LOCALIZATION_UNITS = 32
 _LOCALIZATION_POOL = 4
@@ -39,10 +40,7 @@ def localize(images: keras.KerasTensor, name: str) -> keras.KerasTensor:
     features = layers.Flatten(name=f"{name}_flatten", **float32)(features)
     features = layers.Dense(_LOCALIZATION_UNITS, activation="relu", name=f"{name}_hidden", **float32)(features)
     change = layers.Dense(6, activation="tanh", kernel_initializer="zeros", name=f"{name}_change", **float32)(features)
-    linear = _MAX_LINEAR_CHANGE
-    return layers.Rescaling(
-        [linear, linear, 1.0, linear, linear, 1.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], name=f"{name}_theta", **float32
-    )(change)
+    return layers.Rescaling(_MAX_CHANGE, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], name=f"{name}_theta", **float32)(change)
 
 
 def invert(theta: keras.KerasTensor) -> keras.KerasTensor:

@@ -18,6 +18,7 @@ from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern
 from threadpoolctl import threadpool_limits
 
 from marsseg.search.proposer import Observation
@@ -70,7 +71,8 @@ class KerasTunerProposer:
         if self.sampler == "random":
             return keras_tuner.oracles.RandomSearchOracle(**common)
         oracle = keras_tuner.oracles.BayesianOptimizationOracle(num_initial_points=_INITIAL_POINTS, **common)
-        oracle.gpr = _GaussianProcess(**oracle.gpr.get_params(deep=False))
+        if oracle.gpr.kernel == _GaussianProcess.known_kernel:
+            oracle.gpr = _GaussianProcess(**oracle.gpr.get_params(deep=False))
         return oracle
 
 
@@ -80,6 +82,8 @@ class _GaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]  # ships
     The oracle asks for one point at a time, ten thousand times a proposal, and nearly all of that time would go into
     checking the arguments.
     """
+
+    known_kernel = Matern(nu=2.5)
 
     def predict(self, points: NDArray[np.float64], return_std: bool = False) -> Any:
         """Mean, and standard deviation where wanted, at points of shape (n, parameters)."""
@@ -126,8 +130,12 @@ def _register(hyperparameters: Any, parameter: Parameter) -> None:
     match parameter.domain:
         case IntParameter(low, high, step, log):
             hyperparameters.Int(path, low, high, **({"sampling": "log"} if log else {"step": step}))
-        case FloatParameter(low, high, step, log):
-            hyperparameters.Float(path, low, high, **({"sampling": "log"} if log else {"step": step}))
+        case FloatParameter(low, high, None, log):
+            hyperparameters.Float(path, low, high, sampling="log" if log else "linear")
+        case FloatParameter(low, high, float(step)):
+            # Its own steps lose the last one wherever the division is not exact.
+            values = [min(low + index * step, high) for index in range(round((high - low) / step) + 1)]
+            hyperparameters.Choice(path, values, ordered=True)
         case ChoiceParameter(options) if isinstance(options[0], bool):
             # Its Choice would turn them into 0 and 1.
             if len(options) == 1:

@@ -162,11 +162,30 @@ class Space:
         return values
 
     def pinned(self, values: Mapping[str, Value]) -> "Space":
-        """A copy in which some parameters have one value left; other paths are ignored."""
+        """A copy in which some parameters have one value left, and their parents those under which they are active.
+
+        Args:
+            values: By dotted path; paths that are no parameters are ignored.
+
+        Raises:
+            SpaceError: If a parameter cannot be active beside the other values.
+        """
+        left: dict[str, tuple[Value, ...]] = {path: (value,) for path, value in values.items() if path in self.by_path}
+        for path in tuple(left):
+            self._narrow_parents(path, left)
         parameters = tuple(
-            replace(parameter, domain=ChoiceParameter((values[parameter.path],)))
-            if parameter.path in values
-            else parameter
+            replace(parameter, domain=ChoiceParameter(left[parameter.path])) if parameter.path in left else parameter
             for parameter in self.parameters
         )
         return replace(self, parameters=parameters)
+
+    def _narrow_parents(self, path: str, left: dict[str, tuple[Value, ...]]) -> None:
+        for parent, allowed in self.by_path[path].when.items():
+            possible = tuple(value for value in left.get(parent, allowed) if value in allowed)
+            if not possible:
+                raise SpaceError(
+                    f"space {self.name}: '{path}' has an effect only where '{parent}' is one of {list(allowed)}, "
+                    f"found {left[parent][0]!r}"
+                )
+            left[parent] = possible
+            self._narrow_parents(parent, left)

@@ -4,6 +4,7 @@ Resolving `auto` needs no TensorFlow and happens where a run is created; applyin
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from marsseg.errors import TrainingError
 
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_INFO = Path("/proc/cpuinfo")
-_GPU_DRIVER = Path("/proc/driver/nvidia")
+# Linux, a container, and Linux inside Windows.
+_GPU_DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/nvidia0"), Path("/dev/dxg"))
 
 
 def resolve_auto(config: ExperimentConfig, workers: int = 1) -> ExperimentConfig:
@@ -43,9 +45,14 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def has_gpu_driver() -> bool:
+    """Whether the machine seems to have an NVIDIA GPU, whatever TensorFlow makes of it."""
+    return shutil.which("nvidia-smi") is not None or any(path.exists() for path in _GPU_DRIVERS)
+
+
 def count_gpus() -> int:
     """GPUs that TensorFlow can use; it is asked only where there is a driver, since importing it takes seconds."""
-    if not _GPU_DRIVER.exists():
+    if not has_gpu_driver():
         return 0
     import_tensorflow_quietly()
     import tensorflow as tf

@@ -102,6 +102,18 @@ def test_store_still_works_where_its_folder_is_copied_to(copied_search: Marsexp,
     assert run.info.artifact_uri.startswith(copied_search.home.as_uri())
 
 
+def test_keras_tuner_searches_too_and_says_no_more_than_the_other_engine(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    done = marsexp(
+        *("search", "--budget", "2", "--engine", "keras-tuner", "--space", "space.toml", "--data", "tiles.npz"),
+        *("--max-epochs", "1", "--name", "keras", "--json"),
+    )
+    assert done.status == 0, done.stderr
+    assert [trial["state"] for trial in done.json()["trials"]] == ["completed"] * 2
+    starts = ("search 'keras'", "[1/2]", "[2/2]", "left out", "recording")
+    assert [line for line in done.stderr.splitlines() if not line.startswith(starts)] == []
+
+
 def test_taken_name_is_refused(copied_search: Marsexp) -> None:
     done = copied_search(*SEARCH[:5], "--data", "tiles.npz", "--name", "tiny")
     assert (done.status, done.stdout) == (2, "")

@@ -6,10 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from marsseg.config import ExperimentConfig
 from marsseg.search.engines import SAMPLERS, build_proposer
+from marsseg.search.keras_tuner_proposer import KerasTunerProposer
 from marsseg.search.proposer import Observation, Proposer, observe, proposal_seed
 from marsseg.search.scheduler import Rungs
 from marsseg.search.space import (
@@ -35,6 +37,8 @@ MIXED = Space(
         Parameter("int_log", IntParameter(1, 128, log=True)),
         Parameter("float", FloatParameter(-1.0, 1.0)),
         Parameter("float_step", FloatParameter(0.0, 1.0, step=0.25)),
+        # Not exact in binary, where a division loses the last step.
+        Parameter("float_tenths", FloatParameter(0.0, 0.5, step=0.1)),
         Parameter("float_log", FloatParameter(1e-6, 1.0, log=True)),
         Parameter("bool", BoolParameter()),
         Parameter("ints", ChoiceParameter((8, 32, 16)), {"bool": (True,)}),
@@ -96,9 +100,13 @@ class ProposerLaws:
     def test_every_choice_is_seen(self, build: Build, space: Space) -> None:
         proposals = search_200(build, space)
         for parameter in space.parameters:
+            seen = {values[parameter.path] for values in proposals if parameter.path in values}
             if isinstance(parameter.domain, ChoiceParameter | BoolParameter):
-                seen = {values[parameter.path] for values in proposals if parameter.path in values}
                 assert seen == set(parameter.domain.bounds()), parameter.path
+            elif parameter.domain.step is not None:
+                assert {min(seen), max(seen)} == set(parameter.domain.bounds()), parameter.path
+                steps = (parameter.domain.high - parameter.domain.low) / parameter.domain.step
+                assert len(seen) == round(steps) + 1 or steps > 50, parameter.path
 
     def test_conditional_values_come_and_go(self, build: Build) -> None:
         present = ["optimizer.weight_decay" in values for values in search_200(build, UNET)]
@@ -135,6 +143,14 @@ class ProposerLaws:
         values = build(pinned).propose([], 1)
         check_in_space(values, pinned)
         assert (values["optimizer.name"], values["model.num_blocks"]) == ("adam", 4)
+
+    def test_a_pinned_child_is_always_there(self, build: Build) -> None:
+        pinned = UNET.pinned({"optimizer.weight_decay": 1e-3, "model.predict_background": False})
+        for seed in range(8):
+            values = build(pinned).propose([], seed)
+            check_in_space(values, pinned)
+            assert (values["optimizer.name"], values["optimizer.weight_decay"]) == ("adamw", 1e-3)
+            assert (values["loss.background_weight"], values["model.predict_background"]) == (0.0, False)
 
 
 def build_tpe(space: Space) -> Proposer:
@@ -190,6 +206,21 @@ class TestBayesian(ProposerLaws, ModelLaws):
     @pytest.fixture
     def build(self) -> Build:
         return build_bayesian
+
+    def test_the_fast_gaussian_process_predicts_what_the_librarys_does(self) -> None:
+        from sklearn.gaussian_process import GaussianProcessRegressor
+
+        from marsseg.search.keras_tuner_proposer import _GaussianProcess
+
+        luck = np.random.default_rng(0)
+        points, scores, elsewhere = luck.random((20, 6)), luck.random(20), luck.random((50, 6))
+        oracle = KerasTunerProposer(UNET, "bayesian")._build_oracle(1)
+        assert isinstance(oracle.gpr, _GaussianProcess)
+        fast = oracle.gpr.fit(points, scores)
+        library = GaussianProcessRegressor(**fast.get_params(deep=False)).fit(points, scores)
+        mean, deviation = library.predict(elsewhere, return_std=True)
+        np.testing.assert_allclose(fast.predict(elsewhere, return_std=True), (mean, deviation), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(fast.predict(elsewhere), mean, rtol=1e-7, atol=1e-9)
 
 
 class TestKerasTunerRandom(ProposerLaws, RandomLaws):

@@ -188,6 +188,25 @@ def test_conditions_nest_and_a_child_of_an_inactive_parent_is_inactive() -> None
     assert not child.is_active({"augmentation.flips": False})
 
 
+def test_pinning_a_child_narrows_its_parents_as_far_up_as_they_go() -> None:
+    space = parse(
+        OPTIMIZER
+        + weight_decay('{ "optimizer.name" = ["adamw"] }')
+        + '[parameters."model.dropout"]\nkind = "float"\nlow = 0.0\nhigh = 0.5\n'
+        + 'when = { "optimizer.weight_decay" = [1e-4] }\n'
+    )
+    pinned = space.pinned({"model.dropout": 0.1})
+    assert pinned.by_path["optimizer.weight_decay"].domain == ChoiceParameter((1e-4,))
+    assert pinned.by_path["optimizer.name"].domain == ChoiceParameter(("adamw",))
+    assert pinned.by_path["model.dropout"].domain == ChoiceParameter((0.1,))
+
+
+def test_pinned_values_that_exclude_each_other_are_refused() -> None:
+    space = parse(OPTIMIZER + weight_decay('{ "optimizer.name" = ["adamw"] }'))
+    with pytest.raises(SpaceError, match=r"'optimizer.weight_decay' has an effect only where .*adamw.*, found 'adam'"):
+        space.pinned({"optimizer.weight_decay": 1e-4, "optimizer.name": "adam"})
+
+
 def test_laptops_get_the_choices_of_the_whole_space() -> None:
     unet, cpu = (load_space(SHIPPED[0].with_name(f"{name}.toml")) for name in ("unet", "cpu"))
     sizes = {"model.base_filters", "training.batch_size"}
