@@ -192,7 +192,7 @@ def test_it_learns_to_undo_each_images_own_shift() -> None:
         return np.exp(-np.stack(distances) / 2)[..., None].astype(np.float32)
 
     def draw(count: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Array]:
-        sizes, shifts = rng.uniform(2, 4, (count, 2)), rng.uniform([-4, -3], [4, 3], (count, 2))
+        sizes, shifts = rng.uniform(2, 4, (count, 2)), rng.uniform([-3, -2], [3, 2], (count, 2))
         return blobs(sizes, shifts), blobs(sizes, np.zeros((count, 2))), shifts
 
     keras.utils.set_random_seed(0)
@@ -216,7 +216,7 @@ def test_it_learns_to_undo_each_images_own_shift() -> None:
     shifted, originals, shifts = draw(32)
     theta, view = model(shifted)
     found = theta.numpy()[:, [2, 5]] * [(width - 1) / 2, (height - 1) / 2]
-    assert np.abs(shifts).mean() > 1.4
+    assert np.abs(shifts).mean() > 1.1
     assert np.abs(found - shifts).mean() < 0.25
     for axis in (0, 1):
         slope = (found[:, axis] @ shifts[:, axis]) / (shifts[:, axis] @ shifts[:, axis])
