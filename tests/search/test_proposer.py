@@ -103,10 +103,9 @@ class ProposerLaws:
             seen = {values[parameter.path] for values in proposals if parameter.path in values}
             if isinstance(parameter.domain, ChoiceParameter | BoolParameter):
                 assert seen == set(parameter.domain.bounds()), parameter.path
-            elif parameter.domain.step is not None:
-                assert {min(seen), max(seen)} == set(parameter.domain.bounds()), parameter.path
+            elif parameter.domain.step is not None and not parameter.domain.log:
                 steps = (parameter.domain.high - parameter.domain.low) / parameter.domain.step
-                assert len(seen) == round(steps) + 1 or steps > 50, parameter.path
+                assert len(seen) == round(steps) + 1, parameter.path
 
     def test_conditional_values_come_and_go(self, build: Build) -> None:
         present = ["optimizer.weight_decay" in values for values in search_200(build, UNET)]
@@ -213,7 +212,8 @@ class TestBayesian(ProposerLaws, ModelLaws):
         from marsseg.search.keras_tuner_proposer import _GaussianProcess
 
         luck = np.random.default_rng(0)
-        points, scores, elsewhere = luck.random((20, 6)), luck.random(20), luck.random((50, 6))
+        points, elsewhere = luck.random((20, 6)), luck.random((50, 6))
+        scores = points.sum(axis=1)
         oracle = KerasTunerProposer(UNET, "bayesian")._build_oracle(1)
         assert isinstance(oracle.gpr, _GaussianProcess)
         fast = oracle.gpr.fit(points, scores)
