@@ -1,5 +1,6 @@
 """docs/cli.md and the help that it is made from."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_examples_in_the_readme_parse() -> None:
     assert len(lines) > 5
     for line in lines:
         parse_example(app, line)
+
+
+def test_links_and_pictures_in_the_readme_exist() -> None:
+    root = PAGE.parents[1]
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", (root / "README.md").read_text(encoding="utf-8"))
+    assert "docs/pictures/leaderboard.png" in targets
+    assert [target for target in targets if not (root / target).exists()] == []
 
 
 def test_groups_within_groups_and_cells_with_bars() -> None:

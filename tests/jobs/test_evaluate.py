@@ -1,5 +1,6 @@
 """Runs scored again: equal to the bit on their own validation split, together as an ensemble, refused where unfair."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -145,3 +146,7 @@ def test_runs_of_other_splits_are_no_ensemble_and_a_split_may_be_empty(
     assert both.status == 0, both.stderr
     assert both.json()["images"] == 40
     assert "include those that were trained on" in both.stderr
+    # Known by content: by another name they are as well known.
+    shutil.copy(copied_search.folder / "tiles.npz", copied_search.folder / "renamed.npz")
+    again = copied_search("evaluate", "best:tiny", "--data", "renamed.npz", "--split", "all")
+    assert "include those that were trained on" in again.stderr
