@@ -15,8 +15,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 PICTURE = Path(__file__).with_suffix(".png")
-# Without MLflow's own menu on the left and the empty rest below.
-LEFT, BELOW_LAST_ROW = 205, 25
+# Without MLflow's own menu on the left, and only the first rows.
+LEFT, ROWS = 205, 14
 WIDTH = 1200
 COLOURS = 256
 SETTLES_S = 3
@@ -38,7 +38,7 @@ def main(address: str) -> None:
             button.click()
         time.sleep(SETTLES_S)
         rows = driver.find_elements(By.CSS_SELECTOR, ".ag-row")
-        bottom = int(max(row.rect["y"] + row.rect["height"] for row in rows)) + BELOW_LAST_ROW
+        bottom = int(sorted({row.rect["y"] + row.rect["height"] for row in rows})[:ROWS][-1])
         page = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     part = page.crop((LEFT, 0, page.width, min(bottom, page.height)))
     small = part.resize((WIDTH, round(part.height * WIDTH / part.width)), Image.Resampling.LANCZOS)
