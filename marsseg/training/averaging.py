@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from marsseg.training.optimizers import concatenate
+
 _MAX_DECAY = 0.99
 
 
@@ -24,7 +26,8 @@ class WeightAverage:
 
     def __init__(self, model: keras.Model) -> None:
         self._weights = [weight.value for weight in model.weights]
-        self._average = [tf.Variable(weight, trainable=False) for weight in self._weights]
+        # One vector, which is updated by a handful of operations however many weights there are.
+        self._average = tf.Variable(concatenate(self._weights), trainable=False)
 
     def update(self, step: tf.Tensor) -> None:
         """Takes the weights after a step in; can be traced.
@@ -34,17 +37,17 @@ class WeightAverage:
         """
         count = tf.cast(step, tf.float32)
         decay = tf.minimum(_MAX_DECAY, (1.0 + count) / (10.0 + count))
-        for average, weight in zip(self._average, self._weights, strict=True):
-            average.assign(average * decay + weight * (1.0 - decay))
+        self._average.assign(self._average * decay + concatenate(self._weights) * (1.0 - decay))
 
     def values(self) -> list[NDArray[np.float32]]:
         """The average, one array a weight, in the model's order."""
-        return [average.numpy() for average in self._average]
+        sizes = [weight.shape.num_elements() for weight in self._weights]
+        parts = np.split(self._average.numpy(), np.cumsum(sizes)[:-1])
+        return [part.reshape(weight.shape) for part, weight in zip(parts, self._weights, strict=True)]
 
     def assign(self, values: list[NDArray[np.float32]]) -> None:
         """Replaces the average, in the model's order."""
-        for average, value in zip(self._average, values, strict=True):
-            average.assign(value)
+        self._average.assign(np.concatenate([value.ravel() for value in values]))
 
     @contextmanager
     def applied_to(self, model: keras.Model) -> Iterator[None]:

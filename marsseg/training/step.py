@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from marsseg.losses import Loss
 from marsseg.metrics import confusion_matrix
 from marsseg.training.averaging import WeightAverage
+from marsseg.training.optimizers import FlatOptimizer
 
 _EVALUATION_BATCH = 50
 
 
 def build_train_step(
     model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
+    optimizer: FlatOptimizer,
     loss: Loss,
     average: WeightAverage | None,
     steps_done: tf.Variable,
@@ -46,7 +47,7 @@ def build_train_step(
         with tf.GradientTape() as tape:
             value = loss(labels, model(images, training=True))
         gradients = tape.gradient(value, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
+        optimizer.apply(gradients)
         if average is not None:
             average.update(steps_done)
         steps_done.assign_add(1)

@@ -25,7 +25,7 @@ from marsseg.metrics import segmentation_scores
 from marsseg.training.averaging import WeightAverage
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
 from marsseg.training.network import build_network
-from marsseg.training.optimizers import build_optimizer, next_learning_rate
+from marsseg.training.optimizers import FlatOptimizer, next_learning_rate
 from marsseg.training.step import Evaluator, build_train_step
 
 PRIMARY_METRIC = "val_mean_iou"
@@ -193,7 +193,7 @@ class _Training:
         if stage == self._entered:
             return
         self._entered = stage
-        self.optimizer = build_optimizer(stage.optimizer, self.model)
+        self.optimizer = FlatOptimizer(stage.optimizer, self.model)
         for variable, value in zip(self.optimizer.variables, self._optimizer_slots.values(), strict=False):
             variable.assign(value)
         self._optimizer_slots = {}
