@@ -181,9 +181,9 @@ def test_equal_values_give_equal_configs_and_hashes(path: str, one: Any, other: 
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        DEFAULT.seed = 1  # type: ignore[misc]
+        DEFAULT.seed = 1  # type: ignore[misc]  # is what must fail
     with pytest.raises(ValidationError, match="frozen"):
-        DEFAULT.model.num_blocks = 3  # type: ignore[misc]
+        DEFAULT.model.num_blocks = 3  # type: ignore[misc]  # likewise
 
 
 def test_a_configs_loss_terms_cannot_be_changed_either() -> None:

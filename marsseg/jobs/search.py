@@ -108,6 +108,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
+    # Values that exclude each other are refused here, before anything is stored.
     space.pinned(pinned)
     base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options)
     settings = StudySettings(

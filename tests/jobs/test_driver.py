@@ -222,7 +222,7 @@ def test_a_driver_that_was_fenced_off_stops_at_its_next_write(tmp_path: Path) ->
 
         on_epoch = on_change
 
-    study.told = TakesOver()  # type: ignore[assignment]
+    study.told = TakesOver()  # type: ignore[assignment]  # observes like it
     with pytest.raises(LedgerError, match="taken this search over"):
         study.drive()
     assert not study.state.closed

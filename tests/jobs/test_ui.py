@@ -85,17 +85,21 @@ class Browser:
         return [[text for _, text in sorted(cells[y])] for y in sorted(cells)]
 
 
-@pytest.fixture(scope="module")
-def browser(finished_search: Marsexp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    port = free_port()
-    server = subprocess.Popen(
-        finished_search.command("ui", "--port", str(port)),
-        cwd=finished_search.folder,
-        env=finished_search.environment,
+def start_ui(marsexp: Marsexp, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        marsexp.command("ui", *arguments),
+        cwd=marsexp.folder,
+        env=marsexp.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
+
+
+@pytest.fixture(scope="module")
+def browser(finished_search: Marsexp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    port = free_port()
+    server = start_ui(finished_search, "--port", str(port))
     try:
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
@@ -194,14 +198,7 @@ def test_search_page_leads_to_its_leaderboard(browser: Browser, leaderboard: dic
 
 
 def test_a_search_is_opened_by_its_name(finished_search: Marsexp) -> None:
-    server = subprocess.Popen(
-        finished_search.command("ui", "tiny", "--port", str(free_port())),
-        cwd=finished_search.folder,
-        env=finished_search.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    server = start_ui(finished_search, "tiny", "--port", str(free_port()))
     try:
         assert server.stdout is not None
         assert server.stdout.readline().strip().endswith("&viewStateShareKey=search-tiny")

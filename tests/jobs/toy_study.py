@@ -185,8 +185,8 @@ class Study:
                 settings=settings,
                 candidates=build_candidates(settings),
                 scheduler=settings.build_scheduler(),
-                writer=killed,  # type: ignore[arg-type]
-                executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]
+                writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
+                executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula
                 observers=[self.told],
                 home=Home(self.folder),
                 image_shape=self.image_shape,
