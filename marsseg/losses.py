@@ -146,13 +146,13 @@ def focal_tversky(pixels: Pixels, alpha: float, beta: float, exponent: float) ->
 
 def _by_name(config: LossConfig) -> dict[str, Callable[[Pixels], tf.Tensor]]:
     """Every loss with the config's parameters in it."""
-    errors = {"alpha": config.tversky_alpha, "beta": config.tversky_beta}
+    alpha, beta = config.tversky_alpha, config.tversky_beta
     return {
         "cross_entropy": cross_entropy,
         "focal": partial(focal, gamma=config.focal_gamma),
         "dice": dice,
-        "tversky": partial(tversky, **errors),
-        "focal_tversky": partial(focal_tversky, **errors, exponent=config.focal_tversky_exponent),
+        "tversky": partial(tversky, alpha=alpha, beta=beta),
+        "focal_tversky": partial(focal_tversky, alpha=alpha, beta=beta, exponent=config.focal_tversky_exponent),
     }
 
 

@@ -10,23 +10,26 @@ from numpy.typing import NDArray
 from marsseg.losses import Loss
 from marsseg.metrics import confusion_matrix
 from marsseg.training.averaging import WeightAverage
-from marsseg.training.optimizers import FlatOptimizer
+from marsseg.training.optimizers import Optimizer
+from marsseg.training.weights import FlatWeights
 
 _EVALUATION_BATCH = 50
 
 
 def build_train_step(
     model: keras.Model,
-    optimizer: FlatOptimizer,
+    weights: FlatWeights,
+    optimizer: Optimizer,
     loss: Loss,
     average: WeightAverage | None,
     steps_done: tf.Variable,
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A function that changes the model's weights by one batch.
+    """A function that changes the weights by one batch.
 
     Args:
         model: Returns logits.
-        optimizer: Built for the model.
+        weights: The model's, as the training goes on from them.
+        optimizer: Changes the trainable ones.
         loss: Function of labels and logits.
         average: Follows the weights, or None.
         steps_done: Counted up by one.
@@ -41,13 +44,14 @@ def build_train_step(
         input_signature=[
             tf.TensorSpec((None, height, width, channels), tf.float32),
             tf.TensorSpec((None, height, width), tf.int32),
-        ]
+        ],
+        autograph=False,
     )
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            value = loss(labels, model(images, training=True))
-        gradients = tape.gradient(value, model.trainable_variables)
-        optimizer.apply(gradients)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights.trainable)
+            value = loss(labels, weights.outputs_in_training(images))
+        optimizer.apply(tape.gradient(value, weights.trainable))
         if average is not None:
             average.update(steps_done)
         steps_done.assign_add(1)
