@@ -52,7 +52,7 @@ _epochs = sa.Table(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One entry of a search's record.
 
@@ -127,10 +127,16 @@ class Ledger:
     def events(self, name: str) -> list[Event]:
         """A search's record, oldest first."""
         search_id = self._row(name).id
-        query = sa.select(_events).where(_events.c.search_id == search_id).order_by(_events.c.sequence)
+        columns = _events.c.kind, _events.c.trial, _events.c.payload, _events.c.created_ms
+        query = sa.select(*columns).where(_events.c.search_id == search_id).order_by(_events.c.sequence)
         with _transaction(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [Event(row.kind, row.trial, json.loads(row.payload), row.created_ms) for row in rows]
+        # Many thousand small documents take three times as long to read as one large one.
+        payloads = json.loads(f"[{','.join(payload for _, _, payload, _ in rows)}]")
+        return [
+            Event(kind, trial, payload, created_ms)
+            for (kind, trial, _, created_ms), payload in zip(rows, payloads, strict=True)
+        ]
 
     def epochs(self, name: str, trial: int) -> list[dict[str, Any]]:
         """A trial's epochs, in order."""

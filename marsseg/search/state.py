@@ -1,7 +1,7 @@
 """What a search's record adds up to: the state of every trial. Nothing here decides or remembers anything else."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -119,12 +119,16 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         The state after the last event.
     """
     start = start or SearchState()
-    trials, closed, run_id = list(start.trials), start.closed, start.run_id
+    closed, run_id = start.closed, start.run_id
+    # A trial that many events touch is made once, at the end.
+    trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
         if event.kind == "proposed":
-            trials.append(Trial(len(trials), event.payload["values"]))
+            trials.append({"number": len(trials), "values": event.payload["values"]})
         elif event.trial is not None:
-            trials[event.trial] = _advance(trials[event.trial], event)
+            fields = _fields(trials[event.trial])
+            fields.update(_changes(fields, event))
+            trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
         elif event.kind not in ("opened", "closed"):
@@ -134,42 +138,48 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
             before, after = TrialState.PAUSED, TrialState.STOPPED
             if not closed:
                 before, after = after, before
-            trials = [replace(trial, state=after) if trial.state is before else trial for trial in trials]
-    return SearchState(tuple(trials), closed, run_id)
+            trials = [{**_fields(trial), "state": after} if _state(trial) is before else trial for trial in trials]
+    made = (trial if isinstance(trial, Trial) else Trial(**trial) for trial in trials)
+    return SearchState(tuple(made), closed, run_id)
 
 
-def _advance(trial: Trial, event: Event) -> Trial:
+def _fields(trial: Trial | dict[str, Any]) -> dict[str, Any]:
+    return dict(vars(trial)) if isinstance(trial, Trial) else trial
+
+
+def _state(trial: Trial | dict[str, Any]) -> TrialState:
+    state: TrialState = vars(trial)["state"] if isinstance(trial, Trial) else trial.get("state", TrialState.PROPOSED)
+    return state
+
+
+def _changes(fields: Mapping[str, Any], event: Event) -> dict[str, Any]:
+    """What an event changes in a trial."""
     payload = event.payload
     match event.kind:
         case "tracked":
-            return replace(trial, run_id=payload["run_id"])
+            return {"run_id": payload["run_id"]}
         case "rejected":
-            return replace(trial, state=TrialState.REJECTED, reason=payload["reason"])
+            return {"state": TrialState.REJECTED, "reason": payload["reason"]}
         case "started":
-            return replace(trial, state=TrialState.RUNNING, until=payload["until"])
+            return {"state": TrialState.RUNNING, "until": payload["until"]}
         case "failed":
-            return replace(trial, state=TrialState.FAILED, reason=payload["reason"], epochs=payload["epochs"])
+            return {"state": TrialState.FAILED, "reason": payload["reason"], "epochs": payload["epochs"]}
         case "finished":
-            return _finish_segment(trial, payload)
+            return {
+                "state": TrialState.COMPLETED if payload["completed"] else TrialState.PAUSED,
+                "epochs": payload["epochs"],
+                "rung_scores": {**fields.get("rung_scores", {}), payload["epochs"]: payload["score"]},
+                "best_val_mean_iou": payload["best_val_mean_iou"],
+                "best_epoch": payload["best_epoch"],
+                "params": payload["params"],
+                "duration_s": payload["duration_s"],
+                "facts": payload,
+            }
     raise _unknown(event)
 
 
 def _unknown(event: Event) -> LedgerError:
     return LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer one")
-
-
-def _finish_segment(trial: Trial, payload: Mapping[str, Any]) -> Trial:
-    return replace(
-        trial,
-        state=TrialState.COMPLETED if payload["completed"] else TrialState.PAUSED,
-        epochs=payload["epochs"],
-        rung_scores={**trial.rung_scores, payload["epochs"]: payload["score"]},
-        best_val_mean_iou=payload["best_val_mean_iou"],
-        best_epoch=payload["best_epoch"],
-        params=payload["params"],
-        duration_s=payload["duration_s"],
-        facts=payload,
-    )
 
 
 def _best_first(trial: Trial) -> tuple[float, int]:

@@ -1,0 +1,40 @@
+"""Seconds from starting `marsexp --help` to its end, in a fresh process.
+
+The peers are the other commands of the field that are installed with it, asked for the same: `mlflow --help` and
+`optuna --help`. Each command is started by the script that the installer made for it; files are in the system's cache.
+"""
+
+import sys
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.common import Promise, Result, take_turns
+from benchmarks.processes import wall_seconds
+
+PEERS = ("mlflow", "optuna")
+REPEATS = 11
+
+
+def seconds_of_help(command: str) -> float:
+    return wall_seconds([str(Path(sys.executable).with_name(command)), "--help"])
+
+
+def main() -> None:
+    for peer in PEERS:
+        ours, theirs = take_turns(
+            partial(seconds_of_help, "marsexp"), partial(seconds_of_help, peer), REPEATS, warm_up=1
+        )
+        Result(
+            benchmark="cli_start",
+            case=f"marsexp --help against {peer} --help",
+            unit="s",
+            ours=ours,
+            peer=theirs,
+            peer_name=f"{peer} {metadata.version(peer)}",
+            promise=Promise(0.3),
+        ).report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What all benchmark scripts share: taking turns with a peer, and the JSON line that a result is.
+
+A script's name is its benchmark's; each row of it is a `Result`, printed by `Result.report`.
+"""
+
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any, Literal
+
+import psutil
+
+from marsseg.tracking.provenance import environment
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a benchmark has to show.
+
+    Args:
+        limit: The bound; it may be reached.
+        of: Whether it bounds our own figure, or its ratio to the peer's from below.
+    """
+
+    limit: float
+    of: Literal["ours", "ratio"] = "ours"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of a benchmark.
+
+    Args:
+        benchmark: The script's name.
+        case: What this row measures, in a few words.
+        unit: Of the figures: `s`, `ms`, `images/s`, `MiB`.
+        ours: Our figures, one a repeat.
+        peer: The peer's; empty where it is not installed.
+        peer_name: Who that is, with its version; None where there is none.
+        higher_is_better: True for rates, False for times and sizes.
+        promise: What it has to show, or None.
+        details: Further plain values for the line.
+    """
+
+    benchmark: str
+    case: str
+    unit: str
+    ours: Sequence[float]
+    peer: Sequence[float] = ()
+    peer_name: str | None = None
+    higher_is_better: bool = False
+    promise: Promise | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the peer we are, by the medians; None without a peer."""
+        if not self.peer:
+            return None
+        ours, peer = statistics.median(self.ours), statistics.median(self.peer)
+        better, worse = (ours, peer) if self.higher_is_better else (peer, ours)
+        return better / worse
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the promise is kept; None where there is none, or no peer to compare with."""
+        if self.promise is None:
+            return None
+        if self.promise.of == "ratio":
+            return None if self.ratio is None else self.ratio >= self.promise.limit
+        ours = statistics.median(self.ours)
+        return ours >= self.promise.limit if self.higher_is_better else ours <= self.promise.limit
+
+    @property
+    def target(self) -> str | None:
+        """The promise in words: `≤ 0.3 s`, `ratio ≥ 2.5`."""
+        if self.promise is None:
+            return None
+        if self.promise.of == "ratio":
+            return f"ratio ≥ {self.promise.limit:g}"
+        return f"{'≥' if self.higher_is_better else '≤'} {self.promise.limit:g} {self.unit}"
+
+    def line(self) -> dict[str, Any]:
+        """The result as plain values."""
+        return {
+            "benchmark": self.benchmark,
+            "case": self.case,
+            "unit": self.unit,
+            "ours": _short(statistics.median(self.ours)),
+            "peer": _short(statistics.median(self.peer)) if self.peer else None,
+            "peer_name": self.peer_name if self.peer else None,
+            "ratio": None if self.ratio is None else _short(self.ratio),
+            "repeats": len(self.ours),
+            "ours_quartiles": _quartiles(self.ours),
+            "peer_quartiles": _quartiles(self.peer) if self.peer else None,
+            "target": self.target,
+            "met": self.met,
+            "machine": machine(),
+            "measured": datetime.now(UTC).date().isoformat(),
+            **self.details,
+        }
+
+    def report(self) -> None:
+        """Prints the result as one line of JSON."""
+        print(json.dumps(self.line(), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on; neither its name nor any path."""
+    here = environment()
+    system = platform.freedesktop_os_release()["PRETTY_NAME"] if sys.platform == "linux" else platform.system()
+    return {
+        "processor": here["processor"],
+        "cores": here["cores"],
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "os": system,
+        "python": here["python"],
+        "tensorflow": metadata.version("tensorflow"),
+        "keras": metadata.version("keras"),
+    }
+
+
+def take_turns(
+    ours: Callable[[], float], peer: Callable[[], float] | None, repeats: int, warm_up: int = 0
+) -> tuple[list[float], list[float]]:
+    """Measures both again and again, one right after the other, so that whatever else the machine does meets both.
+
+    Args:
+        ours: Returns our figure.
+        peer: Returns the peer's; None where it is not installed.
+        repeats: How often each is measured.
+        warm_up: How often each is measured before that for nothing.
+
+    Returns:
+        Our figures and the peer's.
+    """
+    sides = [(ours, list[float]()), (peer, list[float]())]
+    for turn in range(-warm_up, repeats):
+        # Who comes second finds warmer caches and a hotter processor.
+        for measure, figures in sides if turn % 2 == 0 else sides[::-1]:
+            if measure is not None:
+                figure = measure()
+                if turn >= 0:
+                    figures.append(figure)
+    return sides[0][1], sides[1][1]
+
+
+def _quartiles(figures: Sequence[float]) -> list[float]:
+    if len(figures) < 2:
+        return [_short(figures[0])] * 2
+    first, _, third = statistics.quantiles(figures, n=4, method="inclusive")
+    return [_short(first), _short(third)]
+
+
+def _short(figure: float) -> float:
+    return float(f"{figure:.4g}")

@@ -1,0 +1,49 @@
+"""The leaderboard as text: every cell is there, as it is, within the terminal's width."""
+
+from typing import Any
+
+import pytest
+
+from marsseg.report.leaderboard import render_text
+
+
+def row(rank: int, **changes: Any) -> dict[str, Any]:
+    values = {"model.num_blocks": 4, "loss.terms": "cross_entropy+dice", "optimizer.learning_rate": 0.00123456}
+    score = {"best_val_mean_iou": 0.51, "best_epoch": 3, "params": 1234567, "duration_s": 1.0}
+    fixed = {"rank": rank, "trial": 10 - rank, "run_id": "0123456789abcdef", "state": "completed", "epochs": 4}
+    return {**fixed, **score, "reason": "", "values": values, **changes}
+
+
+def document(*trials: dict[str, Any]) -> dict[str, Any]:
+    return {"search": "s", "epochs_spent": 8, "epochs_planned": 9, "trials": list(trials)}
+
+
+def test_columns_stand_below_each_other() -> None:
+    failed = row(2, state="failed", run_id=None, best_val_mean_iou=None, params=0, reason="NaN", values={"seed": 1})
+    assert render_text(document(row(1), failed), width=160) == (
+        "s: 8 of 9 planned epochs; 1 completed, 1 failed\n"
+        "#  trial  run       state      epochs  best_val_mean_iou     params  values\n"
+        "1      9  01234567  completed       4             0.5100  1,234,567  "
+        "num_blocks=4, terms=cross_entropy+dice, learning_rate=0.001235\n"
+        "2      8            failed          4                             0  seed=1  (NaN)\n"
+    )
+
+
+@pytest.mark.parametrize("width", [100, 110, 130])
+def test_what_is_too_long_goes_on_below(width: int) -> None:
+    lines = render_text(document(row(1, reason="a word of " + "x" * 90)), width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    indent = lines[1].index("values")
+    assert all(line[:indent].isspace() for line in lines[3:])
+    text = "".join(line[indent:] for line in lines[2:]).replace(" ", "")
+    assert text == f"num_blocks=4,terms=cross_entropy+dice,learning_rate=0.001235(awordof{'x' * 90})"
+
+
+def test_brackets_in_a_reason_are_no_markup() -> None:
+    assert "(expected [low, high], found [b]1[/b])" in render_text(
+        document(row(1, reason="expected [low, high], found [b]1[/b]", values={}))
+    )
+
+
+def test_a_search_without_trials_has_a_heading() -> None:
+    assert render_text(document()).splitlines()[0] == "s: 8 of 9 planned epochs; no trials yet"
