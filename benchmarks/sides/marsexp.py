@@ -102,10 +102,11 @@ def _serve(settings: Settings) -> None:
             wait()
             tell({"name": precision})
             evaluator = Evaluator(build_network(config, (HEIGHT, WIDTH)))
+            images, masks = data.train
             while True:
                 wait()
                 start = time.perf_counter()
-                evaluator.confusion_matrix(*data.train)
+                evaluator.confusion_matrix(images, masks)
                 tell(time.perf_counter() - start)
 
 

@@ -64,7 +64,7 @@ def _serve(settings: Settings) -> None:
             tell(time.perf_counter() - start)
         case "validate":
             mean_iou = keras.metrics.MeanIoU(NUM_CLASSES, sparse_y_pred=False)
-            model.compile("adam", "sparse_categorical_crossentropy", [mean_iou])
+            model.compile("adam", "sparse_categorical_crossentropy", metrics=[mean_iou])
             while True:
                 wait()
                 start = time.perf_counter()
