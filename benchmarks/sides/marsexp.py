@@ -10,7 +10,7 @@ from benchmarks.sides.settings import HEIGHT, NUM_CLASSES, WIDTH, Settings, from
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import Fingerprint, PreparedData
 from marsseg.data.split import Split
-from marsseg.models.cost import count_flops
+from marsseg.models.operations import count_operations
 from marsseg.training.checkpoint import Checkpoint
 from marsseg.training.network import build_network
 from marsseg.training.runtime import configure_runtime, resolve_auto
@@ -87,7 +87,7 @@ def _serve(settings: Settings) -> None:
     data = data_of(settings.num_images)
     match settings.task:
         case "train":
-            flops = count_flops(build_network(config, (HEIGHT, WIDTH)))
+            flops = count_operations(config.model, (HEIGHT, WIDTH), NUM_CLASSES).flops
             peak = matmul_gflop_per_s(precision)
             wait()
             tell({"name": precision, "gflop_per_image": flops / 1e9, "peak_gflop_per_s": peak})

@@ -13,10 +13,22 @@ from numpy.typing import NDArray
 from marsseg.config import AugmentationConfig
 from marsseg.data.augment import random_flips
 
+_WHITE = np.float32(255)
+
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """How many batches an epoch has; the last one may be smaller."""
     return math.ceil(num_images / batch_size)
+
+
+def as_levels(images: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """Grey levels whose share of white the images are, a quarter of the memory; None where they are not just that.
+
+    Args:
+        images: Values in [0, 1], any shape.
+    """
+    levels = np.rint(np.clip(images, 0, 1) * _WHITE).astype(np.uint8)
+    return levels if np.array_equal(levels / _WHITE, images) else None
 
 
 def training_batches(
@@ -42,14 +54,16 @@ def training_batches(
     Returns:
         A dataset of (batch, height, width, channels) float32 and (batch, height, width) int32.
     """
-    all_images, all_masks = tf.constant(images), tf.constant(masks)
+    levels = as_levels(images)
+    all_images, all_masks = tf.constant(images if levels is None else levels), tf.constant(masks)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=epoch_seed)
 
         def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            batch = tf.gather(all_images, indices), tf.cast(tf.gather(all_masks, indices), tf.int32)
+            pixels = tf.cast(tf.gather(all_images, indices), tf.float32)
+            batch = pixels if levels is None else pixels / _WHITE, tf.cast(tf.gather(all_masks, indices), tf.int32)
             if augmentation.flips:
                 batch = random_flips(*batch, tf.random.experimental.stateless_fold_in(epoch_seed, step))
             return batch

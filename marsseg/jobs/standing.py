@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from marsseg.jobs.forecast import Forecast
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.state import SearchState, Trial, TrialState
 
@@ -43,6 +44,9 @@ class Standing:
         state: What the ledger adds up to so far.
         records: Epochs that the ledger holds of each trial that was cut off, by number.
         now: A clock in seconds.
+
+    Attributes:
+        forecast: What to expect before the first epoch has been timed; None where it is not known.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Standing:
     ) -> None:
         self.settings = settings
         self.state = state
+        self.forecast: Forecast | None = None
         self._now = now
         self._began = now()
         self._newest: dict[int, Mapping[str, Any]] = {}
@@ -164,7 +169,7 @@ class Standing:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it will still take, or None where no epoch has been timed or nothing is left.
+        """How long it will still take, or None where nothing tells what an epoch takes, or nothing is left.
 
         An epoch costs what epochs have cost so far; and each segment costs on top of its epochs what segments have
         cost: building the network, tracing the step, drawing the pictures.
@@ -173,14 +178,24 @@ class Standing:
         waiting = max(0, self.settings.budget - self.state.num_started)
         certain = sum(segment.until - segment.epochs for segment in running) + waiting * self._levels[0]
         epochs_left = max(self.settings.epochs_planned - self.epochs_spent, certain)
-        if not self._epochs_timed or epochs_left <= 0 or self.state.closed:
+        if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None
+        busy = min(self.settings.workers, len(running) + waiting)
+        return epochs_left * (self._epoch_s + self._segment_s / self._epochs_per_segment) / max(1, busy)
+
+    @property
+    def _epoch_s(self) -> float | None:
+        if self._epochs_timed:
+            return self._epoch_seconds / self._epochs_timed
+        return self.forecast.epoch_s if self.forecast else None
+
+    @property
+    def _segment_s(self) -> float:
         # A worker's first segment pays for its imports too, which the others do not.
         overheads = self._overheads[self.settings.workers :]
-        overhead_s = statistics.median(overheads) if overheads else 0.0
-        epoch_s = self._epoch_seconds / self._epochs_timed + overhead_s / self._epochs_per_segment
-        busy = min(self.settings.workers, len(running) + waiting)
-        return epochs_left * epoch_s / max(1, busy)
+        if overheads:
+            return statistics.median(overheads)
+        return self.forecast.segment_s if self.forecast else 0.0
 
     @property
     def _epochs_per_segment(self) -> float:

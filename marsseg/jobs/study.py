@@ -9,12 +9,13 @@ from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.driver import Driver
+from marsseg.jobs.forecast import Forecasting
 from marsseg.jobs.home import Home
 from marsseg.jobs.interrupts import deferred_interrupts
 from marsseg.jobs.leaderboard import leaderboard_document
 from marsseg.jobs.progress import notify, show_progress
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.standing import Standing
+from marsseg.jobs.standing import Standing, in_words
 from marsseg.jobs.worker import FINAL_KINDS, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
@@ -128,11 +129,17 @@ def _run(
     cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
     standing = Standing(settings, state, {number: ledger.epochs(settings.name, number) for number in cut_off})
     try:
-        with deferred_interrupts() as interruption, show_progress(standing) as progress:
+        with deferred_interrupts() as interruption:
             driver.should_stop = interruption.is_set
-            driver.observers.insert(0, progress)
+            log = home.log(f"study-{settings.name}")
+            forecasting = None if state.trials else Forecasting(executor, settings, candidates, data, log)
             tracker.catch_up(state)
-            driver.run()
+            if forecasting is not None:
+                standing.forecast = forecasting.result(interruption.is_set)
+                _announce(standing)
+            with show_progress(standing) as progress:
+                driver.observers.insert(0, progress)
+                driver.run()
         return _conclude(home, ledger, settings, driver.image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)
@@ -147,6 +154,18 @@ def _run(
         raise TrackingError(message) from error
     finally:
         executor.close()
+
+
+def _announce(standing: Standing) -> None:
+    """Tells what to expect, before anything is trained."""
+    if standing.forecast is None or standing.seconds_left is None:
+        return
+    settings = standing.settings
+    line = f"expected to take about {in_words(standing.seconds_left)}"
+    if settings.kind == "search":
+        full_s = settings.budget * (settings.max_epochs * standing.forecast.epoch_s + standing.forecast.segment_s)
+        line += f"; full training of all would take about {in_words(full_s / settings.workers)}"
+    notify(line)
 
 
 def _conclude(

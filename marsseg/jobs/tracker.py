@@ -37,12 +37,13 @@ _STUDY_PARAMS = (
     *("engine", "sampler", "scheduler", "seed", "space_name", "workers"),
     *("min_epochs", "max_epochs", "reduction_factor"),
 )
+_TIMING = ("learning_rate", "epoch_s", "images_per_second", "input_wait_s")
 _FACTS = ("best_val_mean_iou", "best_epoch", "epochs", "params", "flops", "peak_memory_mb", "duration_s")
 
 
 def epoch_point(record: Mapping[str, Any]) -> Point:
     """An epoch's record as it is logged."""
-    timing = {name: record[name] for name in ("learning_rate", "epoch_s", "images_per_second")}
+    timing = {name: record[name] for name in _TIMING if name in record}
     return Point(record["epoch"], record["finished_ms"], {**record["metrics"], **timing})
 
 

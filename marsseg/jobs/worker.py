@@ -1,4 +1,4 @@
-"""The worker process: trains segments for whoever holds the other end of its pipe.
+"""The worker process: trains segments, and times a step before the first, for whoever holds the other end of its pipe.
 
 It writes checkpoints and a trial's pictures to disk; ledger and tracking store belong to the driver.
 """
@@ -21,6 +21,7 @@ from typing import Any
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import CheckpointError, MarsexpError, TrainingError
+from marsseg.models.operations import count_operations
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 FINAL_KINDS = frozenset({"done", "failed"})
@@ -47,8 +48,23 @@ class TrainTask:
     log: Path
 
 
+@dataclass(frozen=True)
+class MeasureTask:
+    """A step to time.
+
+    Args:
+        config: The experiment config as JSON, `auto` resolved.
+        image_shape: (height, width) of the images.
+        log: Where everything goes that would be shown.
+    """
+
+    config: str
+    image_shape: tuple[int, int]
+    log: Path
+
+
 def serve(connection: Connection) -> None:
-    """Trains one task after the other until the connection is closed."""
+    """Does one task after the other until the connection is closed."""
     import_tensorflow_quietly()
     while True:
         try:
@@ -60,9 +76,15 @@ def serve(connection: Connection) -> None:
         _free_memory()
 
 
-def _run(task: TrainTask, connection: Connection) -> tuple[str, Any]:
+def _run(task: TrainTask | MeasureTask, connection: Connection) -> tuple[str, Any]:
     try:
-        return "done", _train_segment(task, connection)
+        config = parse_config(json.loads(task.config))
+        if not isinstance(config.training.threads, int):
+            raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
+        configure_runtime(config.training.threads)
+        if isinstance(task, MeasureTask):
+            return "done", _measure(task, config)
+        return "done", _train_segment(task, config, connection)
     except MarsexpError as error:
         return "failed", str(error)
     except Exception as error:
@@ -114,14 +136,14 @@ class _Reporter:
         self._connection.send(("epoch", dataclasses.asdict(record)))
 
 
-def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
-    config = parse_config(json.loads(task.config))
-    if not isinstance(config.training.threads, int):
-        raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
-    configure_runtime(config.training.threads)
+def _measure(task: MeasureTask, config: ExperimentConfig) -> float:
+    from marsseg.training.measure import measure_step
 
+    return measure_step(config, task.image_shape)
+
+
+def _train_segment(task: TrainTask, config: ExperimentConfig, connection: Connection) -> dict[str, Any]:
     from marsseg.jobs.trial_report import write_trial_report
-    from marsseg.models.cost import count_flops
     from marsseg.training.checkpoint import load_latest_checkpoint
     from marsseg.training.trainer import PRIMARY_METRIC, train
 
@@ -144,6 +166,7 @@ def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
     result = train(config, data, until=task.until, start=start, callbacks=[_Reporter(connection, task.folder)])
     connection.send(("alive", None))
     write_trial_report(task.folder / "artifacts", config, data, result)
+    operations = count_operations(config.model, data.images.shape[1:3], config.data.num_classes)
     scores = [record.metrics[PRIMARY_METRIC] for record in result.history]
     epochs = len(scores)
     return {
@@ -152,8 +175,8 @@ def _train_segment(task: TrainTask, connection: Connection) -> dict[str, Any]:
         "score": sum(scores[-_SCORED_EPOCHS:]) / len(scores[-_SCORED_EPOCHS:]),
         "best_val_mean_iou": scores[result.best_epoch - 1],
         "best_epoch": result.best_epoch,
-        "params": result.model.count_params(),
-        "flops": count_flops(result.model),
+        "params": operations.params,
+        "flops": operations.flops,
         "duration_s": sum(record.epoch_s for record in result.history),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "weights_sha256": result.weights_sha256,

@@ -7,7 +7,7 @@ a name of its own.
 import keras
 from keras import layers, ops
 
-_SPATIAL_KERNEL_SIZE = 7
+from marsseg.models.sizes import ATTENTION_KERNEL_SIZE
 
 
 def squeeze_and_excitation(inputs: keras.KerasTensor, reduction_ratio: int, name: str) -> keras.KerasTensor:
@@ -56,7 +56,7 @@ def convolutional_block_attention(inputs: keras.KerasTensor, reduction_ratio: in
 
     summary = ops.concatenate([ops.mean(outputs, -1, keepdims=True), ops.max(outputs, -1, keepdims=True)], -1)
     gate = layers.Conv2D(
-        1, _SPATIAL_KERNEL_SIZE, padding="same", activation="sigmoid", use_bias=False, name=f"{name}_pixel_gate"
+        1, ATTENTION_KERNEL_SIZE, padding="same", activation="sigmoid", use_bias=False, name=f"{name}_pixel_gate"
     )(summary)
     return layers.Multiply(name=f"{name}_scale_pixels")([outputs, gate])
 

@@ -12,13 +12,13 @@ from keras import layers
 
 from marsseg.config import UNetConfig
 from marsseg.models.normalization import FusedBatchNormalization
+from marsseg.models.sizes import PLAIN_RATES, fitting_rates
 
 _KERNEL_INITIALIZER = "he_normal"
 # The first rung is compared after a hundred steps or so, when Keras' default of 0.99 would still hold 40 % of the
 # statistics that the network began with; the weights' average smooths what this leaves rough.
 _MOMENTUM = 0.9
 _EPSILON = 1e-3
-PLAIN_RATES = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,18 @@ def conv_block(
         filters: Channels of the result.
         style: What all blocks share.
         name: Prefix of the layers' names.
-        dilation_rates: One convolution each; the paper's two by default. Where the features are too small for a rate,
-            so that a kernel would see its centre and padding alone, the largest that sees a neighbour is taken.
+        dilation_rates: One convolution each, the paper's two by default; cut where the features are too small.
 
     Returns:
         Shape (batch, height, width, filters).
     """
     outputs = inputs
-    largest_rate = max(1, *(side - 1 for side in inputs.shape[1:3]))
-    for index, rate in enumerate(dilation_rates):
+    for index, rate in enumerate(fitting_rates(dilation_rates, inputs.shape[1:3])):
         outputs = layers.Conv2D(
             filters,
             3,
             padding="same",
-            dilation_rate=min(rate, largest_rate),
+            dilation_rate=rate,
             use_bias=style.config.normalization == "none",
             kernel_initializer=_KERNEL_INITIALIZER,
             name=f"{name}_conv{index}",

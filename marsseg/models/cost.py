@@ -1,31 +1,84 @@
-"""What a network costs: floating-point operations of one forward pass, counted from its layers."""
+"""How long a training will take, from its config alone: operations times what each has cost on a reference machine.
 
+The seconds are those of that machine, where `benchmarks/step_cost.py` measured the shipped coefficients. On another
+one they are right up to a factor; comparisons between configs need none.
+"""
+
+import json
 import math
+from functools import cache
+from importlib import resources
+from typing import Any
 
-import keras
-from keras import layers
+from marsseg.config import ExperimentConfig
+from marsseg.models.operations import Operations, count_operations
+
+_STEP = "step"
+_START = "start"
+_PREDICTION_SHARE = "prediction_share"
 
 
-def count_flops(model: keras.Model) -> int:
-    """Floating-point operations of the forward pass of one image, a multiply-add counted as two.
-
-    Convolutions and dense layers are counted; what is linear in the number of activations (normalisation, pooling,
-    rectifiers) is not.
+def step_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> float:
+    """One training step of a full batch.
 
     Args:
-        model: A built functional model.
-
-    Returns:
-        The number of operations.
+        config: `auto` resolved; what the network, batch size and precision are.
+        image_shape: (height, width) of the images.
     """
-    return sum(_layer_flops(layer) for layer in model.layers)
+    return _weigh(_coefficients(config)[_STEP], step_work(config, image_shape))
 
 
-def _layer_flops(layer: layers.Layer) -> int:
-    if isinstance(layer, layers.Conv2DTranspose):
-        positions = math.prod(int(side) for side in layer.input.shape[1:3])
-    elif isinstance(layer, layers.Conv2D | layers.Dense):
-        positions = math.prod(int(side) for side in layer.output.shape[1:-1])
-    else:
-        return 0
-    return 2 * positions * math.prod(int(side) for side in layer.kernel.shape)
+def epoch_seconds(
+    config: ExperimentConfig, image_shape: tuple[int, int], train_images: int, validation_images: int
+) -> float:
+    """One epoch with its validation.
+
+    Args:
+        config: `auto` resolved.
+        image_shape: (height, width) of the images.
+        train_images: How many are trained on.
+        validation_images: How many are predicted afterwards.
+    """
+    step = step_seconds(config, image_shape)
+    batch_size = config.training.batch_size
+    prediction = step / batch_size * float(_coefficients(config)[_PREDICTION_SHARE])
+    return step * math.ceil(train_images / batch_size) + prediction * validation_images
+
+
+def start_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> float:
+    """What a segment costs before its first step: building the network and tracing the step."""
+    return _weigh(_coefficients(config)[_START], {"layers": _operations(config, image_shape).layers, "constant": 1.0})
+
+
+def step_work(config: ExperimentConfig, image_shape: tuple[int, int]) -> dict[str, float]:
+    """What one step does, by kind: what the coefficients weigh."""
+    operations, batch_size = _operations(config, image_shape), config.training.batch_size
+    return {
+        **{kind: amount * batch_size for kind, amount in operations.work.items()},
+        "params": operations.params / 1e6,
+        "layers": operations.layers,
+        "constant": 1.0,
+    }
+
+
+def _operations(config: ExperimentConfig, image_shape: tuple[int, int]) -> Operations:
+    return count_operations(config.model, image_shape, config.data.num_classes)
+
+
+def _coefficients(config: ExperimentConfig) -> dict[str, Any]:
+    by_precision = load_coefficients()
+    # float16 has no kernels of its own on a processor.
+    found: dict[str, Any] = by_precision.get(config.training.precision, by_precision["float32"])
+    return found
+
+
+@cache
+def load_coefficients() -> dict[str, Any]:
+    """By precision: seconds by kind of work of `step` and `start`, and the share of a step that a prediction takes."""
+    text = resources.files("marsseg.models").joinpath("coefficients.json").read_text(encoding="utf-8")
+    coefficients: dict[str, Any] = json.loads(text)
+    return coefficients
+
+
+def _weigh(coefficients: dict[str, float], work: dict[str, float]) -> float:
+    return sum(coefficients[kind] * amount for kind, amount in work.items() if kind in coefficients)

@@ -8,12 +8,11 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
+from marsseg.models.sizes import LOCALIZATION_FILTERS, LOCALIZATION_POOL, LOCALIZATION_UNITS
+
 # How far each parameter may be from the identity's: the determinant then stays above 0.6² - 0.4² = 0.2, and a shift
 # leaves four fifths of the image in view.
 _MAX_CHANGE = 0.4
-_LOCALIZATION_FILTERS = (8, 16)
-_LOCALIZATION_UNITS = 32
-_LOCALIZATION_POOL = 4
 
 
 def localize(images: keras.KerasTensor, name: str) -> keras.KerasTensor:
@@ -32,13 +31,13 @@ def localize(images: keras.KerasTensor, name: str) -> keras.KerasTensor:
         the view's pixel (x, y) shows the image at (θ₁₁x + θ₁₂y + θ₁₃, θ₂₁x + θ₂₂y + θ₂₃).
     """
     float32 = {"dtype": "float32"}
-    features = layers.AveragePooling2D(_LOCALIZATION_POOL, padding="same", name=f"{name}_pool", **float32)(images)
-    for index, filters in enumerate(_LOCALIZATION_FILTERS):
+    features = layers.AveragePooling2D(LOCALIZATION_POOL, padding="same", name=f"{name}_pool", **float32)(images)
+    for index, filters in enumerate(LOCALIZATION_FILTERS):
         features = layers.Conv2D(
             filters, 3, strides=2, padding="same", activation="relu", name=f"{name}_conv{index}", **float32
         )(features)
     features = layers.Flatten(name=f"{name}_flatten", **float32)(features)
-    features = layers.Dense(_LOCALIZATION_UNITS, activation="relu", name=f"{name}_hidden", **float32)(features)
+    features = layers.Dense(LOCALIZATION_UNITS, activation="relu", name=f"{name}_hidden", **float32)(features)
     change = layers.Dense(6, activation="tanh", kernel_initializer="zeros", name=f"{name}_change", **float32)(features)
     return layers.Rescaling(_MAX_CHANGE, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], name=f"{name}_theta", **float32)(change)
 

@@ -5,7 +5,8 @@ from keras import layers
 
 from marsseg.config import UNetConfig
 from marsseg.models.attention import attention_gate, convolutional_block_attention, squeeze_and_excitation
-from marsseg.models.blocks import PLAIN_RATES, BlockStyle, conv_block, dropout, upsample
+from marsseg.models.blocks import BlockStyle, conv_block, dropout, upsample
+from marsseg.models.sizes import PLAIN_RATES
 from marsseg.models.spatial_transformer import invert, localize, transform
 
 # Softmax gives exactly 0 for it in float32, and it stays finite in every sum.

@@ -44,6 +44,7 @@ class EpochRecord:
         epoch_s: Seconds with validation.
         images_per_second: Training images by `train_s`.
         finished_ms: Unix time in milliseconds.
+        input_wait_s: Seconds of `train_s` that steps waited for their batch; 0 where an older version trained.
     """
 
     epoch: int
@@ -53,6 +54,7 @@ class EpochRecord:
     epoch_s: float
     images_per_second: float
     finished_ms: int
+    input_wait_s: float = 0.0
 
 
 class Callback(Protocol):
@@ -222,7 +224,7 @@ class _Training:
         stage_scores = [record.metrics[PRIMARY_METRIC] for record in self.progress.history[stage.first_epoch - 1 :]]
         learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
         self.optimizer.learning_rate.assign(learning_rate)
-        loss = self._train_epoch(batches, callbacks)
+        loss, input_wait_s = self._train_epoch(batches, callbacks)
         if not all(np.isfinite(vector.numpy()).all() for vector in self.weights.vectors):
             raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
         train_s = time.perf_counter() - started
@@ -236,23 +238,26 @@ class _Training:
             epoch_s=time.perf_counter() - started,
             images_per_second=len(self.images) / train_s,
             finished_ms=time.time_ns() // 1_000_000,
+            input_wait_s=input_wait_s,
         )
         self._take(record, confusion)
         return record
 
-    def _train_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> float:
-        total = 0.0
+    def _train_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> tuple[float, float]:
+        """The mean loss, and the seconds that steps waited for their batch."""
+        total = waited_s = 0.0
         steps = steps_per_epoch(len(self.images), self.config.training.batch_size)
         for step in range(1, steps + 1):
             started = time.perf_counter()
             images, labels = next(batches)
+            waited_s += time.perf_counter() - started
             value = float(self.step(images, labels))
             if not math.isfinite(value):
                 raise TrainingError(f"the loss became {value} at epoch {self.epoch + 1}, step {step} of {steps}")
             total += value * int(images.shape[0])
             for callback in callbacks:
                 callback.on_step(time.perf_counter() - started)
-        return total / len(self.images)
+        return total / len(self.images), waited_s
 
     def _validate(self) -> NDArray[np.int64]:
         self.model.set_weights(self._scored_weights())

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from marsseg.jobs.forecast import Forecast
 from marsseg.jobs.progress import show_progress
 from marsseg.jobs.standing import Standing, in_words
 from marsseg.search.state import SearchState, Trial, TrialState
@@ -94,6 +95,19 @@ def test_time_left_counts_epochs_and_what_segments_cost_besides() -> None:
     # Of 4 trials 2 and 1 go on: 4 + 2 * 1 + 1 * 2 = 8 epochs in 7 segments; 7 of 10 epochs are left.
     assert standing.seconds_left == pytest.approx(7 * (10 + 7 * 7 / 8))
     assert standing.time_left == "about 2 min left"
+
+
+def test_time_left_is_forecast_until_an_epoch_has_been_timed() -> None:
+    clock = Clock()
+    standing = Standing(SETTINGS, SearchState(), {}, clock)
+    assert standing.seconds_left is None
+    standing.forecast = Forecast(epoch_s=20.0, segment_s=8.0)
+    # 8 epochs would take 7 segments, see above.
+    assert standing.seconds_left == pytest.approx(10 * (20 + 8 * 7 / 8))
+    standing.on_change(SearchState((running(0),)), running(0))
+    clock.seconds += 10
+    standing.on_epoch(running(0), record(1, 0.1))
+    assert standing.seconds_left == pytest.approx(9 * (10 + 8 * 7 / 8))
 
 
 def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:

@@ -1,47 +1,67 @@
-"""Operations counted by hand for each kind of layer."""
+"""The modelled cost follows the work; how well it predicts seconds, `benchmarks/step_cost.py` measures."""
 
-import keras
+import math
+from typing import Any
+
 import pytest
-from keras import layers
 
-from marsseg.config import UNetConfig
-from marsseg.models.cost import count_flops
-from marsseg.models.unet import build_unet
+from marsseg.config import ExperimentConfig
+from marsseg.models.cost import epoch_seconds, load_coefficients, start_seconds, step_seconds, step_work
 
-pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
+SHAPE = (64, 128)
+PRECISIONS = ("bfloat16", "float32")
 
 
+def config(**values: Any) -> ExperimentConfig:
+    plain = {"model.num_blocks": 4, "model.base_filters": 16, "training.precision": "float32", "training.threads": 2}
+    return ExperimentConfig().with_values({**plain, **{key.replace("__", "."): each for key, each in values.items()}})
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
-    ("layer", "expected"),
+    "more",
     [
-        (layers.Conv2D(5, 3, padding="same"), 2 * (8 * 6) * 9 * 4 * 5),
-        (layers.Conv2D(5, 3, strides=2, padding="same"), 2 * (4 * 3) * 9 * 4 * 5),
-        (layers.Conv2D(5, 3), 2 * (6 * 4) * 9 * 4 * 5),
-        (layers.Conv2DTranspose(5, 2, strides=2), 2 * (8 * 6) * 4 * 4 * 5),
-        (layers.Dense(7), 2 * (8 * 6) * 4 * 7),
-        (layers.MaxPooling2D(), 0),
+        {"model__base_filters": 32},
+        {"model__num_blocks": 5},
+        {"training__batch_size": 32},
+        {"model__cbam": "encoder"},
+        {"model__se": "encoder"},
+        {"model__dilation": "both"},
+        {"model__stn": True},
+        {"model__attention_gates": True},
+        {"model__base_filters": 24},
     ],
+    ids=str,
 )
-def test_each_kind_of_layer(layer: layers.Layer, expected: int) -> None:
-    inputs = keras.Input((8, 6, 4))
-    assert count_flops(keras.Model(inputs, layer(inputs))) == expected
+def test_more_work_takes_longer(precision: str, more: dict[str, Any]) -> None:
+    plain = step_seconds(config(training__precision=precision), SHAPE)
+    assert step_seconds(config(training__precision=precision, **more), SHAPE) > plain > 0
 
 
-def test_whole_network_by_hand() -> None:
-    config = UNetConfig(num_blocks=2, base_filters=4, max_filters=8, upsampling="upsampling2d", se="bottleneck")
-    model = build_unet(config, (16, 32, 1), 5)
-    full, half, quarter = 512, 128, 32
-    kernels = [
-        (full, 9, 1, 4), (full, 9, 4, 4), (half, 9, 4, 8), (half, 9, 8, 8), (quarter, 9, 8, 8), (quarter, 9, 8, 8),
-        (1, 1, 8, 2), (1, 1, 2, 8),
-        (half, 4, 8, 8), (half, 9, 16, 8), (half, 9, 8, 8),
-        (full, 4, 8, 4), (full, 9, 8, 4), (full, 9, 4, 4), (full, 1, 4, 5),
-    ]  # fmt: skip
-    assert count_flops(model) == sum(2 * pixels * area * a * b for pixels, area, a, b in kernels)
-    twin = build_unet(config, (16, 32, 1), 5, portable=True)
-    assert count_flops(twin) == count_flops(model)
+def test_a_step_is_the_sum_of_what_each_kind_of_work_costs() -> None:
+    coefficients = load_coefficients()["float32"]["step"]
+    work = step_work(config(), SHAPE)
+    assert step_seconds(config(), SHAPE) == pytest.approx(
+        sum(coefficients[kind] * amount for kind, amount in work.items())
+    )
+    assert all(value >= 0 for value in coefficients.values())
 
 
-def test_four_times_the_pixels_cost_four_times_as_much() -> None:
-    config = UNetConfig(num_blocks=2, base_filters=4)
-    assert count_flops(build_unet(config, (32, 64, 1), 5)) == 4 * count_flops(build_unet(config, (16, 32, 1), 5))
+def test_an_epoch_has_whole_steps_and_a_prediction_of_every_validation_image() -> None:
+    step, share = step_seconds(config(), SHAPE), load_coefficients()["float32"]["prediction_share"]
+    batch_size = config().training.batch_size
+    expected = step * math.ceil(100 / batch_size) + 30 * step * share / batch_size
+    assert epoch_seconds(config(), SHAPE, 100, 30) == pytest.approx(expected)
+
+
+def test_the_deeper_the_longer_until_the_first_step() -> None:
+    starts = [start_seconds(config(model__num_blocks=blocks), SHAPE) for blocks in (3, 4, 5, 6)]
+    assert starts == sorted(starts)
+    assert starts[0] > 0
+
+
+def test_every_kind_of_work_has_a_coefficient() -> None:
+    everything = {"model__cbam": "skip", "model__se": "encoder", "model__dilation": "both", "model__stn": True}
+    work = step_work(config(model__base_filters=8, model__attention_gates=True, **everything), SHAPE)
+    for precision in PRECISIONS:
+        assert set(load_coefficients()[precision]["step"]) == set(work)

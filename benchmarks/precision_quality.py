@@ -1,0 +1,81 @@
+"""What bfloat16 costs in quality: `val_mean_iou_foreground`, the mean of the last five of 27 epochs, against float32.
+
+Five seeds on real tiles, each seed trained in both precisions: 4 levels, 16 filters, batch 16, 240 training images,
+background left out of loss and head, focal Tversky, Adam 1e-3. The interval is the paired difference's, by Student's t.
+Each training is kept in `benchmarks/precision_quality.jsonl`.
+"""
+
+import os
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t
+
+from benchmarks.common import Promise, Result
+from benchmarks.remembered import remembered
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import prepare_data
+from marsseg.training.runtime import available_cores, configure_runtime
+from marsseg.training.trainer import train
+
+_KEPT = Path(__file__).with_name("precision_quality.jsonl")
+_SEEDS, _EPOCHS, _SCORED = range(5), 27, 5
+_VALUES = {
+    "data.train_limit": 240,
+    "model.num_blocks": 4,
+    "model.base_filters": 16,
+    "model.predict_background": False,
+    "loss.terms": "focal_tversky",
+    "loss.background_weight": 0.0,
+    "optimizer.learning_rate": 1e-3,
+    "training.batch_size": 16,
+    "training.max_epochs": _EPOCHS,
+}
+
+
+def main() -> None:
+    """Trains what is missing, then compares."""
+    scores = {
+        precision: [_score({"seed": seed, "precision": precision}) for seed in _SEEDS]
+        for precision in ("bfloat16", "float32")
+    }
+    differences = [ours - peer for ours, peer in zip(scores["bfloat16"], scores["float32"], strict=True)]
+    half_width = t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / len(differences) ** 0.5
+    lowest = statistics.fmean(differences) - half_width
+    Result(
+        "precision_quality",
+        "lower end of the 95 % interval of bfloat16 − float32",
+        "IoU",
+        [lowest],
+        higher_is_better=True,
+        promise=Promise(-0.02),
+        details={"differences": [round(each, 4) for each in differences], "mean_iou_foreground": _rounded(scores)},
+    ).report()
+
+
+def _rounded(scores: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    return {precision: [round(score, 4) for score in found] for precision, found in scores.items()}
+
+
+def _score(subject: Mapping[str, Any]) -> float:
+    return float(remembered(_KEPT, subject, lambda: _train(**subject))["score"])
+
+
+def _train(seed: int, precision: str) -> dict[str, float]:
+    values = {
+        **_VALUES,
+        "data.source": os.environ["MARSEXP_DATA"],
+        "seed": seed,
+        "training.precision": precision,
+        "training.threads": available_cores(),
+    }
+    config = ExperimentConfig().with_values(values)
+    configure_runtime(available_cores())
+    history = train(config, prepare_data(config), until=_EPOCHS).history
+    return {"score": statistics.fmean(each.metrics["val_mean_iou_foreground"] for each in history[-_SCORED:])}
+
+
+if __name__ == "__main__":
+    main()

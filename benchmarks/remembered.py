@@ -1,0 +1,27 @@
+"""Measurements that outlive a run: one JSON line each, so that what takes long can be interrupted and gone on with."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
+    """The figures of a subject, from the file or else measured and appended to it.
+
+    Args:
+        file: Lines of subject and figures together.
+        subject: What is measured, as plain values.
+        measure: Returns the figures by name.
+
+    Returns:
+        Subject and figures.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    for row in map(json.loads, lines):
+        if subject.items() <= row.items():
+            return dict(row)
+    row = {**subject, **measure()}
+    with file.open("a", encoding="utf-8") as appended:
+        appended.write(json.dumps(row) + "\n")
+    return row

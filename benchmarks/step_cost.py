@@ -1,0 +1,147 @@
+"""The modelled cost: fitted to measured steps, checked on steps of configurations that the fit has not seen.
+
+Draws configurations from the space `cpu`, measures a step of each and the time from its config to its first step, and
+fits one coefficient a kind of work (`marsseg/models/operations.py`), none negative, in each precision. 30 other
+configurations are drawn, measured and predicted: rank correlation and relative error. What was measured stays in
+`benchmarks/steps.jsonl`, so that an interrupted run goes on and another model of the cost needs no new measurements;
+`--write` writes the coefficients that the package ships.
+"""
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.stats import spearmanr
+
+from benchmarks.common import Promise, Result
+from benchmarks.remembered import remembered
+from marsseg.config import ExperimentConfig
+from marsseg.jobs.shipped import find_space
+from marsseg.models.cost import load_coefficients, step_seconds, step_work
+from marsseg.search.engines import build_proposer
+from marsseg.search.space_file import load_space
+from marsseg.training.measure import build_step, random_batch
+from marsseg.training.runtime import available_cores, configure_runtime
+from marsseg.training.step import Evaluator
+
+_MEASURED = Path(__file__).with_name("steps.jsonl")
+_SHIPPED = Path(__file__).parents[1] / "marsseg" / "models" / "coefficients.json"
+_IMAGE_SHAPE = 64, 128
+_FITTED, _CHECKED = 50, 30
+_WARM_UP, _REPEATS = 2, 7
+_PRECISIONS = ("bfloat16", "float32")
+
+
+def main() -> None:
+    """Measures what is missing, then fits if asked to, then checks."""
+    rows = measure()
+    fitted, checked = rows[: _FITTED * len(_PRECISIONS)], rows[_FITTED * len(_PRECISIONS) :]
+    if "--write" in sys.argv:
+        coefficients = {precision: fit(_of(fitted, precision)) for precision in _PRECISIONS}
+        _SHIPPED.write_text(json.dumps(coefficients, indent=2) + "\n", encoding="utf-8")
+        load_coefficients.cache_clear()
+    for precision in _PRECISIONS:
+        report(precision, _of(checked, precision))
+
+
+def _of(rows: Sequence[Mapping[str, Any]], precision: str) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["config"]["training.precision"] == precision]
+
+
+def draw() -> Iterator[dict[str, Any]]:
+    """Values of random configurations, the first ones to be fitted, the rest to be checked; each in each precision."""
+    space = load_space(find_space("cpu"))
+    proposer = build_proposer("optuna", "random", space)
+    for number in range(_FITTED + _CHECKED):
+        values = {**space.fixed, **proposer.propose([], number)}
+        for precision in _PRECISIONS:
+            yield {**values, "training.precision": precision, "training.threads": available_cores()}
+
+
+def measure() -> list[dict[str, Any]]:
+    """One row a configuration drawn: `config` and seconds: `step`, `start` and `prediction` of as many images."""
+    configure_runtime(available_cores())
+    return [
+        remembered(_MEASURED, {"config": values}, partial(_measure, ExperimentConfig().with_values(values)))
+        for values in draw()
+    ]
+
+
+def _measure(config: ExperimentConfig) -> dict[str, float]:
+    images, labels = random_batch(config, _IMAGE_SHAPE)
+    # The network before this one hangs in circles.
+    gc.collect()
+    begin = time.perf_counter()
+    model, step = build_step(config, _IMAGE_SHAPE)
+    float(step(images, labels))
+    start = time.perf_counter() - begin
+    evaluator = Evaluator(model)
+    batch = images.numpy(), labels.numpy().astype(np.uint8)
+    return {
+        "step": _median_seconds(lambda: float(step(images, labels))),
+        "start": start,
+        "prediction": _median_seconds(lambda: evaluator.confusion_matrix(*batch)),
+    }
+
+
+def _median_seconds(call: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_WARM_UP + _REPEATS):
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds[_WARM_UP:]))
+
+
+def fit(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Coefficients that minimise the relative error."""
+    configs = [ExperimentConfig().with_values(row["config"]) for row in rows]
+    work = [step_work(config, _IMAGE_SHAPE) for config in configs]
+    steps = np.array([row["step"] for row in rows])
+    starts = [{"layers": each["layers"], "constant": 1.0} for each in work]
+    shares = [row["prediction"] / row["step"] for row in rows]
+    return {
+        "step": _least_squares(work, steps),
+        "start": _least_squares(starts, np.array([row["start"] for row in rows])),
+        "prediction_share": round(float(np.median(shares)), 3),
+    }
+
+
+def _least_squares(work: Sequence[Mapping[str, float]], seconds: np.ndarray) -> dict[str, float]:
+    kinds = sorted({kind for each in work for kind in each})
+    matrix = np.array([[each.get(kind, 0.0) for kind in kinds] for each in work])
+    coefficients, _ = nnls(matrix / seconds[:, None], np.ones(len(seconds)))
+    return {kind: float(f"{value:.3g}") for kind, value in zip(kinds, coefficients, strict=True)}
+
+
+def report(precision: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Predicts steps that were measured; the common factor of another machine is taken out."""
+    predicted = np.array([step_seconds(ExperimentConfig().with_values(row["config"]), _IMAGE_SHAPE) for row in rows])
+    measured = np.array([row["step"] for row in rows])
+    ratio = measured / predicted
+    scale = float(np.median(ratio))
+    errors = np.abs(ratio / scale - 1)
+    Result(
+        "step_cost",
+        f"rank correlation over {len(rows)} random configurations, {precision}",
+        "",
+        [float(spearmanr(predicted, measured).statistic)],
+        higher_is_better=True,
+        promise=Promise(0.9),
+        details={
+            "median_relative_error": round(float(np.median(errors)), 3),
+            "largest_relative_error": round(float(errors.max()), 3),
+            "machine_factor": round(scale, 3),
+        },
+    ).report()
+
+
+if __name__ == "__main__":
+    main()

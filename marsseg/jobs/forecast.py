@@ -1,0 +1,103 @@
+"""How long a study will take, before it has trained anything: modelled cost, scaled by a few steps measured here."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import PreparedData
+from marsseg.errors import ConfigError
+from marsseg.jobs.candidates import Candidates
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.worker import MeasureTask
+from marsseg.models.cost import epoch_seconds, start_seconds, step_seconds
+from marsseg.search.engines import build_proposer
+from marsseg.search.executor import LocalExecutor
+from marsseg.search.proposer import proposal_seed
+
+_SAMPLE = 64
+# What a segment costs besides building and tracing, on the reference machine: checkpoint, scores and pictures.
+_REPORT_S = 1.0
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What to expect, in seconds.
+
+    Args:
+        epoch_s: An epoch with its validation.
+        segment_s: What a segment costs on top of its epochs.
+    """
+
+    epoch_s: float
+    segment_s: float
+
+
+class Forecasting:
+    """A forecast in the making: a worker times one step while whoever wants it does other things.
+
+    Args:
+        executor: Has a free worker.
+        settings: What the study is.
+        candidates: Makes configs of values.
+        data: What trials will train on.
+        log: Where the worker writes.
+    """
+
+    def __init__(
+        self, executor: LocalExecutor, settings: StudySettings, candidates: Candidates, data: PreparedData, log: Path
+    ) -> None:
+        self._executor = executor
+        self._image_shape = (data.images.shape[1], data.images.shape[2])
+        self._sizes = len(data.split.train), len(data.split.validation)
+        configs = _possible_configs(settings, candidates)
+        self._configs = [config for config in configs if _fits(config, self._image_shape)]
+        if self._configs:
+            # One of middling cost stands for all.
+            self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
+            task = MeasureTask(self._yardstick.to_json(), self._image_shape, log)
+            executor.submit("forecast", task, runtime=self._yardstick.training.threads)
+
+    def result(self, should_stop: Callable[[], bool]) -> Forecast | None:
+        """Waits for the step; None where nothing fits the images or the step could not be made.
+
+        Args:
+            should_stop: Asked while waiting.
+
+        Raises:
+            KeyboardInterrupt: If it should stop.
+        """
+        while self._configs:
+            if should_stop():
+                raise KeyboardInterrupt
+            for message in self._executor.poll(_POLL_S):
+                return self._scaled(message.body) if message.kind == "done" else None
+        return None
+
+    def _scaled(self, measured_s: float) -> Forecast:
+        factor = measured_s / self._modelled_step(self._yardstick)
+        epochs = [epoch_seconds(config, self._image_shape, *self._sizes) for config in self._configs]
+        starts = [start_seconds(config, self._image_shape) for config in self._configs]
+        return Forecast(statistics.fmean(epochs) * factor, (statistics.fmean(starts) + _REPORT_S) * factor)
+
+    def _modelled_step(self, config: ExperimentConfig) -> float:
+        return step_seconds(config, self._image_shape)
+
+
+def _possible_configs(settings: StudySettings, candidates: Candidates) -> list[ExperimentConfig]:
+    """A training's recipes, or what a search might try, drawn at random."""
+    if settings.engine == "recipes":
+        return [settings.config(name) for name in settings.configs]
+    proposer = build_proposer("optuna", "random", settings.build_space())
+    drawn = (proposer.propose([], proposal_seed(settings.seed, number)) for number in range(_SAMPLE))
+    return [candidates.config(values) for values in drawn]
+
+
+def _fits(config: ExperimentConfig, image_shape: tuple[int, int]) -> bool:
+    try:
+        config.model.check_image_fits(*image_shape)
+    except ConfigError:
+        return False
+    return True

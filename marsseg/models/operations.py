@@ -1,0 +1,176 @@
+"""What a network computes, counted from its config alone: nothing is built, so that a search can ask often."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from marsseg.config import UNetConfig
+from marsseg.models.sizes import (
+    ATTENTION_KERNEL_SIZE,
+    LOCALIZATION_FILTERS,
+    LOCALIZATION_POOL,
+    LOCALIZATION_UNITS,
+    PLAIN_RATES,
+    fitting_rates,
+)
+
+# Processors work on channels by this many; fewer cost as much.
+_ALIGNMENT = 16
+_MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The forward pass of one image.
+
+    Args:
+        flops: Floating-point operations of convolutions and dense layers, a multiply-add counted as two.
+        params: Weights, moving statistics included.
+        work: Amounts by kind, in millions: `multiply` (multiply-adds of convolutions, channels rounded up to 16),
+            `dilated` (of those, the dilated ones'), `activation` (what normalisations and rectifiers write),
+            `unaligned` (of that, with channels that are no multiple of 16), `gate` (what gates scale), `pixel_gate`
+            (pixels under a gate of their own), `resize` (what upsampling without weights and the ends of skips write),
+            `sample` (what the spatial transformer writes).
+        layers: How many there are: what a step costs besides its numbers.
+    """
+
+    flops: int
+    params: int
+    work: Mapping[str, float]
+    layers: int
+
+
+def count_operations(config: UNetConfig, image_shape: tuple[int, int], num_classes: int) -> Operations:
+    """Counts what `build_unet` builds.
+
+    Args:
+        config: What the network looks like.
+        image_shape: (height, width) of the images.
+        num_classes: Channels of the result.
+    """
+    count = _Count(config)
+    height, width = image_shape
+    if config.stn:
+        count.localization(height, width)
+        count.add("sample", height * width * (1 + num_classes), layers=2)
+    channels = 1
+    for level in range(config.num_blocks):
+        sides = height >> level, width >> level
+        count.block(sides, channels, config.filters_at(level))
+        channels = config.filters_at(level)
+        count.attention(sides, channels, "encoder")
+        count.layers += 1
+    sides = height >> config.num_blocks, width >> config.num_blocks
+    rates = config.dilation_rates if config.dilation in ("bottleneck", "both") else PLAIN_RATES
+    count.block(sides, channels, config.filters_at(config.num_blocks), rates)
+    channels = config.filters_at(config.num_blocks)
+    count.attention(sides, channels, "bottleneck")
+    for level in reversed(range(config.num_blocks)):
+        sides, filters = (height >> level, width >> level), config.filters_at(level)
+        count.upsampling(sides, channels, filters)
+        if config.skip_connections:
+            count.skip(sides, filters, channels)
+        count.block(sides, filters * (2 if config.skip_connections else 1), filters)
+        channels = filters
+    count.convolution(height * width, 1, channels, num_classes, bias=True)
+    return Operations(count.flops, count.params, count.work, count.layers)
+
+
+@dataclass
+class _Count:
+    """Adds up."""
+
+    config: UNetConfig
+    flops: int = 0
+    params: int = 0
+    layers: int = 0
+    work: dict[str, float] = field(default_factory=dict)
+
+    def add(self, kind: str, amount: float, layers: int = 1) -> None:
+        self.work[kind] = self.work.get(kind, 0.0) + amount / _MILLION
+        self.layers += layers
+
+    def convolution(self, pixels: int, area: int, channels: int, filters: int, *, bias: bool, rate: int = 1) -> None:
+        """A kernel of this area at so many pixels."""
+        self.params += area * channels * filters + (filters if bias else 0)
+        self.flops += 2 * pixels * area * channels * filters
+        multiply = pixels * area * _aligned(channels) * _aligned(filters)
+        self.add("multiply", multiply)
+        if rate > 1:
+            self.add("dilated", multiply, layers=0)
+
+    def block(self, sides: tuple[int, int], channels: int, filters: int, rates: Sequence[int] = PLAIN_RATES) -> None:
+        """`conv_block`."""
+        pixels = sides[0] * sides[1]
+        for rate in fitting_rates(rates, sides):
+            self.convolution(pixels, 9, channels, filters, bias=self.config.normalization == "none", rate=rate)
+            self.add("activation", pixels * filters)
+            if self.config.normalization == "batch":
+                self.params += 4 * filters
+                self.layers += 1
+                if filters % _ALIGNMENT:
+                    self.add("unaligned", pixels * filters, layers=0)
+            channels = filters
+
+    def upsampling(self, sides: tuple[int, int], channels: int, filters: int) -> None:
+        """`upsample`, to these sides."""
+        pixels = sides[0] * sides[1]
+        bias = self.config.normalization == "none"
+        if self.config.upsampling == "conv2d_transpose":
+            self.convolution(pixels // 4, 4, channels, filters, bias=bias)
+        else:
+            self.add("resize", pixels * channels)
+            self.convolution(pixels, 4, channels, filters, bias=bias)
+
+    def skip(self, sides: tuple[int, int], channels: int, coarser_channels: int) -> None:
+        """What a skip connection does on its way, and its end beside the decoder's features."""
+        pixels = sides[0] * sides[1]
+        if self.config.dilation in ("skip", "both"):
+            self.block(sides, channels, channels, self.config.dilation_rates)
+        self.attention(sides, channels, "skip")
+        if self.config.attention_gates:
+            hidden = max(channels // 2, 1)
+            self.convolution(pixels // 4, 4, channels, hidden, bias=False)
+            self.convolution(pixels // 4, 1, coarser_channels, hidden, bias=True)
+            self.convolution(pixels // 4, 1, hidden, 1, bias=True)
+            self.add("gate", pixels * channels, layers=4)
+        self.add("resize", pixels * 2 * channels)
+
+    def attention(self, sides: tuple[int, int], channels: int, place: str) -> None:
+        """The attention blocks at a place."""
+        pixels = sides[0] * sides[1]
+        if self.config.se == place:
+            hidden = channels // self.config.se_reduction_ratio
+            self._dense(1, channels, hidden, channels)
+            self.add("gate", pixels * channels, layers=2)
+        if self.config.cbam == place:
+            hidden = channels // self.config.cbam_reduction_ratio
+            self._dense(2, channels, hidden, channels)
+            self.add("gate", 2 * pixels * channels, layers=6)
+            self._plain(pixels, ATTENTION_KERNEL_SIZE**2, 2, 1, bias=False)
+            self.add("pixel_gate", pixels)
+
+    def localization(self, height: int, width: int) -> None:
+        """`localize`."""
+        height, width, channels = -(-height // LOCALIZATION_POOL), -(-width // LOCALIZATION_POOL), 1
+        for filters in LOCALIZATION_FILTERS:
+            height, width = -(-height // 2), -(-width // 2)
+            self._plain(height * width, 9, channels, filters, bias=True)
+            channels = filters
+        self._dense(1, height * width * channels, LOCALIZATION_UNITS, 6)
+        self.layers += 4
+
+    def _dense(self, rows: int, *widths: int) -> None:
+        for inputs, outputs in pairwise(widths):
+            self._plain(rows, 1, inputs, outputs, bias=True)
+
+    def _plain(self, pixels: int, area: int, channels: int, filters: int, *, bias: bool) -> None:
+        """A layer too small for its multiplications to be felt."""
+        self.params += area * channels * filters + (filters if bias else 0)
+        self.flops += 2 * pixels * area * channels * filters
+        self.layers += 1
+
+
+def _aligned(channels: int) -> int:
+    # The image's one channel has a way of its own.
+    return 1 if channels == 1 else -(-channels // _ALIGNMENT) * _ALIGNMENT

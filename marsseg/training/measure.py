@@ -1,0 +1,61 @@
+"""How long a step takes here, measured on random images."""
+
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from marsseg.config import ExperimentConfig
+from marsseg.losses import build_loss
+from marsseg.training.averaging import WeightAverage
+from marsseg.training.network import build_network
+from marsseg.training.optimizers import Optimizer
+from marsseg.training.step import build_train_step
+from marsseg.training.weights import FlatWeights
+
+_WARM_UP = 2
+
+
+def build_step(
+    config: ExperimentConfig, image_shape: tuple[int, int]
+) -> tuple[keras.Model, tf.types.experimental.PolymorphicFunction]:
+    """A config's network and its training step, without a trainer around them.
+
+    Args:
+        config: `auto` resolved; the process is set up for it.
+        image_shape: (height, width) of the images.
+    """
+    model = build_network(config, image_shape)
+    weights = FlatWeights(model)
+    optimizer = Optimizer(config.optimizer, weights.trainable)
+    loss = build_loss(config.loss, np.ones(config.data.num_classes, np.int64))
+    steps_done = tf.Variable(0, dtype=tf.int64, trainable=False)
+    return model, build_train_step(model, weights, optimizer, loss, WeightAverage(weights), steps_done)
+
+
+def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images and labels that a step takes."""
+    luck = np.random.default_rng(0)
+    shape = (config.training.batch_size, *image_shape)
+    images = tf.constant(luck.random((*shape, 1), np.float32))
+    return images, tf.constant(luck.integers(0, config.data.num_classes, shape, np.int32))
+
+
+def measure_step(config: ExperimentConfig, image_shape: tuple[int, int], repeats: int = 5) -> float:
+    """Seconds of a training step, the median of some.
+
+    Args:
+        config: `auto` resolved; the process is set up for it.
+        image_shape: (height, width) of the images.
+        repeats: How many steps are timed.
+    """
+    images, labels = random_batch(config, image_shape)
+    _, step = build_step(config, image_shape)
+    seconds = []
+    for _ in range(_WARM_UP + repeats):
+        begin = time.perf_counter()
+        float(step(images, labels))
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[_WARM_UP:])
