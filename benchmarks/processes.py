@@ -1,12 +1,17 @@
 """Figures from processes of their own, where imports and warm caches would spoil them."""
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from benchmarks.sides.settings import Settings
 
 
 def run_fresh(script: str | Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Any:
@@ -27,6 +32,54 @@ def wall_seconds(command: Sequence[str], environ: Mapping[str, str] | None = Non
     start = time.perf_counter()
     _finished(command, environ)
     return time.perf_counter() - start
+
+
+class Side:
+    """One side of a comparison, in a process that stays; see `benchmarks.sides`.
+
+    Args:
+        process: Just started.
+
+    Attributes:
+        about: What it says of itself.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.about = self.ask()
+
+    def ask(self) -> Any:
+        """Its next figure.
+
+        Raises:
+            RuntimeError: If the process has ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args!r} has ended; run it to see why")
+        return json.loads(answer)
+
+
+@contextmanager
+def side(name: str, settings: Settings, python: str = sys.executable) -> Iterator[Side]:
+    """Starts a side and ends it with the block."""
+    command = [python, "-m", f"benchmarks.sides.{name}", settings.to_text()]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield Side(process)
+        finally:
+            process.kill()
+
+
+def torch_python() -> str | None:
+    """A Python that has PyTorch: the one that MARSEXP_TORCH_PYTHON names, or this one, or none."""
+    return os.environ.get("MARSEXP_TORCH_PYTHON") or (sys.executable if find_spec("torch") else None)
 
 
 def _finished(command: Sequence[str], environ: Mapping[str, str] | None) -> str:

@@ -1,11 +1,11 @@
-"""Segmentation losses as pure functions of integer labels and logits, and their weighted sum.
+"""Segmentation losses as pure functions of a batch's pixels, and their weighted sum.
 
-Every loss takes `y_true` of shape (batch, height, width), `logits` of shape (batch, height, width, num_classes) and
-one weight a class; class 0 carries the background weight. A class of weight 0 has no pixels: its true pixels have no
-influence on value or gradient.
+A class of weight 0 has no pixels: its true pixels have no influence on value or gradient. Class 0 carries the
+background weight.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,59 +19,89 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _EPSILON = 1e-10
 
 
-def cross_entropy(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
-    """Sparse categorical cross-entropy, Σ w(y)·(−log p(y)) / Σ w(y) over all pixels of the batch.
+@dataclass(frozen=True)
+class Pixels:
+    """All pixels of a batch, one row a class: sums over a handful of classes in the last axis would be slow on a CPU.
 
     Args:
-        y_true: Labels, shape (batch, height, width).
-        logits: Scores before softmax, shape (batch, height, width, num_classes).
-        class_weights: Weights ≥ 0, shape (num_classes,).
+        truth: 1 at each pixel's true class and 0 elsewhere, (num_classes, pixels); all 0 where a pixel is left out.
+        log_probability: Logarithm of the softmax, (num_classes, pixels).
+        class_weights: Weights ≥ 0, (num_classes,).
+    """
+
+    truth: tf.Tensor
+    log_probability: tf.Tensor
+    class_weights: tf.Tensor
+
+    @classmethod
+    def of(cls, y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor) -> "Pixels":
+        """The pixels of a batch.
+
+        Args:
+            y_true: Labels, shape (batch, height, width).
+            logits: Scores before softmax, shape (batch, height, width, num_classes).
+            class_weights: Weights ≥ 0, shape (num_classes,); pixels of a class of weight 0 are left out.
+        """
+        num_classes = logits.shape[-1]
+        labels = tf.reshape(y_true, [-1])
+        included = tf.gather(class_weights > 0, labels)
+        # Whatever a pixel that is left out holds, even infinity, must not reach a sum or a gradient.
+        scores = tf.where(included, tf.transpose(tf.reshape(logits, [-1, num_classes])), 0.0)
+        scores -= tf.stop_gradient(tf.reduce_max(scores, 0))
+        log_probability = scores - tf.math.log(tf.reduce_sum(tf.exp(scores), 0))
+        # A label that is no class has a row of zeros.
+        truth = tf.one_hot(tf.where(included, labels, -1), num_classes, axis=0)
+        return cls(truth, log_probability, class_weights)
+
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """The mean over pixels, each weighted by its true class; 0 where every pixel is left out.
+
+        Args:
+            values: Shape (pixels,) or (num_classes, pixels), of which the true class's row counts.
+        """
+        totals, counts = tf.reduce_sum(self.truth * values, 1), tf.reduce_sum(self.truth, 1)
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(self.class_weights * totals), tf.reduce_sum(self.class_weights * counts)
+        )
+
+
+def cross_entropy(pixels: Pixels) -> tf.Tensor:
+    """Sparse categorical cross-entropy, Σ w(y)·(−log p(y)) / Σ w(y) over all pixels of the batch.
 
     Returns:
         A scalar; 0 where every pixel is left out.
     """
-    pixel_weights = tf.gather(class_weights, y_true)
-    values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y_true, logits=logits)
-    return tf.math.divide_no_nan(tf.reduce_sum(pixel_weights * values), tf.reduce_sum(pixel_weights))
+    return -pixels.mean(pixels.log_probability)
 
 
-def focal(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor, gamma: float) -> tf.Tensor:
+def focal(pixels: Pixels, gamma: float) -> tf.Tensor:
     """Focal loss (Lin et al., 2017, arXiv 1708.02002), Σ w(y)·(1 − p(y))^γ·(−log p(y)) / Σ w(y) over all pixels.
 
     Args:
-        y_true: Labels, shape (batch, height, width).
-        logits: Scores before softmax, shape (batch, height, width, num_classes).
-        class_weights: Weights ≥ 0, shape (num_classes,); the paper's α.
+        pixels: Their class weights are the paper's α.
         gamma: How much less a pixel counts the surer it is; 0 gives cross-entropy.
 
     Returns:
         A scalar; 0 where every pixel is left out.
     """
-    pixel_weights = tf.gather(class_weights, y_true)
-    values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y_true, logits=logits)
+    log_probability = tf.reduce_sum(pixels.truth * pixels.log_probability, 0)
     # 1 − p without cancellation; a root has no slope at 0.
-    doubt = tf.maximum(-tf.math.expm1(-values), _EPSILON)
-    total = tf.reduce_sum(pixel_weights * doubt**gamma * values)
-    return tf.math.divide_no_nan(total, tf.reduce_sum(pixel_weights))
+    doubt = tf.maximum(-tf.math.expm1(log_probability), _EPSILON)
+    return -pixels.mean(doubt**gamma * log_probability)
 
 
-def dice(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
+def dice(pixels: Pixels) -> tf.Tensor:
     """Soft Dice loss (Milletari et al., 2016, arXiv 1606.04797), Σ w(c)·(1 − D(c)) / Σ w(c).
 
     D(c) = 2 Σ p(c) y(c) / (Σ p(c) + Σ y(c)), summed over all pixels of the batch: Tversky's index with α = β = ½.
 
-    Args:
-        y_true: Labels, shape (batch, height, width).
-        logits: Scores before softmax, shape (batch, height, width, num_classes).
-        class_weights: Weights ≥ 0, shape (num_classes,); true pixels of a class of weight 0 leave every class's sums.
-
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.
     """
-    return tversky(y_true, logits, class_weights, alpha=0.5, beta=0.5)
+    return tversky(pixels, alpha=0.5, beta=0.5)
 
 
-def tversky(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor, alpha: float, beta: float) -> tf.Tensor:
+def tversky(pixels: Pixels, alpha: float, beta: float) -> tf.Tensor:
     """Tversky loss (Salehi et al., 2017, arXiv 1706.05721), Σ w(c)·(1 − T(c)) / Σ w(c).
 
     T(c) = TP / (TP + α FN + β FP) with TP = Σ p(c) y(c), FN = Σ (1 − p(c)) y(c), FP = Σ p(c) (1 − y(c)), summed over
@@ -79,29 +109,23 @@ def tversky(y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor, alph
     rounding. The paper has α and β the other way round; here α weighs what was missed, as in arXiv 1810.07842.
 
     Args:
-        y_true: Labels, shape (batch, height, width).
-        logits: Scores before softmax, shape (batch, height, width, num_classes).
-        class_weights: Weights ≥ 0, shape (num_classes,); true pixels of a class of weight 0 leave every class's sums.
+        pixels: Of one batch.
         alpha: Weight ≥ 0 of false negatives.
         beta: Weight ≥ 0 of false positives.
 
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.
     """
-    return focal_tversky(y_true, logits, class_weights, alpha, beta, exponent=1.0)
+    return focal_tversky(pixels, alpha, beta, exponent=1.0)
 
 
-def focal_tversky(
-    y_true: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor, alpha: float, beta: float, exponent: float
-) -> tf.Tensor:
+def focal_tversky(pixels: Pixels, alpha: float, beta: float, exponent: float) -> tf.Tensor:
     """Focal Tversky loss (Abraham & Khan, 2018, arXiv 1810.07842), Σ w(c)·(1 − T(c))^exponent / Σ w(c).
 
     T(c) as in `tversky`. The paper's exponent is 1/γ with γ = 4/3.
 
     Args:
-        y_true: Labels, shape (batch, height, width).
-        logits: Scores before softmax, shape (batch, height, width, num_classes).
-        class_weights: Weights ≥ 0, shape (num_classes,); true pixels of a class of weight 0 leave every class's sums.
+        pixels: Of one batch.
         alpha: Weight ≥ 0 of false negatives.
         beta: Weight ≥ 0 of false positives.
         exponent: Above 0; below 1 it keeps the slope where a class is nearly right.
@@ -109,29 +133,26 @@ def focal_tversky(
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.
     """
-    included = tf.cast(tf.gather(class_weights, y_true) > 0, logits.dtype)[..., tf.newaxis]
-    truth = tf.one_hot(y_true, logits.shape[-1], dtype=logits.dtype) * included
-    probability = tf.nn.softmax(logits) * included
-    pixel_axes = [0, 1, 2]
-    true_pixels = tf.reduce_sum(truth, pixel_axes)
-    hits = tf.reduce_sum(truth * probability, pixel_axes)
-    misses = alpha * tf.reduce_sum(truth * (1 - probability), pixel_axes)
-    false_alarms = beta * tf.reduce_sum((included - truth) * probability, pixel_axes)
+    truth, probability = pixels.truth, tf.exp(pixels.log_probability)
+    others = tf.reduce_sum(truth, 0) - truth
+    hits = tf.reduce_sum(truth * probability, 1)
+    misses = alpha * tf.reduce_sum(truth * (1 - probability), 1)
+    false_alarms = beta * tf.reduce_sum(others * probability, 1)
     # 1 − T without cancellation; a root has no slope at 0.
     terms = tf.maximum((misses + false_alarms) / (hits + misses + false_alarms + _EPSILON), _EPSILON) ** exponent
-    weights = tf.where(true_pixels > 0, class_weights, 0.0)
+    weights = tf.where(tf.reduce_any(truth > 0, 1), pixels.class_weights, 0.0)
     return tf.math.divide_no_nan(tf.reduce_sum(weights * terms), tf.reduce_sum(weights))
 
 
-def _by_name(config: LossConfig) -> dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]]:
+def _by_name(config: LossConfig) -> dict[str, Callable[[Pixels], tf.Tensor]]:
     """Every loss with the config's parameters in it."""
-    errors = {"alpha": config.tversky_alpha, "beta": config.tversky_beta}
+    alpha, beta = config.tversky_alpha, config.tversky_beta
     return {
         "cross_entropy": cross_entropy,
         "focal": partial(focal, gamma=config.focal_gamma),
         "dice": dice,
-        "tversky": partial(tversky, **errors),
-        "focal_tversky": partial(focal_tversky, **errors, exponent=config.focal_tversky_exponent),
+        "tversky": partial(tversky, alpha=alpha, beta=beta),
+        "focal_tversky": partial(focal_tversky, alpha=alpha, beta=beta, exponent=config.focal_tversky_exponent),
     }
 
 
@@ -172,9 +193,7 @@ def build_loss(config: LossConfig, pixels_per_class: NDArray[np.int64]) -> Loss:
     losses = _by_name(config)
 
     def total(y_true: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        # Whatever a pixel that is left out holds, even infinity, must not reach a sum or a gradient.
-        included = tf.gather(weights, y_true)[..., tf.newaxis] > 0
-        logits = tf.where(included, logits, 0.0)
-        return tf.add_n([factor * losses[name](y_true, logits, weights) for name, factor in config.terms])
+        pixels = Pixels.of(y_true, logits, weights)
+        return tf.add_n([factor * losses[name](pixels) for name, factor in config.terms])
 
     return total

@@ -96,6 +96,8 @@ def normalize(inputs: keras.KerasTensor, style: BlockStyle, name: str) -> keras.
 def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
     """Doubles height and width.
 
+    Without a bias where the block behind it normalises, which would take a constant away again.
+
     Args:
         inputs: Shape (batch, height, width, channels).
         filters: Channels of the result.
@@ -105,14 +107,11 @@ def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: s
     Returns:
         Shape (batch, 2·height, 2·width, filters).
     """
+    settings = {"use_bias": style.config.normalization == "none", "kernel_initializer": _KERNEL_INITIALIZER}
     if style.config.upsampling == "conv2d_transpose":
-        return layers.Conv2DTranspose(
-            filters, 2, strides=2, kernel_initializer=_KERNEL_INITIALIZER, name=f"{name}_transpose"
-        )(inputs)
+        return layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_transpose", **settings)(inputs)
     larger = layers.UpSampling2D(2, name=f"{name}_resize")(inputs)
-    return layers.Conv2D(filters, 2, padding="same", kernel_initializer=_KERNEL_INITIALIZER, name=f"{name}_conv")(
-        larger
-    )
+    return layers.Conv2D(filters, 2, padding="same", name=f"{name}_conv", **settings)(larger)
 
 
 def dropout(inputs: keras.KerasTensor, style: BlockStyle, position: int, name: str) -> keras.KerasTensor:

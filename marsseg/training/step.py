@@ -8,25 +8,27 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from marsseg.losses import Loss
-from marsseg.metrics import confusion_matrix
 from marsseg.training.averaging import WeightAverage
-from marsseg.training.optimizers import FlatOptimizer
+from marsseg.training.optimizers import Optimizer
+from marsseg.training.weights import FlatWeights
 
 _EVALUATION_BATCH = 50
 
 
 def build_train_step(
     model: keras.Model,
-    optimizer: FlatOptimizer,
+    weights: FlatWeights,
+    optimizer: Optimizer,
     loss: Loss,
     average: WeightAverage | None,
     steps_done: tf.Variable,
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A function that changes the model's weights by one batch.
+    """A function that changes the weights by one batch.
 
     Args:
         model: Returns logits.
-        optimizer: Built for the model.
+        weights: The model's, as the training goes on from them.
+        optimizer: Changes the trainable ones.
         loss: Function of labels and logits.
         average: Follows the weights, or None.
         steps_done: Counted up by one.
@@ -41,13 +43,14 @@ def build_train_step(
         input_signature=[
             tf.TensorSpec((None, height, width, channels), tf.float32),
             tf.TensorSpec((None, height, width), tf.int32),
-        ]
+        ],
+        autograph=False,
     )
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            value = loss(labels, model(images, training=True))
-        gradients = tape.gradient(value, model.trainable_variables)
-        optimizer.apply(gradients)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights.trainable)
+            value = loss(labels, weights.outputs_in_training(images))
+        optimizer.apply(tape.gradient(value, weights.trainable))
         if average is not None:
             average.update(steps_done)
         steps_done.assign_add(1)
@@ -66,15 +69,28 @@ class Evaluator:
     def __init__(self, model: keras.Model) -> None:
         self._num_classes = model.output_shape[-1]
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
+        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        masks = tf.TensorSpec((None, *model.input_shape[1:3]), tf.uint8)
+
+        @tf.function(input_signature=[images], autograph=False)
         def predict(images: tf.Tensor) -> tf.Tensor:
             return tf.argmax(model(images, training=False), axis=-1, output_type=tf.int32)
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
+        @tf.function(input_signature=[images], autograph=False)
         def predict_probabilities(images: tf.Tensor) -> tf.Tensor:
             return tf.nn.softmax(model(images, training=False))
 
-        self._predict, self._predict_probabilities = predict, predict_probabilities
+        @tf.function(input_signature=[images, masks], autograph=False)
+        def count(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+            # Counts of one image are exact in float32, and a product of matrices is deterministic everywhere.
+            pixels = [tf.shape(images)[0], tf.reduce_prod(masks.shape[1:])]
+            truth, predicted = (
+                tf.one_hot(tf.reshape(labels, pixels), self._num_classes, axis=1) for labels in (masks, predict(images))
+            )
+            counts = tf.matmul(truth, predicted, transpose_b=True)
+            return tf.reduce_sum(tf.cast(counts, tf.int64), axis=0, keepdims=True)
+
+        self._predict, self._predict_probabilities, self._count = predict, predict_probabilities, count
 
     def confusion_matrix(self, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Counts pixels by true and predicted class.
@@ -86,7 +102,8 @@ class Evaluator:
         Returns:
             Counts, shape (num_classes, num_classes); row: true class, column: predicted class.
         """
-        return confusion_matrix(masks, self.predict_labels(images), self._num_classes)
+        counts: NDArray[np.int64] = _in_batches(self._count, images, masks).sum(axis=0)
+        return counts
 
     def predict_labels(self, images: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The most likely class of each pixel.
@@ -111,6 +128,7 @@ class Evaluator:
         return _in_batches(self._predict_probabilities, images)
 
 
-def _in_batches(predict: tf.types.experimental.PolymorphicFunction, images: NDArray[np.float32]) -> NDArray[Any]:
-    starts = range(0, len(images), _EVALUATION_BATCH)
-    return np.concatenate([predict(images[start : start + _EVALUATION_BATCH]).numpy() for start in starts])
+def _in_batches(function: tf.types.experimental.PolymorphicFunction, *arrays: NDArray[Any]) -> NDArray[Any]:
+    starts = range(0, len(arrays[0]), _EVALUATION_BATCH)
+    batches = ([array[start : start + _EVALUATION_BATCH] for array in arrays] for start in starts)
+    return np.concatenate([function(*batch).numpy() for batch in batches])

@@ -25,8 +25,9 @@ from marsseg.metrics import segmentation_scores
 from marsseg.training.averaging import WeightAverage
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
 from marsseg.training.network import build_network
-from marsseg.training.optimizers import FlatOptimizer, next_learning_rate
+from marsseg.training.optimizers import Optimizer, next_learning_rate
 from marsseg.training.step import Evaluator, build_train_step
+from marsseg.training.weights import FlatWeights, random_generators
 
 PRIMARY_METRIC = "val_mean_iou"
 
@@ -153,7 +154,8 @@ class _Training:
         self.images, self.masks = data.train
         self.validation = data.validation
         self.model = build_network(config, data.images.shape[1:3])
-        self.average = WeightAverage(self.model) if config.training.weight_averaging else None
+        self.weights = FlatWeights(self.model)
+        self.average = WeightAverage(self.weights) if config.training.weight_averaging else None
         self.evaluator = Evaluator(self.model)
         self.steps_done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.progress = _Progress()
@@ -193,13 +195,13 @@ class _Training:
         if stage == self._entered:
             return
         self._entered = stage
-        self.optimizer = FlatOptimizer(stage.optimizer, self.model)
+        self.optimizer = Optimizer(stage.optimizer, self.weights.trainable)
         for variable, value in zip(self.optimizer.variables, self._optimizer_slots.values(), strict=False):
             variable.assign(value)
         self._optimizer_slots = {}
         pixels = np.bincount(self.masks.ravel(), minlength=self.config.data.num_classes)
         loss = build_loss(stage.loss, pixels)
-        self.step = build_train_step(self.model, self.optimizer, loss, self.average, self.steps_done)
+        self.step = build_train_step(self.model, self.weights, self.optimizer, loss, self.average, self.steps_done)
 
     def batches(self, until: int) -> Any:
         dataset = training_batches(
@@ -221,7 +223,7 @@ class _Training:
         learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
         self.optimizer.learning_rate.assign(learning_rate)
         loss = self._train_epoch(batches, callbacks)
-        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+        if not all(np.isfinite(vector.numpy()).all() for vector in self.weights.vectors):
             raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
         train_s = time.perf_counter() - started
         confusion = self._validate()
@@ -253,10 +255,8 @@ class _Training:
         return total / len(self.images)
 
     def _validate(self) -> NDArray[np.int64]:
-        if self.average is None:
-            return self.evaluator.confusion_matrix(*self.validation)
-        with self.average.applied_to(self.model):
-            return self.evaluator.confusion_matrix(*self.validation)
+        self.model.set_weights(self._scored_weights())
+        return self.evaluator.confusion_matrix(*self.validation)
 
     def _take(self, record: EpochRecord, confusion: NDArray[np.int64]) -> None:
         best_epoch, history = self.progress.best_epoch, self.progress.history
@@ -267,24 +267,20 @@ class _Training:
             self.best_weights = self._scored_weights()
 
     def _scored_weights(self) -> list[NDArray[np.float32]]:
-        return self.average.values() if self.average is not None else self.model.get_weights()
+        """What is validated and kept, in the model's order."""
+        return self.average.arrays() if self.average is not None else self.weights.arrays()
 
     def _by_path(self, weights: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {weight.path: value for weight, value in zip(self.model.weights, weights, strict=True)}
 
-    @property
-    def _generators(self) -> list[keras.Variable]:
-        weights = {id(weight) for weight in self.model.weights}
-        return [variable for variable in self.model.variables if id(variable) not in weights]
-
     def checkpoint(self) -> Checkpoint:
         """Everything that the next epoch depends on."""
         groups: dict[str, dict[str, NDArray[Any]]] = {
-            "weights": self._by_path(self.model.get_weights()),
-            "average": self._by_path(self.average.values()) if self.average is not None else {},
+            "weights": self._by_path(self.weights.arrays()),
+            "average": self._by_path(self.average.arrays()) if self.average is not None else {},
             "best": self._by_path(self.best_weights),
             "optimizer": {str(i): np.asarray(v.numpy()) for i, v in enumerate(self.optimizer.variables)},
-            "dropout": {str(i): np.asarray(v.numpy()) for i, v in enumerate(self._generators)},
+            "dropout": {str(i): np.asarray(v.numpy()) for i, v in enumerate(random_generators(self.model))},
             "steps": {"done": np.asarray(self.steps_done.numpy())},
         }
         tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
@@ -304,11 +300,11 @@ class _Training:
             checkpoint.state["best_epoch"],
             checkpoint.state["best_confusion"],
         )
-        self.model.set_weights(list(checkpoint.group("weights").values()))
+        self.weights.assign(list(checkpoint.group("weights").values()))
         self.best_weights = list(checkpoint.group("best").values())
         if self.average is not None:
             self.average.assign(list(checkpoint.group("average").values()))
-        for variable, value in zip(self._generators, checkpoint.group("dropout").values(), strict=True):
+        for variable, value in zip(random_generators(self.model), checkpoint.group("dropout").values(), strict=True):
             variable.assign(value)
         self.steps_done.assign(checkpoint.group("steps")["done"])
         begins_stage = any(stage.first_epoch == self.epoch + 1 for stage in self.stages)

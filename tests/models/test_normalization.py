@@ -79,9 +79,11 @@ def test_one_pixel_of_one_image_is_normalised_without_nan() -> None:
     np.testing.assert_allclose(layer.moving_variance, 0.5)
 
 
-def test_mixed_precision_keeps_weights_and_statistics_in_float32() -> None:
+# 16 channels take another kernel than 4.
+@pytest.mark.parametrize("repeats", [1, 4])
+def test_mixed_precision_keeps_weights_and_statistics_in_float32(repeats: int) -> None:
     layer = FusedBatchNormalization(momentum=0.9, dtype="mixed_bfloat16")
-    batch = batches(1)[0] + 100
+    batch = np.tile(batches(1)[0] + 100, repeats)
     outputs = layer(batch, training=True)
     assert outputs.dtype == tf.bfloat16
     assert {weight.dtype for weight in layer.weights} == {"float32"}

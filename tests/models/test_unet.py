@@ -170,9 +170,9 @@ def test_skip_connections_carry_the_encoder_to_the_decoder() -> None:
     assert build()[0].get_layer("decoder0_concat").output.shape[-1] == 4 + 4
     without = build(skip_connections=False)[0]
     assert not any("concat" in layer.name for layer in without.layers)
-    # Convolutions have in·out·9 weights, normalisations 4 a channel, the transposed ones in·out·4 and a bias.
+    # Convolutions have in·out·9 weights, normalisations 4 a channel, the transposed ones in·out·4.
     convolutions = [(1, 4), (4, 4), (4, 8), (8, 8), (8, 8), (8, 8), (8, 8), (8, 8), (4, 4), (4, 4)]
-    expected = sum(9 * a * b + 4 * b for a, b in convolutions) + (8 * 8 * 4 + 8) + (8 * 4 * 4 + 4) + (4 * 5 + 5)
+    expected = sum(9 * a * b + 4 * b for a, b in convolutions) + 8 * 8 * 4 + 8 * 4 * 4 + (4 * 5 + 5)
     assert without.count_params() == expected
 
 

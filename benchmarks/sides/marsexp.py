@@ -1,0 +1,114 @@
+"""Ours: `train` and `Evaluator` as every trial runs them, on tiles like those that the peers get."""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.sides.lines import tell, wait
+from benchmarks.sides.settings import HEIGHT, NUM_CLASSES, WIDTH, Settings, from_command_line
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import Fingerprint, PreparedData
+from marsseg.data.split import Split
+from marsseg.models.cost import count_flops
+from marsseg.training.checkpoint import Checkpoint
+from marsseg.training.network import build_network
+from marsseg.training.runtime import configure_runtime, resolve_auto
+from marsseg.training.step import Evaluator
+from marsseg.training.trainer import EpochRecord, train
+
+_VALIDATION_IMAGES = 8
+
+
+class _Epochs:
+    """Trains an epoch for every line."""
+
+    def on_step(self, seconds: float) -> None: ...
+
+    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+        tell(record.images_per_second)
+        wait()
+
+
+class _FirstStep:
+    """Ends the process after a step."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def on_step(self, seconds: float) -> None:
+        tell(time.perf_counter() - self._start)
+        wait()
+
+    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None: ...
+
+
+def config_of(settings: Settings) -> ExperimentConfig:
+    """What our side trains."""
+    values = {
+        "model.num_blocks": settings.num_blocks,
+        "model.base_filters": settings.filters,
+        "model.max_filters": settings.filters * 2**settings.num_blocks,
+        "training.batch_size": settings.batch_size,
+        "training.max_epochs": 10**6,
+        "training.precision": settings.precision,
+        "training.threads": settings.threads,
+    }
+    return resolve_auto(ExperimentConfig().with_values(values))
+
+
+def data_of(num_images: int) -> PreparedData:
+    """Images to train on, and a few for validation."""
+    rng = np.random.default_rng(0)
+    images = rng.random((num_images + _VALIDATION_IMAGES, HEIGHT, WIDTH), np.float32)
+    masks = rng.integers(0, NUM_CLASSES, images.shape, np.uint8)
+    indices = np.arange(len(images))
+    split = Split(indices[:num_images], indices[num_images:], indices[:0])
+    return PreparedData(images, masks, split, {}, NUM_CLASSES, "random", Fingerprint("", "", "", "", ""))
+
+
+def matmul_gflop_per_s(precision: str, size: int = 2048, repeats: int = 10) -> float:
+    """The best rate of a product of square matrices in this precision."""
+    matrix = tf.cast(np.random.default_rng(0).random((size, size)), precision)
+    multiply = tf.function(lambda: tf.reduce_max(tf.matmul(matrix, matrix)[0]))
+    float(multiply())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        float(multiply())
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def _serve(settings: Settings) -> None:
+    config = config_of(settings)
+    precision = config.training.precision
+    configure_runtime(settings.threads)
+    data = data_of(settings.num_images)
+    match settings.task:
+        case "train":
+            flops = count_flops(build_network(config, (HEIGHT, WIDTH)))
+            peak = matmul_gflop_per_s(precision)
+            wait()
+            tell({"name": precision, "gflop_per_image": flops / 1e9, "peak_gflop_per_s": peak})
+            wait()
+            train(config, data, until=10**6, callbacks=[_Epochs()])
+        case "first_step":
+            wait()
+            tell({"name": precision})
+            wait()
+            train(config, data, until=1, callbacks=[_FirstStep()])
+        case "validate":
+            wait()
+            tell({"name": precision})
+            evaluator = Evaluator(build_network(config, (HEIGHT, WIDTH)))
+            images, masks = data.train
+            while True:
+                wait()
+                start = time.perf_counter()
+                evaluator.confusion_matrix(images, masks)
+                tell(time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    _serve(from_command_line())

@@ -1,0 +1,49 @@
+"""Images a second in training: 4 levels, batches of 16 tiles of 64×128, Adam, cross-entropy.
+
+Ours is `train` as every trial runs it, with its data path, averaged weights and determinism, without the validation.
+The peers train the same network on as many tiles: plain Keras with `compile` and `fit` in float32, and PyTorch with
+bfloat16 autocast, channels last and the fused Adam where a Python with torch is at hand (`MARSEXP_TORCH_PYTHON`). Each
+side has a process of its own; they train epochs of ten steps in turns. `share_of_peak` is what ours reaches, counting
+three times the forward pass's operations, of the rate of a product of large matrices in the same process.
+"""
+
+import statistics
+import sys
+
+from benchmarks.common import Promise, Result, take_turns
+from benchmarks.processes import side, torch_python
+from benchmarks.sides.settings import Settings
+from marsseg.training.runtime import available_cores
+
+_REPEATS = 9
+
+
+def main() -> None:
+    """Compares with each peer in turn."""
+    for filters in (16, 32):
+        settings = Settings("train", filters, threads=available_cores())
+        _compare(settings, "plain_keras", sys.executable, Promise(2.5, "ratio"))
+        if python := torch_python():
+            _compare(settings, "torch_unet", python, Promise(1.1, "ratio") if filters == 16 else None)
+
+
+def _compare(settings: Settings, peer_name: str, peer_python: str, promise: Promise | None) -> None:
+    with side("marsexp", settings) as ours, side(peer_name, settings, peer_python) as peer:
+        figures, peer_figures = take_turns(ours.ask, peer.ask, _REPEATS, warm_up=1)
+        peak = ours.about["peak_gflop_per_s"]
+        reached = 3 * ours.about["gflop_per_image"] * statistics.median(figures)
+        Result(
+            "throughput",
+            f"{settings.filters} filters, {ours.about['name']}",
+            "images/s",
+            figures,
+            peer_figures,
+            peer.about["name"],
+            higher_is_better=True,
+            promise=promise,
+            details={"peak_gflop_per_s": round(peak), "share_of_peak": round(reached / peak, 3)},
+        ).report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""A network's weights as two vectors, so that a step has one operation where it would have one for each weight."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+
+class FlatWeights:
+    """The weights that a training changes; the network's own variables keep what they were last given.
+
+    Args:
+        model: The network, whose weights it starts with.
+
+    Attributes:
+        vectors: The trainable weights one after the other, then the others (moving means and variances) likewise.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._groups = (list(model.trainable_variables), list(model.non_trainable_weights))
+        self._generators = random_generators(model)
+        self.vectors = [tf.Variable(vector, trainable=False) for vector in self._vectors_of(model.get_weights())]
+
+    @property
+    def trainable(self) -> tf.Variable:
+        """What gradients are taken for."""
+        return self.vectors[0]
+
+    def outputs_in_training(self, images: tf.Tensor) -> tf.Tensor:
+        """The network's outputs in training mode; moving statistics and random generators go on. Can be traced.
+
+        Args:
+            images: Shape (batch, height, width, channels).
+
+        Returns:
+            Logits.
+        """
+        mapping = [
+            pair for group, vector in zip(self._groups, self.vectors, strict=True) for pair in _parts(vector, group)
+        ]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            outputs = self._model(images, training=True)
+        statistics = [tf.reshape(scope.get_current_value(variable), [-1]) for variable in self._groups[1]]
+        if statistics:
+            self.vectors[1].assign(tf.concat(statistics, 0))
+        for generator in self._generators:
+            generator.assign(scope.get_current_value(generator))
+        return outputs
+
+    def arrays(self, vectors: Sequence[tf.Variable] | None = None) -> list[NDArray[np.float32]]:
+        """Its own vectors, or others made like them, as one array a weight, in the model's order."""
+        arrays: dict[int, NDArray[np.float32]] = {}
+        for group, vector in zip(self._groups, vectors or self.vectors, strict=True):
+            ends = np.cumsum([_size(variable) for variable in group], dtype=int)
+            for variable, part in zip(group, np.split(vector.numpy(), ends), strict=False):
+                arrays[id(variable)] = part.reshape(variable.shape)
+        return [arrays[id(variable)] for variable in self._model.weights]
+
+    def assign(self, arrays: Sequence[NDArray[np.float32]], vectors: Sequence[tf.Variable] | None = None) -> None:
+        """Gives its own vectors, or others made like them, these weights in the model's order."""
+        for vector, values in zip(vectors or self.vectors, self._vectors_of(arrays), strict=True):
+            vector.assign(values)
+
+    def _vectors_of(self, arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        flat = {id(variable): array.ravel() for variable, array in zip(self._model.weights, arrays, strict=True)}
+        empty = np.zeros(0, np.float32)
+        return [np.concatenate([empty, *(flat[id(variable)] for variable in group)]) for group in self._groups]
+
+
+def random_generators(model: keras.Model) -> list[keras.Variable]:
+    """The states of a network's random generators: all it has beside weights."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def _size(variable: keras.Variable) -> int:
+    return int(np.prod(variable.shape))
+
+
+def _parts(vector: tf.Variable, variables: Sequence[keras.Variable]) -> list[tuple[keras.Variable, tf.Tensor]]:
+    """Each variable with its part of the vector."""
+    if not variables:
+        return []
+    parts = tf.split(vector, [_size(variable) for variable in variables])
+    return [(variable, tf.reshape(part, variable.shape)) for variable, part in zip(variables, parts, strict=True)]
