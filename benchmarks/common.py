@@ -43,7 +43,7 @@ class Result:
         unit: Of the figures: `s`, `ms`, `images/s`, `MiB`.
         ours: Our figures, one a repeat.
         peer: The peer's; empty where it is not installed.
-        peer_name: Who that is, with its version; None where there is none.
+        peer_name: Who that is, with its version where it is installed; None where nothing is compared.
         higher_is_better: True for rates, False for times and sizes.
         promise: What it has to show, or None.
         details: Further plain values for the line.
@@ -95,7 +95,7 @@ class Result:
             "unit": self.unit,
             "ours": _short(statistics.median(self.ours)),
             "peer": _short(statistics.median(self.peer)) if self.peer else None,
-            "peer_name": self.peer_name if self.peer else None,
+            "peer_name": self.peer_name,
             "ratio": None if self.ratio is None else _short(self.ratio),
             "repeats": len(self.ours),
             "ours_quartiles": _quartiles(self.ours),

@@ -200,7 +200,7 @@ def _report(case: str, unit: str, ours: list[float], peer: list[float]) -> None:
         unit=unit,
         ours=ours,
         peer=peer,
-        peer_name=f"MLflow {metadata.version('mlflow')}",
+        peer_name=f"MLflow {metadata.version('mlflow')}" if peer else None,
         promise=Promise(50.0 if unit == "ms" else 2.0),
     ).report()
 

@@ -147,7 +147,7 @@ def main() -> None:
         ours = search_ours(Path(folder))
     cases: dict[str, tuple[Callable[[Spent], float], Promise | None]] = {
         "a trial, beyond its epochs": (partial(Spent.overhead_s, with_tracing=False), Promise(3.0)),
-        "a trial, beyond its epochs without tracing": (partial(Spent.overhead_s, with_tracing=True), None),
+        "a trial, the tracing of its steps included": (partial(Spent.overhead_s, with_tracing=True), None),
         "the start, until the first epoch begins": (attrgetter("start_s"), None),
     }
     for case, (figure, promise) in cases.items():
