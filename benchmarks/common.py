@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psutil
 
 from marsseg.tracking.provenance import environment
+
+_Figure = TypeVar("_Figure")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Result:
         unit: Of the figures: `s`, `ms`, `images/s`, `MiB`.
         ours: Our figures, one a repeat.
         peer: The peer's; empty where it is not installed.
-        peer_name: Who that is, with its version; None where there is none.
+        peer_name: Who that is, with its version where it is installed; None where nothing is compared.
         higher_is_better: True for rates, False for times and sizes.
         promise: What it has to show, or None.
         details: Further plain values for the line.
@@ -93,7 +95,7 @@ class Result:
             "unit": self.unit,
             "ours": _short(statistics.median(self.ours)),
             "peer": _short(statistics.median(self.peer)) if self.peer else None,
-            "peer_name": self.peer_name if self.peer else None,
+            "peer_name": self.peer_name,
             "ratio": None if self.ratio is None else _short(self.ratio),
             "repeats": len(self.ours),
             "ours_quartiles": _quartiles(self.ours),
@@ -126,8 +128,8 @@ def machine() -> dict[str, Any]:
 
 
 def take_turns(
-    ours: Callable[[], float], peer: Callable[[], float] | None, repeats: int, warm_up: int = 0
-) -> tuple[list[float], list[float]]:
+    ours: Callable[[], _Figure], peer: Callable[[], _Figure] | None, repeats: int, warm_up: int = 0
+) -> tuple[list[_Figure], list[_Figure]]:
     """Measures both again and again, one right after the other, so that whatever else the machine does meets both.
 
     Args:
@@ -139,7 +141,7 @@ def take_turns(
     Returns:
         Our figures and the peer's.
     """
-    sides = [(ours, list[float]()), (peer, list[float]())]
+    sides = [(ours, list[_Figure]()), (peer, list[_Figure]())]
     for turn in range(-warm_up, repeats):
         # Who comes second finds warmer caches and a hotter processor.
         for measure, figures in sides if turn % 2 == 0 else sides[::-1]:

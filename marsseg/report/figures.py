@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -86,22 +85,21 @@ def draw_samples(
         class_names: One name a class.
     """
     height, width = images.shape[1:]
-    figure = Figure(figsize=(9.6, 0.7 + len(images) * 3.1 * height / width), layout="constrained")
-    grid = figure.subplots(len(images), 3, squeeze=False)
     colors = class_colormap(len(class_names))
-    for row, (image, mask, prediction) in enumerate(zip(images, truth, predictions, strict=True)):
-        grid[row][0].imshow(image, cmap="gray", vmin=0, vmax=max(float(image.max()), 1e-3))
-        for axes, labels in ((grid[row][1], mask), (grid[row][2], prediction)):
-            axes.imshow(labels, cmap=colors, vmin=-0.5, vmax=len(class_names) - 0.5, interpolation="nearest")
-        for axes in grid[row]:
-            _hide_ticks(axes)
-    for axes, title in zip(grid[0], ("image", "truth", "prediction"), strict=True):
-        axes.set_title(title)
+    palette = colors(np.arange(len(class_names)), bytes=True)[:, :3]
+    brightest = np.maximum(images.max(axis=(1, 2), keepdims=True), 1e-3)
+    grays = np.repeat((255 * np.clip(images / brightest, 0, 1)).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    # One picture of all takes a third of the time of a subplot for each.
+    gap = max(1, width // 32)
+    columns = np.stack([grays, palette[truth], palette[predictions]], axis=1)
+    framed = np.pad(columns, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    mosaic = framed.swapaxes(1, 2).reshape(len(images) * (height + gap), 3 * (width + gap), 3)[:-gap, :-gap]
+    figure = Figure(figsize=(9.6, 0.7 + len(images) * 3.1 * height / width), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mosaic, interpolation="nearest")
+    axes.set_axis_off()
+    for column, title in enumerate(("image", "truth", "prediction")):
+        axes.text(column * (width + gap) + width / 2, -gap, title, ha="center", fontsize=12)
     patches = [Patch(color=colors(index), label=name) for index, name in enumerate(class_names)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(class_names), fontsize=9)
     figure.savefig(path, dpi=_DPI)
-
-
-def _hide_ticks(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -18,6 +18,7 @@ def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portabl
     Returns:
         A model that returns logits.
     """
-    keras.backend.clear_session()
+    # Names begin anew; memory is freed by whoever lets go of a network.
+    keras.backend.clear_session(free_memory=False)
     apply_precision("float32" if portable else config.training.precision)
     return build_unet(config.model, (*data_shape, 1), config.data.num_classes, config.seed, portable)

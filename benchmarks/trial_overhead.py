@@ -1,0 +1,178 @@
+"""Seconds that a search costs beyond its training epochs, a trial, with nets so small that nothing else counts.
+
+A real `marsexp search --space smoke --budget 8` on synthetic tiles, one worker, promotion ASHA, in a fresh folder. *The
+start* is all before the first epoch begins: imports, data, fresh stores, a worker with TensorFlow, the first network.
+*A trial* is what is left when the start and the seconds of all epochs, as the ledger has them, are taken from the whole
+command's, divided by the trials: proposals, networks, checkpoints, pictures, MLflow, and at the end the models and the
+search's own report. An epoch's seconds hold the tracing of its step; in a further row tracing counts as overhead, an
+epoch costing what epochs cost in the middle that do not begin with it.
+
+The peer is Keras Tuner's `RandomSearch` as its documentation teaches, in one process: as many trials of the same
+networks made of Keras' own layers, on the same data, 4 epochs each by `fit`. It keeps the best weights of each trial,
+and neither tracks, pauses, draws nor survives a crash. It is measured where tensorboard is installed, which it needs.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from importlib.util import find_spec
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import Promise, Result
+from benchmarks.processes import run_fresh, wall_seconds
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import prepare_data
+from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
+from marsseg.jobs.shipped import find_space
+from marsseg.search.ledger import Ledger
+from marsseg.search.space_file import load_space
+from marsseg.training.runtime import import_tensorflow_quietly
+
+TRIALS = 8
+PEER_EPOCHS = 4
+SPACE, NAME = "smoke", "overhead"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Where the seconds of a search went.
+
+    Args:
+        wall_s: From the start of its process to the end.
+        start_s: Until the first epoch began.
+        epochs_s: Seconds of each epoch of each segment: of what is trained without a stop, the first one with tracing.
+    """
+
+    wall_s: float
+    start_s: float
+    epochs_s: Sequence[Sequence[float]]
+
+    def overhead_s(self, with_tracing: bool) -> float:
+        """Seconds a trial beyond the start and the epochs."""
+        epochs = [seconds for segment in self.epochs_s for seconds in segment]
+        training_s = sum(epochs)
+        if with_tracing:
+            traced = [seconds for segment in self.epochs_s for seconds in segment[1:]]
+            training_s = len(epochs) * statistics.median(traced)
+        return (self.wall_s - self.start_s - training_s) / TRIALS
+
+
+def search_ours(folder: Path) -> Spent:
+    """Runs a search and reads from its ledger how long its epochs took."""
+    # What names a server or other data must not be inherited.
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("MARSEXP_", "MLFLOW_"))}
+    options = ["--space", SPACE, "--budget", str(TRIALS), "--name", NAME, "--json"]
+    began = time.time()
+    wall_s = wall_seconds(
+        [sys.executable, "-m", "marsseg.cli.app", "search", *options],
+        {**environ, ENVIRONMENT_VARIABLE: str(folder)},
+    )
+    ledger = Ledger(Home(folder).ledger)
+    segments: list[tuple[int, list[float]]] = []
+    first = began + wall_s
+    for event in ledger.events(NAME):
+        if event.kind == "finished" and event.trial is not None:
+            records = ledger.epochs(NAME, event.trial)[: event.payload["epochs"]]
+            known = sum(len(epochs) for trial, epochs in segments if trial == event.trial)
+            segments.append((event.trial, [record["epoch_s"] for record in records[known:]]))
+            first = min(first, records[0]["finished_ms"] / 1000 - records[0]["epoch_s"])
+    found = len({trial for trial, _ in segments})
+    if found != TRIALS:
+        raise RuntimeError(f"expected {TRIALS} trials with epochs, found {found}")
+    return Spent(wall_s, first - began, [epochs for _, epochs in segments])
+
+
+def search_peer(began: float) -> Spent:
+    """Runs Keras Tuner in this process, which began at this Unix time."""
+    import_tensorflow_quietly()
+    import keras
+    import keras_tuner
+
+    from marsseg.training.network import build_network
+
+    space = load_space(find_space(SPACE))
+    base = ExperimentConfig().with_values({**space.fixed, "training.threads": 2})
+    data = prepare_data(base)
+
+    def build(hp: keras_tuner.HyperParameters) -> Any:
+        values = {
+            "model.num_blocks": hp.Int("num_blocks", 2, 3),
+            "model.base_filters": hp.Choice("base_filters", [4, 8]),
+            "model.se": hp.Choice("se", ["none", "encoder"]),
+        }
+        model = build_network(base.with_values(values), data.images.shape[1:3], portable=True)
+        model.compile(
+            optimizer=keras.optimizers.Adam(hp.Float("learning_rate", 1e-3, 1e-2, sampling="log")),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.MeanIoU(data.num_classes, sparse_y_pred=False, name="mean_iou")],
+        )
+        return model
+
+    class Timer(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+        """Notes when each epoch begins and how long it takes; the tuner copies it for every trial."""
+
+        segments: list[list[float]] = []  # noqa: RUF012  # shared by the copies on purpose
+        first: list[float] = []  # noqa: RUF012
+
+        def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+            Timer.segments.append([])
+
+        def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            Timer.first.append(time.time())
+
+        def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+            Timer.segments[-1].append(time.time() - Timer.first[-1])
+
+    with tempfile.TemporaryDirectory() as folder:
+        objective = keras_tuner.Objective("val_mean_iou", "max")
+        tuner = keras_tuner.RandomSearch(build, objective, max_trials=TRIALS, seed=1, directory=folder)
+        (images, masks), validation = data.train, data.validation
+        fit = {"epochs": PEER_EPOCHS, "batch_size": base.training.batch_size, "verbose": 0}
+        tuner.search(images, masks, validation_data=tuple(validation), callbacks=[Timer()], **fit)
+    return Spent(time.time() - began, Timer.first[0] - began, Timer.segments)
+
+
+def main() -> None:
+    peer = Spent(**run_fresh(__file__, "peer")) if find_spec("tensorboard") else None
+    with tempfile.TemporaryDirectory() as folder:
+        ours = search_ours(Path(folder))
+    cases: dict[str, tuple[Callable[[Spent], float], Promise | None]] = {
+        "a trial, beyond its epochs": (partial(Spent.overhead_s, with_tracing=False), Promise(3.0)),
+        "a trial, the tracing of its steps included": (partial(Spent.overhead_s, with_tracing=True), None),
+        "the start, until the first epoch begins": (attrgetter("start_s"), None),
+    }
+    for case, (figure, promise) in cases.items():
+        Result(
+            benchmark="trial_overhead",
+            case=case,
+            unit="s",
+            ours=[figure(ours)],
+            peer=[figure(peer)] if peer else [],
+            peer_name=f"Keras Tuner {metadata.version('keras-tuner')}",
+            promise=promise,
+            details={
+                "trials": TRIALS,
+                "ours_wall_s": round(ours.wall_s, 1),
+                "ours_epochs": sum(map(len, ours.epochs_s)),
+                "ours_segments": len(ours.epochs_s),
+                "peer_wall_s": round(peer.wall_s, 1) if peer else None,
+            },
+        ).report()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["peer"]:
+        import psutil
+
+        print(json.dumps(vars(search_peer(psutil.Process().create_time()))))
+    else:
+        main()

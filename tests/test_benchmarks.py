@@ -1,0 +1,111 @@
+"""Benchmarks: a result's line, taking turns, and the page that is made of the lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS, main, read_results, replace_results
+from benchmarks.common import Promise, Result, take_turns
+from benchmarks.page import render_page
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+FIELDS = {"benchmark", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "machine", "target", "met"}
+
+
+def result(**changes: Any) -> Result:
+    fields: dict[str, Any] = {
+        "benchmark": "cli_start",
+        "case": "a | b",
+        "unit": "s",
+        "ours": [1.0, 2.0, 4.0],
+        "peer": [5.0, 6.0, 70.0],
+        "peer_name": "other 1.0",
+    }
+    return Result(**{**fields, **changes})
+
+
+def test_every_script_is_run_and_says_how_it_measures() -> None:
+    scripts = {path.stem for path in FOLDER.glob("*.py") if 'if __name__ == "__main__":' in path.read_text("utf-8")}
+    assert scripts - {"__main__"} == set(BENCHMARKS)
+    page = render_page([result(benchmark=name).line() for name in BENCHMARKS], BENCHMARKS)
+    for name in BENCHMARKS:
+        assert len(page.partition(f"\n### {name}\n")[2].partition("\n### ")[0]) > 100
+
+
+def test_a_line_is_one_document_and_says_what_the_design_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
+    result(details={"steps": 10}).report()
+    (line,) = capsys.readouterr().out.splitlines()
+    document = json.loads(line)
+    assert set(document) >= FIELDS
+    assert (document["ours"], document["peer"], document["repeats"], document["steps"]) == (2.0, 6.0, 3, 10)
+    assert (document["ours_quartiles"], document["peer_quartiles"]) == ([1.5, 3.0], [5.5, 38.0])
+    # No name of the machine and no path.
+    assert set(document["machine"]) == {"processor", "cores", "memory_gib", "os", "python", "tensorflow", "keras"}
+
+
+@pytest.mark.parametrize(("higher_is_better", "ratio"), [(False, 3.0), (True, 1 / 3)])
+def test_a_ratio_above_one_is_better(higher_is_better: bool, ratio: float) -> None:
+    assert result(higher_is_better=higher_is_better).ratio == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize(
+    ("promise", "changes", "target", "met"),
+    [
+        (None, {}, None, None),
+        (Promise(2.0), {}, "≤ 2 s", True),
+        (Promise(1.9), {}, "≤ 1.9 s", False),
+        (Promise(2.0), {"higher_is_better": True}, "≥ 2 s", True),
+        (Promise(2.1), {"higher_is_better": True}, "≥ 2.1 s", False),
+        (Promise(3.0, "ratio"), {}, "ratio ≥ 3", True),
+        (Promise(3.1, "ratio"), {}, "ratio ≥ 3.1", False),
+        (Promise(3.0, "ratio"), {"peer": []}, "ratio ≥ 3", None),
+    ],
+)
+def test_a_promise_is_kept_up_to_its_limit(
+    promise: Promise | None, changes: dict[str, Any], target: str | None, met: bool | None
+) -> None:
+    line = result(promise=promise, **changes).line()
+    assert (line["target"], line["met"]) == (target, met)
+
+
+def test_a_peer_that_is_not_installed_is_null() -> None:
+    line = result(peer=[]).line()
+    assert (line["peer"], line["ratio"], line["peer_quartiles"], line["peer_name"]) == (None, None, None, "other 1.0")
+    assert "| other 1.0: not installed |  |" in render_page([line], BENCHMARKS)
+
+
+def test_both_take_turns_and_who_is_first_changes() -> None:
+    order: list[str] = []
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    ours, peer = take_turns(lambda: measure("ours"), lambda: measure("peer"), repeats=2, warm_up=1)
+    assert order == ["peer", "ours", "ours", "peer", "peer", "ours"]
+    assert (ours, peer) == ([3, 6], [4, 5])
+    assert take_turns(lambda: 1.0, None, repeats=2) == ([1.0, 1.0], [])
+
+
+def test_the_page_has_one_table_a_machine() -> None:
+    here = result(promise=Promise(2.0)).line()
+    there = {**here, "machine": {**here["machine"], "processor": "Abacus"}, "benchmark": "throughput", "met": False}
+    page = render_page([here, there], BENCHMARKS)
+    table = page.partition("\n## On Abacus, ")[2].partition("\n## ")[0]
+    row = r"a \| b | 2 s<br>1.5–3 | 6 s<br>5.5–38<br>other 1.0 | 3 | ≤ 2 s"
+    assert f"| throughput | {row} | **no** |\n" in table
+    assert f"| cli_start | {row} | yes |\n" in page.replace(table, "")
+
+
+def test_a_benchmark_that_runs_again_replaces_its_own_lines(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    for benchmark, case in (("cli_start", "old"), ("leaderboard", "kept"), ("cli_start", "new")):
+        replace_results(path, benchmark, [json.dumps(result(benchmark=benchmark, case=case).line())])
+    assert [(r["benchmark"], r["case"]) for r in read_results(path)] == [("leaderboard", "kept"), ("cli_start", "new")]
+
+
+def test_an_unknown_name_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cli_start", "clistart"]) == 2
+    assert "expected some of throughput, first_step, " in capsys.readouterr().err
