@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.sides.settings import Settings
 
 
@@ -47,6 +49,11 @@ class Side:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.about = self.ask()
+
+    @property
+    def resident_mib(self) -> float:
+        """The memory that it holds now."""
+        return float(psutil.Process(self._process.pid).memory_info().rss / 2**20)
 
     def ask(self) -> Any:
         """Its next figure.
