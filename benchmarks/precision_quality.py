@@ -2,8 +2,8 @@
 
 Five seeds on real tiles, each seed trained in both precisions: 4 levels, 16 filters, batch 16, 240 training images,
 background left out of loss and head, focal Tversky, Adam 1e-3. The interval is the paired difference's, by Student's t.
-`MARSEXP_DATA` names the tiles; without it the
-built-in synthetic terrain stands in, and the row says so. Each training is kept in `benchmarks/precision_quality.jsonl`.
+`MARSEXP_DATA` names the tiles; without it the built-in synthetic terrain stands in, and the row says so. Each training
+is kept in `benchmarks/precision_quality.jsonl`.
 """
 
 import os
