@@ -50,7 +50,7 @@ def main() -> None:
         "precision_quality",
         f"lower end of the 95 % interval of bfloat16 − float32, {data}",
         "IoU",
-        [statistics.fmean(differences) - half_width],
+        [statistics.fmean(differences) - float(half_width)],
         higher_is_better=True,
         promise=Promise(-0.02),
         details={
