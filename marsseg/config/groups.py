@@ -235,7 +235,7 @@ class TrainingConfig(Group):
 
     batch_size: int = Field(16, ge=1)
     max_epochs: int = Field(27, ge=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     weight_averaging: bool = True
     early_stopping_patience: Annotated[int | None, NoneByName] = Field(None, ge=1)

@@ -23,7 +23,8 @@ from marsseg.errors import MarsexpError
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
 from marsseg.jobs.inputs import DATA_VARIABLE
 from marsseg.tracking.provenance import environment
-from marsseg.training.runtime import available_cores, bfloat16_flags, has_gpu_driver
+from marsseg.training.precision import choose_precision
+from marsseg.training.runtime import available_cores, has_gpu_driver, this_machine
 
 State = Literal["ok", "warning", "problem"]
 
@@ -106,20 +107,19 @@ def _check_package(title: str, name: str, need: Requirement | None) -> Check:
     return Check("software", title, "ok", version, facts=facts)
 
 
-def check_machine(precision: str, threads: int) -> list[Check]:
-    """Processor, memory, and what `auto` makes of them.
+def check_machine(threads: int) -> list[Check]:
+    """Processor, memory, and what `auto` makes of the machine.
 
     Args:
-        precision: What `auto` is resolved to.
-        threads: Likewise.
+        threads: What `auto` is resolved to.
     """
     cores, usable = os.cpu_count() or 1, available_cores()
     name = environment()["processor"]
     memory = psutil.virtual_memory()
     free, total = memory.available / _GIB, memory.total / _GIB
     little = free < _LITTLE_MEMORY_GIB
-    flags = bfloat16_flags()
-    why = f"the processor has {' and '.join(flags)}" if flags else "the processor has no bfloat16 of its own"
+    machine = this_machine()
+    choice = choose_precision(machine)
     return [
         Check(
             "machine",
@@ -136,7 +136,13 @@ def check_machine(precision: str, threads: int) -> list[Check]:
             "close other programs, and search with --workers 1" if little else "",
             {"available_bytes": memory.available, "total_bytes": memory.total},
         ),
-        Check("machine", "precision", "ok", f"{precision}: {why}", facts={"precision": precision, "cpu_flags": flags}),
+        Check(
+            "machine",
+            "precision",
+            "ok",
+            str(choice),
+            facts={"precision": choice.precision, "reason": choice.reason, "cpu_flags": machine.bfloat16_flags},
+        ),
         Check("machine", "threads", "ok", f"{threads}, divided among --workers", facts={"threads": threads}),
     ]
 

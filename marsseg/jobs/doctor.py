@@ -38,10 +38,9 @@ def examine(tracking_uri: str | None = None) -> dict[str, Any]:
         The document that `--json` prints.
     """
     config = resolve_auto(ExperimentConfig())
-    training = config.training
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     checks = attempt("software", "packages", check_software)
-    checks += attempt("machine", "processor", lambda: check_machine(training.precision, int(training.threads)))
+    checks += attempt("machine", "processor", lambda: check_machine(int(config.training.threads)))
     notify("starting a worker process that trains a few steps")
     trained = attempt("training", "worker", lambda: _check_training(config))
     checks += [check for check in trained if check.topic == "machine"]

@@ -14,10 +14,18 @@ from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
-from marsseg.jobs.tracker import dataset_of, epoch_point, log_origin, origin_tags, result_point, result_tags
+from marsseg.jobs.tracker import (
+    dataset_of,
+    epoch_point,
+    log_origin,
+    origin_tags,
+    result_point,
+    result_tags,
+    surroundings,
+)
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
-from marsseg.tracking.provenance import code_version, environment
+from marsseg.tracking.provenance import code_version
 from marsseg.tracking.recorder import Recorder, RunSpec
 
 TOLERANCE = 0.02
@@ -98,7 +106,8 @@ def _load_original(store: Any, record: RunRecord) -> _Original:
 
 
 def _changed_origin(record: RunRecord) -> list[str]:
-    here, there = environment(), record.environment
+    # What was recorded before GPUs were was trained on a processor, as far as anybody knows.
+    here, there = surroundings(), {"gpus": [], **record.environment}
     changes = []
     if record.tags.get("marsexp.code_version") != code_version():
         changes.append("code: the sources of marsexp are not those of the run")
@@ -109,7 +118,7 @@ def _changed_origin(record: RunRecord) -> list[str]:
             changes.append(f"versions: {name} {before} -> {now}")
     changes += [
         f"hardware: {name} {there.get(name)} -> {here[name]}"
-        for name in ("platform", "processor", "onednn")
+        for name in ("platform", "processor", "gpus", "onednn")
         if there.get(name) != here[name]
     ]
     return changes

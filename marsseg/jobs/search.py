@@ -21,7 +21,8 @@ from marsseg.search.plan import expected_epochs
 from marsseg.search.scheduler import SCHEDULERS
 from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
-from marsseg.training.runtime import count_gpus, resolve_auto
+from marsseg.training.precision import explain_precision
+from marsseg.training.runtime import resolve_auto, this_machine
 
 _DEFAULT_NOTICES = {
     "unet": "no --space given: taking 'unet', since there is a GPU",
@@ -71,10 +72,10 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     planned = expected_epochs(settings.build_scheduler(), settings.budget)
     settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
     full = settings.budget * settings.max_epochs
+    precision = explain_precision(base.training.precision, this_machine())
     notify(
         f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
-        f"about {planned} epochs planned (full training of all: {full}), {base.training.precision} on "
-        f"{base.training.threads} threads"
+        f"about {planned} epochs planned (full training of all: {full}), {base.training.threads} threads, {precision}"
     )
     return create_study(home, settings, data)
 
@@ -98,7 +99,7 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
-    space = load_space(find_space(options.space or ("unet" if count_gpus() else "cpu")))
+    space = load_space(find_space(options.space or ("unet" if this_machine().gpus else "cpu")))
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():
         if path in values:

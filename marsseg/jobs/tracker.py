@@ -22,6 +22,8 @@ from marsseg.search.state import SearchState, Trial, TrialState
 from marsseg.tracking.provenance import checkout, code_version, environment
 from marsseg.tracking.recorder import NOTE_TAG, Point, Recorder, RunSpec
 from marsseg.tracking.view import run_color
+from marsseg.training.precision import explain_precision
+from marsseg.training.runtime import this_machine
 
 _STATUS = {
     TrialState.PROPOSED: "RUNNING",
@@ -57,13 +59,18 @@ def result_tags(facts: Mapping[str, Any]) -> dict[str, str]:
     return {f"marsexp.weights_sha256.{which}": value for which, value in facts["weights_sha256"].items()}
 
 
+def surroundings() -> dict[str, Any]:
+    """Python, packages, processor and GPUs, for two runs to be compared."""
+    return {**environment(), "gpus": [gpu.name for gpu in this_machine().gpus]}
+
+
 def log_origin(recorder: Recorder, run_id: str, config: ExperimentConfig, fingerprint: Mapping[str, str]) -> None:
     """Uploads what a rerun needs to know: config, data fingerprint, environment and uncommitted changes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
         (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-        (folder / "environment.json").write_text(json.dumps(environment(), indent=2), encoding="utf-8")
+        (folder / "environment.json").write_text(json.dumps(surroundings(), indent=2), encoding="utf-8")
         (folder / "data_fingerprint.json").write_text(json.dumps(dict(fingerprint), indent=2), encoding="utf-8")
         if checkout().get("diff"):
             (folder / "code.diff").write_text(checkout()["diff"], encoding="utf-8")
@@ -71,11 +78,12 @@ def log_origin(recorder: Recorder, run_id: str, config: ExperimentConfig, finger
 
 
 def origin_tags(config: ExperimentConfig, fingerprint: Mapping[str, str]) -> dict[str, str]:
-    """What a rerun has to agree with, as tags."""
+    """What a rerun has to agree with, as tags, and why the precision is what it is."""
     tags = {
         "marsexp.config_hash": config.config_hash(),
         "marsexp.data_fingerprint": fingerprint["digest"],
         "marsexp.code_version": code_version(),
+        "marsexp.precision": str(explain_precision(config.training.precision, this_machine())),
     }
     if "commit" in checkout():
         tags["mlflow.source.git.commit"] = checkout()["commit"]

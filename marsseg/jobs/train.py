@@ -1,7 +1,7 @@
 """`marsexp train`: fixed recipes, each with one or more seeds, as a study that can be gone on with."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.errors import NotFoundError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
+from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_recipe
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.search.ledger import Ledger, check_name
-from marsseg.training.runtime import resolve_auto
+from marsseg.training.precision import explain_precision
+from marsseg.training.runtime import resolve_auto, this_machine
 
 _DATA_GROUPS = ("data", "cleaning", "split")
 
@@ -77,6 +79,7 @@ def start_training(
         note=provenance.note,
         tracking_uri=provenance.tracking_uri,
     )
+    notify(_announcement(settings, configs))
     return create_study(home, settings, data)
 
 
@@ -117,6 +120,19 @@ def _load_recipes(
         if any(getattr(config, group) != getattr(first, group) for group in _DATA_GROUPS):
             raise UsageError(f"recipes of one study must share data, cleaning and split; '{recipe}' differs")
     return configs
+
+
+def _announcement(settings: StudySettings, configs: Mapping[str, ExperimentConfig]) -> str:
+    """What begins, in one line."""
+    first = next(iter(configs.values()))
+    what = f"{len(configs)} recipes" if len(configs) > 1 else next(iter(configs))
+    seeds = f" with {settings.num_seeds} seeds" if settings.num_seeds > 1 else ""
+    precisions = dict.fromkeys(config.training.precision for config in configs.values())
+    explained = "; ".join(str(explain_precision(precision, this_machine())) for precision in precisions)
+    return (
+        f"training '{settings.name}': {what}{seeds}, at most {settings.epochs_planned} epochs, "
+        f"{first.training.threads} threads, {explained}"
+    )
 
 
 def _recipe_files(recipes: Sequence[str]) -> list[Path]:

@@ -9,11 +9,9 @@ import tensorflow as tf
 
 from marsseg.config import ExperimentConfig
 from marsseg.losses import build_loss
-from marsseg.training.averaging import WeightAverage
 from marsseg.training.network import build_network
-from marsseg.training.optimizers import Optimizer
+from marsseg.training.replica import Replica
 from marsseg.training.step import build_train_step
-from marsseg.training.weights import FlatWeights
 
 _WARM_UP = 2
 
@@ -28,11 +26,8 @@ def build_step(
         image_shape: (height, width) of the images.
     """
     model = build_network(config, image_shape)
-    weights = FlatWeights(model)
-    optimizer = Optimizer(config.optimizer, weights.trainable)
     loss = build_loss(config.loss, np.ones(config.data.num_classes, np.int64))
-    steps_done = tf.Variable(0, dtype=tf.int64, trainable=False)
-    return model, build_train_step(model, weights, optimizer, loss, WeightAverage(weights), steps_done)
+    return model, build_train_step(Replica(model, config.training, config.optimizer), loss)
 
 
 def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,7 +4,7 @@ import keras
 
 from marsseg.config import ExperimentConfig
 from marsseg.models.unet import build_unet
-from marsseg.training.runtime import apply_precision
+from marsseg.training.precision import apply_precision
 
 
 def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portable: bool = False) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Precision, threads and determinism: what has to be settled before TensorFlow computes anything.
+"""Machine, threads and determinism: what has to be settled before TensorFlow computes anything.
 
 Resolving `auto` needs no TensorFlow and happens where a run is created; applying it happens in the process that trains.
 """
@@ -6,38 +6,66 @@ Resolving `auto` needs no TensorFlow and happens where a run is created; applyin
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
+from marsseg.training.precision import Gpu, Machine, choose_precision
 
-_BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 _CPU_INFO = Path("/proc/cpuinfo")
 # Linux, a container, and Linux inside Windows.
 _GPU_DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/nvidia0"), Path("/dev/dxg"))
 
 
-def resolve_auto(config: ExperimentConfig, workers: int = 1) -> ExperimentConfig:
-    """Replaces `auto` by what this machine offers.
+def resolve_auto(config: ExperimentConfig, workers: int = 1, machine: Machine | None = None) -> ExperimentConfig:
+    """Replaces `auto` by what a machine offers.
 
     Args:
         config: May hold `auto` for precision and threads.
         workers: Processes that share the machine's processor cores.
+        machine: By default this one, which is looked at only if its precision is asked for.
 
     Returns:
         A config without `auto`.
     """
     values: dict[str, object] = {}
     if config.training.precision == "auto":
-        values["training.precision"] = "bfloat16" if bfloat16_flags() else "float32"
+        values["training.precision"] = choose_precision(machine or this_machine()).precision
     if config.training.threads == "auto":
         values["training.threads"] = max(1, available_cores() // workers)
     return config.with_values(values)
 
 
-def bfloat16_flags() -> list[str]:
-    """What makes bfloat16 fast on this processor, by the name of its flags; empty where nothing does."""
-    return sorted(_cpu_flags() & _BFLOAT16_CPU_FLAGS)
+@cache
+def this_machine() -> Machine:
+    """The facts about this machine; TensorFlow is asked only where there is a GPU driver, since it takes seconds."""
+    cpu_info = _CPU_INFO.read_text(encoding="utf-8") if _CPU_INFO.exists() else ""
+    return Machine(parse_cpu_flags(cpu_info), _find_gpus() if has_gpu_driver() else ())
+
+
+def parse_cpu_flags(cpu_info: str) -> frozenset[str]:
+    """The first processor's flags in the text of Linux's `/proc/cpuinfo`."""
+    for line in cpu_info.splitlines():
+        if line.startswith("flags"):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def _find_gpus() -> tuple[Gpu, ...]:
+    try:
+        import_tensorflow_quietly()
+    except ImportError:
+        # Whoever trains will say so; a GPU that nothing can use decides nothing.
+        return ()
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    return tuple(
+        Gpu(found.get("device_name", device.name), found.get("compute_capability", (0, 0)))
+        for device, found in zip(devices, details, strict=True)
+    )
 
 
 def available_cores() -> int:
@@ -48,25 +76,6 @@ def available_cores() -> int:
 def has_gpu_driver() -> bool:
     """Whether the machine seems to have an NVIDIA GPU, whatever TensorFlow makes of it."""
     return shutil.which("nvidia-smi") is not None or any(path.exists() for path in _GPU_DRIVERS)
-
-
-def count_gpus() -> int:
-    """GPUs that TensorFlow can use; it is asked only where there is a driver, since importing it takes seconds."""
-    if not has_gpu_driver():
-        return 0
-    import_tensorflow_quietly()
-    import tensorflow as tf
-
-    return len(tf.config.list_physical_devices("GPU"))
-
-
-def _cpu_flags() -> set[str]:
-    if not _CPU_INFO.exists():
-        return set()
-    for line in _CPU_INFO.read_text(encoding="utf-8").splitlines():
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
-    return set()
 
 
 def import_tensorflow_quietly() -> None:
@@ -105,10 +114,3 @@ def configure_runtime(threads: int) -> None:
             f"this process already computes with {found or 'all'} threads, expected {threads}; use a new process"
         ) from None
     tf.config.experimental.enable_op_determinism()
-
-
-def apply_precision(precision: str) -> None:
-    """Sets the type that layers built from now on compute in; their weights stay float32."""
-    import keras
-
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)

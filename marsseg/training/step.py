@@ -8,35 +8,22 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from marsseg.losses import Loss
-from marsseg.training.averaging import WeightAverage
-from marsseg.training.optimizers import Optimizer
-from marsseg.training.weights import FlatWeights
+from marsseg.training.replica import Replica
 
 _EVALUATION_BATCH = 50
 
 
-def build_train_step(
-    model: keras.Model,
-    weights: FlatWeights,
-    optimizer: Optimizer,
-    loss: Loss,
-    average: WeightAverage | None,
-    steps_done: tf.Variable,
-) -> tf.types.experimental.PolymorphicFunction:
+def build_train_step(replica: Replica, loss: Loss) -> tf.types.experimental.PolymorphicFunction:
     """A function that changes the weights by one batch.
 
     Args:
-        model: Returns logits.
-        weights: The model's, as the training goes on from them.
-        optimizer: Changes the trainable ones.
+        replica: What it changes.
         loss: Function of labels and logits.
-        average: Follows the weights, or None.
-        steps_done: Counted up by one.
 
     Returns:
         A function (images, labels) → loss, a scalar.
     """
-    height, width, channels = model.input_shape[1:]
+    height, width, channels = replica.model.input_shape[1:]
 
     # One signature whatever the size of the last batch, so that there is one trace.
     @tf.function(
@@ -47,13 +34,8 @@ def build_train_step(
         autograph=False,
     )
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights.trainable)
-            value = loss(labels, weights.outputs_in_training(images))
-        optimizer.apply(tape.gradient(value, weights.trainable))
-        if average is not None:
-            average.update(steps_done)
-        steps_done.assign_add(1)
+        value, gradient = replica.gradient(loss, images, labels)
+        replica.apply(gradient)
         return value
 
     return train_step

@@ -12,22 +12,21 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from marsseg.config import ExperimentConfig, LossConfig, OptimizerConfig, ScheduleConfig
+from marsseg.config import ExperimentConfig
 from marsseg.data.pipeline import steps_per_epoch, training_batches
 from marsseg.data.prepare import PreparedData
 from marsseg.data.tiles import class_names
 from marsseg.errors import TrainingError
 from marsseg.losses import build_loss
 from marsseg.metrics import segmentation_scores
-from marsseg.training.averaging import WeightAverage
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
 from marsseg.training.network import build_network
-from marsseg.training.optimizers import Optimizer, next_learning_rate
+from marsseg.training.optimizers import next_learning_rate
+from marsseg.training.replica import Replica
+from marsseg.training.stages import Stage, stages_of
 from marsseg.training.step import Evaluator, build_train_step
-from marsseg.training.weights import FlatWeights, random_generators
 
 PRIMARY_METRIC = "val_mean_iou"
 
@@ -88,16 +87,6 @@ class TrainResult:
     model: keras.Model
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """A stretch of epochs with its own loss, optimizer and schedule; `first_epoch` is counted from 1."""
-
-    first_epoch: int
-    loss: LossConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-
-
 def train(
     config: ExperimentConfig,
     data: PreparedData,
@@ -120,7 +109,7 @@ def train(
 
     Raises:
         ConfigError: If the network's depth does not fit the images.
-        TrainingError: If the loss becomes NaN or infinite.
+        TrainingError: If the loss becomes NaN or infinite, or its gradient overflows float16 at every scale.
     """
     until = min(until, config.training.max_epochs)
     training = _Training(config, data)
@@ -128,8 +117,9 @@ def train(
         training.restore(start)
     while training.epoch < until and not training.stopped_early:
         training.enter_stage()
-        batches = training.batches(min(until, training.last_epoch_of_stage))
-        for _ in range(training.epoch, min(until, training.last_epoch_of_stage)):
+        last_epoch = min(until, training.stage.last_epoch)
+        batches = training.batches(last_epoch)
+        for _ in range(training.epoch, last_epoch):
             record = training.run_epoch(batches, callbacks)
             checkpoint = training.checkpoint()
             for callback in callbacks:
@@ -156,34 +146,21 @@ class _Training:
         self.images, self.masks = data.train
         self.validation = data.validation
         self.model = build_network(config, data.images.shape[1:3])
-        self.weights = FlatWeights(self.model)
-        self.average = WeightAverage(self.weights) if config.training.weight_averaging else None
+        self.stages = stages_of(config)
+        self.replica = Replica(self.model, config.training, self.stages[0].optimizer)
         self.evaluator = Evaluator(self.model)
-        self.steps_done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.progress = _Progress()
         self.best_weights: list[NDArray[np.float32]] = []
-        self._entered: _Stage | None = None
-        self._optimizer_slots: dict[str, NDArray[Any]] = {}
+        self._entered: Stage | None = None
 
     @property
     def epoch(self) -> int:
         return len(self.progress.history)
 
     @property
-    def stages(self) -> list[_Stage]:
-        config, warmup = self.config, self.config.warmup
-        main = _Stage(warmup.epochs + 1 if warmup else 1, config.loss, config.optimizer, config.schedule)
-        return [_Stage(1, warmup.loss, warmup.optimizer, warmup.schedule), main] if warmup else [main]
-
-    @property
-    def stage(self) -> _Stage:
+    def stage(self) -> Stage:
         """The stage that the next epoch belongs to."""
         return [stage for stage in self.stages if stage.first_epoch <= self.epoch + 1][-1]
-
-    @property
-    def last_epoch_of_stage(self) -> int:
-        following = [stage.first_epoch - 1 for stage in self.stages if stage.first_epoch > self.epoch + 1]
-        return min([*following, self.config.training.max_epochs])
 
     @property
     def stopped_early(self) -> bool:
@@ -196,14 +173,11 @@ class _Training:
         stage = self.stage
         if stage == self._entered:
             return
+        if self._entered is not None:
+            self.replica.begin_stage(stage.optimizer)
         self._entered = stage
-        self.optimizer = Optimizer(stage.optimizer, self.weights.trainable)
-        for variable, value in zip(self.optimizer.variables, self._optimizer_slots.values(), strict=False):
-            variable.assign(value)
-        self._optimizer_slots = {}
         pixels = np.bincount(self.masks.ravel(), minlength=self.config.data.num_classes)
-        loss = build_loss(stage.loss, pixels)
-        self.step = build_train_step(self.model, self.weights, self.optimizer, loss, self.average, self.steps_done)
+        self.step = build_train_step(self.replica, build_loss(stage.loss, pixels))
 
     def batches(self, until: int) -> Any:
         dataset = training_batches(
@@ -223,9 +197,9 @@ class _Training:
         stage = self.stage
         stage_scores = [record.metrics[PRIMARY_METRIC] for record in self.progress.history[stage.first_epoch - 1 :]]
         learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
-        self.optimizer.learning_rate.assign(learning_rate)
+        self.replica.optimizer.learning_rate.assign(learning_rate)
         loss, input_wait_s = self._train_epoch(batches, callbacks)
-        if not all(np.isfinite(vector.numpy()).all() for vector in self.weights.vectors):
+        if not all(np.isfinite(vector.numpy()).all() for vector in self.replica.weights.vectors):
             raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
         train_s = time.perf_counter() - started
         confusion = self._validate()
@@ -254,13 +228,18 @@ class _Training:
             value = float(self.step(images, labels))
             if not math.isfinite(value):
                 raise TrainingError(f"the loss became {value} at epoch {self.epoch + 1}, step {step} of {steps}")
+            if self.replica.loss_scale is not None and self.replica.loss_scale.is_exhausted:
+                raise TrainingError(
+                    f"the loss scale fell below 1 at epoch {self.epoch + 1}, step {step} of {steps}: the gradient is "
+                    "too large for float16; take training.precision = 'float32'"
+                )
             total += value * int(images.shape[0])
             for callback in callbacks:
                 callback.on_step(time.perf_counter() - started)
         return total / len(self.images), waited_s
 
     def _validate(self) -> NDArray[np.int64]:
-        self.model.set_weights(self._scored_weights())
+        self.model.set_weights(self.replica.scored_weights())
         return self.evaluator.confusion_matrix(*self.validation)
 
     def _take(self, record: EpochRecord, confusion: NDArray[np.int64]) -> None:
@@ -269,25 +248,11 @@ class _Training:
         if best_epoch == 0 or record.metrics[PRIMARY_METRIC] > history[best_epoch - 1].metrics[PRIMARY_METRIC]:
             self.progress.best_epoch = record.epoch
             self.progress.best_confusion = confusion.tolist()
-            self.best_weights = self._scored_weights()
-
-    def _scored_weights(self) -> list[NDArray[np.float32]]:
-        """What is validated and kept, in the model's order."""
-        return self.average.arrays() if self.average is not None else self.weights.arrays()
-
-    def _by_path(self, weights: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {weight.path: value for weight, value in zip(self.model.weights, weights, strict=True)}
+            self.best_weights = self.replica.scored_weights()
 
     def checkpoint(self) -> Checkpoint:
         """Everything that the next epoch depends on."""
-        groups: dict[str, dict[str, NDArray[Any]]] = {
-            "weights": self._by_path(self.weights.arrays()),
-            "average": self._by_path(self.average.arrays()) if self.average is not None else {},
-            "best": self._by_path(self.best_weights),
-            "optimizer": {str(i): np.asarray(v.numpy()) for i, v in enumerate(self.optimizer.variables)},
-            "dropout": {str(i): np.asarray(v.numpy()) for i, v in enumerate(random_generators(self.model))},
-            "steps": {"done": np.asarray(self.steps_done.numpy())},
-        }
+        groups = {**self.replica.state(), "best": self.replica.by_path(self.best_weights)}
         tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
         return Checkpoint(self.epoch, tensors, {**asdict(self.progress), "config_hash": self.config.config_hash()})
 
@@ -305,21 +270,15 @@ class _Training:
             checkpoint.state["best_epoch"],
             checkpoint.state["best_confusion"],
         )
-        self.weights.assign(list(checkpoint.group("weights").values()))
         self.best_weights = list(checkpoint.group("best").values())
-        if self.average is not None:
-            self.average.assign(list(checkpoint.group("average").values()))
-        for variable, value in zip(random_generators(self.model), checkpoint.group("dropout").values(), strict=True):
-            variable.assign(value)
-        self.steps_done.assign(checkpoint.group("steps")["done"])
-        begins_stage = any(stage.first_epoch == self.epoch + 1 for stage in self.stages)
-        self._optimizer_slots = {} if begins_stage else checkpoint.group("optimizer")
+        self.replica.begin_stage(self.stage.optimizer)
+        self.replica.restore(checkpoint.group, same_stage=self.stage.first_epoch <= self.epoch)
 
     def result(self) -> TrainResult:
         """What was reached; leaves the best weights in the model."""
         hashes = {
-            "final": weights_sha256(self._by_path(self._scored_weights())),
-            "best": weights_sha256(self._by_path(self.best_weights)),
+            "final": weights_sha256(self.replica.by_path(self.replica.scored_weights())),
+            "best": weights_sha256(self.replica.by_path(self.best_weights)),
         }
         self.model.set_weights(self.best_weights)
         return TrainResult(

@@ -16,13 +16,15 @@ class FlatWeights:
 
     Attributes:
         vectors: The trainable weights one after the other, then the others (moving means and variances) likewise.
+        generators: The states of the network's random generators: all it has beside weights.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._groups = (list(model.trainable_variables), list(model.non_trainable_weights))
-        self._generators = random_generators(model)
+        self._random = _random_generators(model)
         self.vectors = [tf.Variable(vector, trainable=False) for vector in self._vectors_of(model.get_weights())]
+        self.generators = [tf.Variable(variable.numpy(), trainable=False) for variable in self._random]
 
     @property
     def trainable(self) -> tf.Variable:
@@ -41,13 +43,17 @@ class FlatWeights:
         mapping = [
             pair for group, vector in zip(self._groups, self.vectors, strict=True) for pair in _parts(vector, group)
         ]
+        mapping += [
+            (variable, tf.convert_to_tensor(state))
+            for variable, state in zip(self._random, self.generators, strict=True)
+        ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             outputs = self._model(images, training=True)
         statistics = [tf.reshape(scope.get_current_value(variable), [-1]) for variable in self._groups[1]]
         if statistics:
             self.vectors[1].assign(tf.concat(statistics, 0))
-        for generator in self._generators:
-            generator.assign(scope.get_current_value(generator))
+        for variable, state in zip(self._random, self.generators, strict=True):
+            state.assign(scope.get_current_value(variable))
         return outputs
 
     def arrays(self, vectors: Sequence[tf.Variable] | None = None) -> list[NDArray[np.float32]]:
@@ -70,8 +76,7 @@ class FlatWeights:
         return [np.concatenate([empty, *(flat[id(variable)] for variable in group)]) for group in self._groups]
 
 
-def random_generators(model: keras.Model) -> list[keras.Variable]:
-    """The states of a network's random generators: all it has beside weights."""
+def _random_generators(model: keras.Model) -> list[keras.Variable]:
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
 

@@ -18,7 +18,8 @@ from marsseg.jobs.checks import Check, attempt, check_data, check_gpus, check_ho
 from marsseg.jobs.doctor import render_examination
 from marsseg.jobs.first_steps import train_first_steps
 from marsseg.jobs.home import Home
-from marsseg.training.runtime import resolve_auto
+from marsseg.training.precision import choose_precision
+from marsseg.training.runtime import resolve_auto, this_machine
 from tests.conftest import Done, Marsexp, write_tiles
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / "doctor.json").read_text(encoding="utf-8"))
@@ -71,7 +72,9 @@ def test_sound_machine(finished_search: Marsexp, leaderboard: dict[str, Any]) ->
     assert checks["MARSEXP_DATA"]["facts"]["images"] == 40
     assert checks["Optuna"]["facts"]["version"].startswith("5.")
     expected = resolve_auto(ExperimentConfig()).training
-    assert checks["precision"]["facts"]["precision"] == expected.precision
+    choice = choose_precision(this_machine())
+    assert checks["precision"]["found"] == str(choice)
+    assert checks["precision"]["facts"]["precision"] == choice.precision == expected.precision
     assert checks["threads"]["facts"]["threads"] == expected.threads
     worker = checks["worker"]["facts"]
     assert worker["steps"] == 4

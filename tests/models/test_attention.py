@@ -120,19 +120,22 @@ def test_attention_gate_of_any_width(channels: int) -> None:
     assert np.isfinite(model([random_batch(4, 4, channels), random_batch(2, 2, 3)])).all()
 
 
+# 1 + 2⁻⁷ is a bfloat16 and 1 + 2⁻¹⁰ a float16, the mean of that and 1 is not.
+@pytest.mark.parametrize(("precision", "step"), [("bfloat16", 2**-7), ("float16", 2**-10)])
 @pytest.mark.parametrize(
     ("block", "pool"), [(squeeze_and_excitation, "b_squeeze"), (convolutional_block_attention, "b_mean")]
 )
-def test_channel_gate_is_float32_in_mixed_precision(block: Callable[..., keras.KerasTensor], pool: str) -> None:
-    keras.config.set_dtype_policy("mixed_bfloat16")
+def test_channel_gate_is_float32_in_mixed_precision(
+    block: Callable[..., keras.KerasTensor], pool: str, precision: str, step: float
+) -> None:
+    keras.config.set_dtype_policy(f"mixed_{precision}")
     inputs = keras.Input((64, 128, CHANNELS))
     features = keras.layers.ReLU()(inputs)
     model = keras.Model(inputs, block(features, 1, "b"))
-    assert features.dtype == "bfloat16"
+    assert features.dtype == precision
     mean = keras.Model(inputs, model.get_layer(pool).output)
-    # 1 + 2⁻⁷ is a bfloat16, the mean of that and 1 is not.
     images = np.ones((2, 64, 128, CHANNELS), np.float32)
-    images[:, ::2] += 2**-7
-    np.testing.assert_array_equal(mean(images), np.full((2, 1, 1, CHANNELS), 1 + 2**-8))
+    images[:, ::2] += step
+    np.testing.assert_array_equal(mean(images), np.full((2, 1, 1, CHANNELS), 1 + step / 2))
     assert model.get_layer("b_reduce").output.dtype == "float32"
-    assert model.output.dtype == "bfloat16"
+    assert model.output.dtype == precision

@@ -78,14 +78,17 @@ class TestBlock:
         np.testing.assert_array_equal(loaded(batch()), model(batch()))
         assert [weight.path for weight in loaded.weights] == [weight.path for weight in model.weights]
 
-    def test_mixed_precision_computes_in_bfloat16_near_float32_with_float32_weights(self, name: str) -> None:
+    @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.04), ("float16", 0.005)])
+    def test_mixed_precision_computes_in_half_the_bits_near_float32_with_float32_weights(
+        self, name: str, precision: str, tolerance: float
+    ) -> None:
         expected = build(name)(batch()).numpy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_dtype_policy(f"mixed_{precision}")
         model = build(name)
         outputs = model(batch())
-        assert outputs.dtype == tf.bfloat16
+        assert outputs.dtype == precision
         assert {weight.dtype for weight in model.weights} <= {"float32"}
-        np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.04 * np.abs(expected).max())
+        np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", BLOCKS)

@@ -81,14 +81,15 @@ def test_one_pixel_of_one_image_is_normalised_without_nan() -> None:
 
 # 16 channels take another kernel than 4.
 @pytest.mark.parametrize("repeats", [1, 4])
-def test_mixed_precision_keeps_weights_and_statistics_in_float32(repeats: int) -> None:
-    layer = FusedBatchNormalization(momentum=0.9, dtype="mixed_bfloat16")
+@pytest.mark.parametrize("precision", [tf.bfloat16, tf.float16])
+def test_mixed_precision_keeps_weights_and_statistics_in_float32(precision: tf.DType, repeats: int) -> None:
+    layer = FusedBatchNormalization(momentum=0.9, dtype=f"mixed_{precision.name}")
     batch = np.tile(batches(1)[0] + 100, repeats)
     outputs = layer(batch, training=True)
-    assert outputs.dtype == tf.bfloat16
+    assert outputs.dtype == precision
     assert {weight.dtype for weight in layer.weights} == {"float32"}
-    # Rounded to bfloat16 first, as the layer's input is; summed in bfloat16, the mean would be off by far more.
-    rounded = tf.cast(tf.cast(batch, tf.bfloat16), tf.float32).numpy()
+    # Rounded first, as the layer's input is; summed in so few bits, the mean would be off by far more.
+    rounded = tf.cast(tf.cast(batch, precision), tf.float32).numpy()
     np.testing.assert_allclose(layer.moving_mean, 0.1 * rounded.mean((0, 1, 2)), rtol=1e-5)
 
 

@@ -125,19 +125,22 @@ class TestOption:
         assert paths[0] == paths[1]
         assert len(set(paths[0])) == len(paths[0])
 
-    def test_mixed_precision_gives_float32_logits_from_float32_weights(self, options: dict[str, object]) -> None:
+    @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.1), ("float16", 0.02)])
+    def test_mixed_precision_gives_float32_logits_from_float32_weights(
+        self, options: dict[str, object], precision: str, tolerance: float
+    ) -> None:
         model, images = build(**options)
         expected = model(images).numpy()
-        keras.config.set_dtype_policy("mixed_bfloat16")
+        keras.config.set_dtype_policy(f"mixed_{precision}")
         model, images = build(**options)
         logits = model(images)
         assert logits.dtype == tf.float32
-        assert model.get_layer("encoder0_conv0").compute_dtype == "bfloat16"
+        assert model.get_layer("encoder0_conv0").compute_dtype == precision
         assert {weight.dtype for weight in model.weights} == {"float32"}
-        np.testing.assert_allclose(logits, expected, atol=0.1 * np.abs(expected[..., 1:]).max())
+        np.testing.assert_allclose(logits, expected, atol=tolerance * np.abs(expected[..., 1:]).max())
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_background_is_never_predicted_where_the_head_masks_it(precision: str) -> None:
     keras.config.set_dtype_policy(precision)
     model, images = build(predict_background=False)

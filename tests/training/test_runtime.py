@@ -3,37 +3,53 @@
 import os
 from pathlib import Path
 
-import keras
 import pytest
 import tensorflow as tf
 
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
 from marsseg.training import runtime
-from marsseg.training.runtime import apply_precision, available_cores, configure_runtime, resolve_auto
-
-
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [
-        ("fpu avx512f avx512_bf16", "bfloat16"),
-        ("fpu amx_bf16 amx_tile", "bfloat16"),
-        ("fpu avx512f avx2", "float32"),
-        ("", "float32"),
-    ],
+from marsseg.training.precision import Gpu, Machine, choose_precision
+from marsseg.training.runtime import (
+    available_cores,
+    configure_runtime,
+    parse_cpu_flags,
+    resolve_auto,
+    this_machine,
 )
-def test_precision_follows_the_processors_flags(
-    flags: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+
+
+def test_precision_follows_the_machines_facts() -> None:
+    for machine, precision in [
+        (Machine(frozenset({"amx_bf16"})), "bfloat16"),
+        (Machine(gpus=(Gpu("Tesla T4", (7, 5)),)), "float16"),
+        (Machine(), "float32"),
+    ]:
+        assert resolve_auto(ExperimentConfig(), machine=machine).training.precision == precision
+
+
+def test_flags_are_the_first_processors() -> None:
+    text = "processor\t: 0\nmodel name\t: any\nflags\t\t: fpu avx2\n\nflags\t\t: fpu amx_bf16\n"
+    assert parse_cpu_flags(text) == {"fpu", "avx2"}
+    assert parse_cpu_flags("") == frozenset()
+
+
+def test_this_machine_is_looked_at_where_nothing_else_is_given() -> None:
+    machine = this_machine()
+    assert machine.cpu_flags == parse_cpu_flags(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    assert resolve_auto(ExperimentConfig()).training.precision == choose_precision(machine).precision
+
+
+def test_a_driver_without_a_gpu_that_tensorflow_can_use_leaves_the_decision_to_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = tmp_path / "cpuinfo"
-    info.write_text(f"processor\t: 0\nmodel name\t: any\nflags\t\t: {flags}\n\nflags\t\t: amx_bf16\n")
-    monkeypatch.setattr(runtime, "_CPU_INFO", info)
-    assert resolve_auto(ExperimentConfig()).training.precision == precision
-
-
-def test_precision_is_float32_where_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_CPU_INFO", tmp_path / "absent")
-    assert resolve_auto(ExperimentConfig()).training.precision == "float32"
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    # Past the cache, which holds what this process has found before.
+    assert this_machine.__wrapped__() == Machine(this_machine().cpu_flags)
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 1, 8), (8, 3, 2), (2, 5, 1)])
@@ -64,14 +80,3 @@ def test_another_number_of_threads_is_refused_once_tensorflow_computes(tensorflo
         configure_runtime(7)
     assert tf.config.threading.get_intra_op_parallelism_threads() == tensorflow_runtime
     assert tf.config.threading.get_inter_op_parallelism_threads() == tensorflow_runtime
-
-
-@pytest.mark.parametrize(("precision", "compute"), [("bfloat16", "bfloat16"), ("float32", "float32")])
-def test_precision_is_the_compute_type_and_weights_stay_float32(precision: str, compute: str) -> None:
-    before = keras.config.dtype_policy()
-    try:
-        apply_precision(precision)
-        layer = keras.layers.Dense(2)
-        assert (layer.compute_dtype, layer.variable_dtype) == (compute, "float32")
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from marsseg.config import LossConfig, OptimizerConfig
+from marsseg.config import LossConfig, OptimizerConfig, TrainingConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.losses import build_loss
 from marsseg.metrics import confusion_matrix
-from marsseg.training.averaging import WeightAverage
 from marsseg.training.network import build_network
-from marsseg.training.optimizers import Optimizer
+from marsseg.training.replica import Replica
 from marsseg.training.step import Evaluator, build_train_step
-from marsseg.training.weights import FlatWeights
 from tests.training.conftest import tiny_config, tiny_data
 
 
@@ -26,25 +24,23 @@ def test_step_is_gradient_descent_on_the_loss_and_is_traced_once(model: keras.Mo
     images, masks = data.train
     labels = masks.astype(np.int32)
     loss = build_loss(LossConfig(), np.ones(5, np.int64))
-    weights, steps_done = FlatWeights(model), tf.Variable(0, dtype=tf.int64)
-    average = WeightAverage(weights)
-    optimizer = Optimizer(OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0), weights.trainable)
-    step = build_train_step(model, weights, optimizer, loss, average, steps_done)
+    replica = Replica(model, TrainingConfig(), OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0))
+    step = build_train_step(replica, loss)
 
     start = model.get_weights()
     with tf.GradientTape() as tape:
         expected_loss = loss(tf.constant(labels), model(images, training=True))
     gradients = tape.gradient(expected_loss, [weight.value for weight in model.trainable_weights])
     assert float(step(images, labels)) == pytest.approx(float(expected_loss), rel=1e-5)
-    for before, gradient, after in zip(start, gradients, weights.arrays(), strict=True):
+    for before, gradient, after in zip(start, gradients, replica.weights.arrays(), strict=True):
         np.testing.assert_allclose(after, before - 0.1 * gradient.numpy(), rtol=1e-4, atol=1e-6)
     # The first decay is 1/10.
-    for before, after, averaged in zip(start, weights.arrays(), average.arrays(), strict=True):
+    for before, after, averaged in zip(start, replica.weights.arrays(), replica.scored_weights(), strict=True):
         np.testing.assert_allclose(averaged, 0.1 * before + 0.9 * after, rtol=1e-4, atol=1e-6)
 
     step(images[:3], labels[:3])
     step(images[:1], labels[:1])
-    assert int(steps_done) == 3
+    assert int(replica.steps_done) == 3
     assert step.experimental_get_tracing_count() == 1
 
 

@@ -14,7 +14,7 @@ from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, TrainingError
 from marsseg.metrics import confusion_matrix, segmentation_scores
-from marsseg.training import trainer
+from marsseg.training import loss_scale, trainer
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint, weights_sha256
 from marsseg.training.trainer import EpochRecord, TrainResult, train
 from tests.training.conftest import tiny_config, tiny_data
@@ -107,15 +107,22 @@ def killed_twice(config: ExperimentConfig, data: PreparedData, folder: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("precision", "ways"), [("float32", [in_segments, killed_twice]), ("bfloat16", [killed_twice])]
+    ("precision", "ways"),
+    [("float32", [in_segments, killed_twice]), ("bfloat16", [killed_twice]), ("float16", [in_segments, killed_twice])],
 )
 def test_however_it_is_interrupted_it_ends_in_the_same_bits(
     precision: str, ways: list[Interruption], data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A primary score that never gains, so that the plateau comes down and the first epoch stays the best.
     monkeypatch.setattr(trainer, "segmentation_scores", lambda *given: {**segmentation_scores(*given), "mean_iou": 0.5})
+    # The loss scale of float16 grows with each step and overflows some times within these few.
+    monkeypatch.setattr(loss_scale, "_GROWTH_STEPS", 1)
+    monkeypatch.setattr(loss_scale, "_INITIAL", 2.0**22)
     config = tiny_config(**EVERYTHING).with_values({"training.precision": precision})
-    whole = outcome(train(config, data, until=4))
+    recorder = Recorder()
+    whole = outcome(train(config, data, until=4, callbacks=[recorder]))
+    scales = [float(checkpoint.tensors.get("loss_scale/0", 0)) for checkpoint in recorder.checkpoints]
+    assert (len(set(scales)) > 1) == (precision == "float16")
     assert whole["learning_rates"] == [0.05, 0.02, 0.02, 0.01]
     assert len({metrics["val_mean_iou_all"] for metrics in whole["metrics"]}) > 1
     for way in ways:
@@ -203,6 +210,13 @@ def test_a_value_that_is_not_finite_fails_with_epoch_and_step(data: PreparedData
     wild = tiny_config(optimizer={"learning_rate": 1e30}, model={"normalization": "none"})
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at epoch \d, step \d of 3"):
         train(wild, data, until=3)
+
+
+def test_a_gradient_that_overflows_float16_at_every_scale_fails_with_the_reason(data: PreparedData) -> None:
+    # 5e5 for a pixel's logit, where float16 ends at 65504; halved 16 times, 2^15 is below 1.
+    config = tiny_config(loss={"terms": "1e9*cross_entropy"}, training={"precision": "float16"})
+    with pytest.raises(TrainingError, match=r"the loss scale fell below 1 at epoch 6, step 1 of 3: .*'float32'"):
+        train(config, data, until=7)
 
 
 def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
