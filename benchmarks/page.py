@@ -13,7 +13,11 @@ Made by `make bench` from [benchmarks/](../benchmarks): one script a figure, eac
 same run. A figure is a median, with the quartiles of its repeats below it; the ratio says how many times better ours is
 than the peer's. `make bench ARGS="cli_start"` measures one anew.
 """
-_HEADER = "| benchmark | | ours | peer | ratio | promise | kept |\n|---|---|---|---|---|---|---|\n"
+_HEADER = "| benchmark | | ours | peer | ratio | promise | kept | more |\n|---|---|---|---|---|---|---|---|\n"
+_IN_COLUMNS = {
+    *("benchmark", "case", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "ours_quartiles", "peer_quartiles"),
+    *("target", "met", "machine", "measured"),
+}
 _KEPT = {True: "yes", False: "**no**", None: ""}
 
 
@@ -52,14 +56,20 @@ def _row(result: Mapping[str, Any]) -> str:
     if result["peer"] is not None:
         peer = f"{_figure(result['peer'], result['peer_quartiles'], unit)}<br>{result['peer_name']}"
     ratio = "" if result["ratio"] is None else f"{result['ratio']:.3g}"
-    cells = (result["benchmark"], result["case"], ours, peer, ratio, result["target"] or "", _KEPT[result["met"]])
+    promise = (result["target"] or "", _KEPT[result["met"]])
+    cells = (result["benchmark"], result["case"], ours, peer, ratio, *promise, _details(result))
     return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _details(result: Mapping[str, Any]) -> str:
+    single = {name: value for name, value in result.items() if name not in _IN_COLUMNS}
+    return ", ".join(f"{name} {value}" for name, value in single.items() if isinstance(value, int | float | str))
 
 
 def _figure(median: float, quartiles: Sequence[float], unit: str) -> str:
     first, third = quartiles
     spread = f"<br>{_short(first)}–{_short(third)}" if first != third else ""
-    return f"{_short(median)} {unit}{spread}"
+    return f"{_short(median)} {unit}".rstrip() + spread
 
 
 def _short(figure: float) -> str:
