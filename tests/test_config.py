@@ -69,6 +69,7 @@ DEFAULTS_OF_SCHEMA_VERSION_1 = {
     "training.max_epochs": 27,
     "training.precision": "auto",
     "training.threads": "auto",
+    "training.gpus": 1,
     "training.weight_averaging": True,
     "training.early_stopping_patience": None,
 }

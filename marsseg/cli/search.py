@@ -40,7 +40,10 @@ def search(
     reduction_factor: Annotated[
         int | None, typer.Option("--reduction-factor", min=2, metavar="N", help="One trial in N goes on.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Trials at a time.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, metavar="N", help="Trials at a time; default: one a GPU, without a GPU one."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the search.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,

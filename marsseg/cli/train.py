@@ -26,6 +26,9 @@ def train(
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the training.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the training N.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="S", help="Train each recipe with S seeds.")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, metavar="N", help="Spread each training over N GPUs.")
+    ] = None,
     assignments: options.Set = None,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
@@ -49,7 +52,7 @@ def train(
         if not recipes:
             raise UsageError("expected a recipe, as in: marsexp train experiments/final_unet.toml")
         provenance = options.build_provenance(author, tag, note, tracking_uri)
-        document = start_training(open_home(), recipes, data, name, seeds, assignments or (), provenance)
+        document = start_training(open_home(), recipes, data, name, seeds, gpus, assignments or (), provenance)
     if json:
         print_json(document)
     else:

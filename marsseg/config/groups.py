@@ -231,11 +231,15 @@ class WarmupConfig(Group):
 
 
 class TrainingConfig(Group):
-    """How long and on what; `auto` is resolved when a run is created."""
+    """How long and on what; `auto` is resolved when a run is created.
+
+    `gpus` is what one training is spread over; without a GPU, the processor stands in for one.
+    """
 
     batch_size: int = Field(16, ge=1)
     max_epochs: int = Field(27, ge=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    gpus: int = Field(1, ge=1)
     weight_averaging: bool = True
     early_stopping_patience: Annotated[int | None, NoneByName] = Field(None, ge=1)

@@ -10,6 +10,7 @@ from typing import Any
 from marsseg.config import ExperimentConfig, changed_fields
 from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import NotFoundError, TrainingError
+from marsseg.jobs.devices import check_config_gpus, worker_environments
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -61,7 +62,7 @@ def reproduce_run(
         The document that `--json` prints, and a `summary` for people.
 
     Raises:
-        MarsexpError: If the run cannot be read, or the data is not there.
+        MarsexpError: If the run cannot be read, the data is not there, or there are fewer GPUs than the run needs.
     """
     store, original_run_id = find_run(home, provenance.tracking_uri, run)
     record = load_run(store, original_run_id)
@@ -74,6 +75,7 @@ def reproduce_run(
     config = record.config.with_values(parse_assignments(assignments))
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
     changes = {path: pair for path, pair in changed_fields(record.config, config).items() if path != "data.source"}
+    check_config_gpus(config, f"run {record.run_id[:12]}")
     causes = [f"config: {path} {before!r} -> {after!r}" for path, (before, after) in changes.items()]
     data = load_data(config)
     config.model.check_image_fits(data.images.shape[1], data.images.shape[2])
@@ -106,8 +108,7 @@ def _load_original(store: Any, record: RunRecord) -> _Original:
 
 
 def _changed_origin(record: RunRecord) -> list[str]:
-    # What was recorded before GPUs were was trained on a processor, as far as anybody knows.
-    here, there = surroundings(), {"gpus": [], **record.environment}
+    here, there = surroundings(), record.environment
     changes = []
     if record.tags.get("marsexp.code_version") != code_version():
         changes.append("code: the sources of marsexp are not those of the run")
@@ -118,10 +119,12 @@ def _changed_origin(record: RunRecord) -> list[str]:
             changes.append(f"versions: {name} {before} -> {now}")
     changes += [
         f"hardware: {name} {there.get(name)} -> {here[name]}"
-        for name in ("platform", "processor", "gpus", "onednn")
+        for name in ("platform", "processor", "onednn")
         if there.get(name) != here[name]
     ]
-    return changes
+    # How many GPUs train is the config's; which of a machine's, nobody knows, so their kinds count.
+    before, now = (", ".join(sorted(set(names))) or "none" for names in (there.get("gpus", []), here["gpus"]))
+    return changes if before == now else [*changes, f"hardware: gpus {before} -> {now}"]
 
 
 def _open_rerun(
@@ -153,7 +156,7 @@ def _retrain(
 ) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
     folder = home.path / "reproductions" / run_id
     task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, home.log(f"reproduce-{run_id[:12]}"))
-    executor = LocalExecutor(serve, 1, FINAL_KINDS)
+    executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, config.training.gpus))
     records: list[dict[str, Any]] = []
     status = "KILLED"
     try:

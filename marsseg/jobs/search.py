@@ -9,6 +9,7 @@ from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
+from marsseg.jobs.devices import default_workers
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -44,7 +45,7 @@ class SearchOptions:
     min_epochs: int | None = None
     max_epochs: int | None = None
     reduction_factor: int | None = None
-    workers: int = 1
+    workers: int | None = None
     seed: int = 0
     name: str | None = None
     assignments: Sequence[str] = ()
@@ -72,10 +73,12 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     planned = expected_epochs(settings.build_scheduler(), settings.budget)
     settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
     full = settings.budget * settings.max_epochs
+    at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""
     precision = explain_precision(base.training.precision, this_machine())
     notify(
         f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
-        f"about {planned} epochs planned (full training of all: {full}), {base.training.threads} threads, {precision}"
+        f"about {planned} epochs planned (full training of all: {full}), "
+        f"{at_a_time}{base.training.threads} threads, {precision}"
     )
     return create_study(home, settings, data)
 
@@ -99,6 +102,7 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
+    workers = options.workers or default_workers()
     space = load_space(find_space(options.space or ("unet" if this_machine().gpus else "cpu")))
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():
@@ -111,7 +115,9 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
     # Values that exclude each other are refused here, before anything is stored.
     space.pinned(pinned)
-    base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options)
+    base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options.data, workers)
+    if base.training.gpus > 1 or "training.gpus" in space.by_path:
+        raise UsageError("training.gpus: a search gives each trial one GPU; for more, see marsexp train --gpus")
     settings = StudySettings(
         name=options.name or generate_name("search"),
         uid=uuid.uuid4().hex,
@@ -124,7 +130,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         min_epochs=min_epochs,
         max_epochs=max_epochs,
         reduction_factor=options.reduction_factor or space.reduction_factor,
-        workers=options.workers,
+        workers=workers,
         configs={BASE: base.model_dump(mode="json")},
         fingerprint={},
         space_name=space.name,
@@ -138,11 +144,11 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     return settings, base
 
 
-def _base_config(space: Space, values: Mapping[str, Any], options: SearchOptions) -> ExperimentConfig:
+def _base_config(space: Space, values: Mapping[str, Any], data: str | None, workers: int) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
     config = ExperimentConfig().with_values({**space.fixed, **fixed})
-    source = resolve_source(options.data) if options.data or config.data.source == SYNTHETIC else config.data.source
-    return resolve_auto(config.with_values({"data.source": source}), options.workers)
+    source = resolve_source(data) if data or config.data.source == SYNTHETIC else config.data.source
+    return resolve_auto(config.with_values({"data.source": source}), workers)
 
 
 def _check_options(options: SearchOptions) -> None:

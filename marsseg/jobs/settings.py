@@ -70,6 +70,11 @@ class StudySettings:
         return Rungs(self.min_epochs, self.max_epochs, self.reduction_factor)
 
     @property
+    def gpus(self) -> int:
+        """GPUs that a training of this study is spread over, at most."""
+        return max((self.config(name).training.gpus for name in self.configs), default=1)
+
+    @property
     def resume_hint(self) -> str:
         """What to type to go on."""
         return f"go on with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
 from marsseg.jobs.candidates import build_candidates
+from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.forecast import Forecasting
 from marsseg.jobs.home import Home
@@ -105,7 +106,8 @@ def _run(
     candidates = build_candidates(settings)
     scheduler = settings.build_scheduler()
     state = replay(ledger.events(settings.name))
-    executor = LocalExecutor(serve, settings.workers, FINAL_KINDS)
+    environments = worker_environments(settings.workers, settings.gpus)
+    executor = LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)
     tracker = StudyTracker(
         settings,
         config_of=lambda trial: candidates.config(trial.values),

@@ -18,7 +18,7 @@ from marsseg.search.importance import parameter_importances
 from marsseg.search.proposer import observe
 from marsseg.search.state import SearchState, TrialState
 from marsseg.tracking.recorder import NOTE_TAG, Point, Recorder
-from marsseg.training.runtime import import_tensorflow_quietly
+from marsseg.training.runtime import import_tensorflow_quietly, leave_gpus_alone
 
 
 def log_study_report(
@@ -89,6 +89,7 @@ def log_models(
 def _load_portable_model(folder: Path, image_shape: tuple[int, int]) -> Any:
     # TensorFlow takes seconds to import, and only here does the driver need it.
     import_tensorflow_quietly()
+    leave_gpus_alone()
     from safetensors.numpy import load_file
 
     from marsseg.training.network import build_network

@@ -8,6 +8,7 @@ from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.errors import NotFoundError, UsageError
+from marsseg.jobs.devices import check_config_gpus, check_gpus
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -27,6 +28,7 @@ def start_training(
     data_source: str | None,
     name: str | None,
     num_seeds: int,
+    gpus: int | None,
     assignments: Sequence[str],
     provenance: Provenance,
 ) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def start_training(
         data_source: What to train on, or None for the default.
         name: The study's name, or None for a generated one.
         num_seeds: How often each recipe is trained; its own seed comes first.
+        gpus: How many each training is spread over, or None for what the recipe says.
         assignments: `path=value` texts that change every recipe.
         provenance: Who and why.
 
@@ -51,7 +54,15 @@ def start_training(
     check_name(name)
     if name in Ledger(home.ledger).names():
         raise UsageError(f"'{name}' exists already; take another --name, or go on with --resume {name}")
-    configs = _load_recipes(recipes, data_source, parse_assignments(assignments))
+    values = parse_assignments(assignments)
+    if gpus is not None:
+        if "training.gpus" in values:
+            raise UsageError("--set training.gpus: take it away, there is --gpus")
+        check_gpus(gpus, f"--gpus {gpus}")
+        values["training.gpus"] = gpus
+    configs = _load_recipes(recipes, data_source, values)
+    for recipe, config in configs.items():
+        check_config_gpus(config, f"'{recipe}'")
     first = next(iter(configs.values()))
     data = load_data(first)
     for config in configs.values():
@@ -90,10 +101,12 @@ def resume_training(home: Home, name: str, data_source: str | None) -> dict[str,
         The leaderboard document.
 
     Raises:
-        MarsexpError: If there is no such training, or its data has changed.
+        MarsexpError: If there is no such training, its data has changed, or it needs more GPUs than there are.
     """
     settings = load_settings(home, name, "training")
     configs = {recipe: settings.config(recipe) for recipe in settings.configs}
+    for recipe, config in configs.items():
+        check_config_gpus(config, f"'{recipe}'")
     if data_source:
         source = resolve_source(data_source)
         configs = {recipe: config.with_values({"data.source": source}) for recipe, config in configs.items()}

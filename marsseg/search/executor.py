@@ -12,7 +12,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -52,6 +52,7 @@ class _Worker:
     process: SpawnProcess
     connection: Connection
     runtime: Hashable
+    place: int
     key: Hashable | None = None
     last_heard: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
@@ -76,12 +77,20 @@ class LocalExecutor:
             task's last message has a kind in `final_kinds`. Must be importable by name.
         num_workers: Tasks at a time.
         final_kinds: Kinds after which a worker is free again.
+        environments: What each worker finds in its environment beside ours, one mapping a worker; by default nothing.
     """
 
-    def __init__(self, serve: Serve, num_workers: int, final_kinds: frozenset[str]) -> None:
+    def __init__(
+        self,
+        serve: Serve,
+        num_workers: int,
+        final_kinds: frozenset[str],
+        environments: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         self._serve = serve
         self._num_workers = num_workers
         self._final_kinds = final_kinds
+        self._environments = environments or [{}] * num_workers
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("spawn")
 
@@ -153,7 +162,9 @@ class LocalExecutor:
 
     def _start(self, runtime: Hashable) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve_until_parent_dies, args=(self._serve, theirs), daemon=True)
+        place = min(set(range(self._num_workers)) - {worker.place for worker in self._workers})
+        arguments = (self._serve, theirs, self._environments[place])
+        process = self._context.Process(target=_serve_until_parent_dies, args=arguments, daemon=True)
         # Ctrl-C reaches every process of a terminal, but what happens to a worker is for its driver to decide.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -161,7 +172,7 @@ class LocalExecutor:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         theirs.close()
-        worker = _Worker(process, ours, runtime)
+        worker = _Worker(process, ours, runtime, place)
         self._workers.append(worker)
         return worker
 
@@ -183,7 +194,8 @@ class LocalExecutor:
             worker.process.join()
 
 
-def _serve_until_parent_dies(serve: Serve, connection: Connection) -> None:
+def _serve_until_parent_dies(serve: Serve, connection: Connection, environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()

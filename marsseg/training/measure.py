@@ -10,7 +10,7 @@ import tensorflow as tf
 from marsseg.config import ExperimentConfig
 from marsseg.losses import build_loss
 from marsseg.training.network import build_network
-from marsseg.training.replica import Replica
+from marsseg.training.replicas import Replicas
 from marsseg.training.step import build_train_step
 
 _WARM_UP = 2
@@ -27,7 +27,7 @@ def build_step(
     """
     model = build_network(config, image_shape)
     loss = build_loss(config.loss, np.ones(config.data.num_classes, np.int64))
-    return model, build_train_step(Replica(model, config.training, config.optimizer), loss)
+    return model, build_train_step(Replicas(model, config.training, config.optimizer), loss)
 
 
 def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:

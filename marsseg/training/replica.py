@@ -25,11 +25,14 @@ class Replica:
         model: The network; its weights are where the training begins.
         training: Precision, and whether the weights are averaged.
         optimizer: The first stage's.
+        number: Counted from 0; sets its dropout masks apart from the other replicas'.
     """
 
-    def __init__(self, model: keras.Model, training: TrainingConfig, optimizer: OptimizerConfig) -> None:
+    def __init__(
+        self, model: keras.Model, training: TrainingConfig, optimizer: OptimizerConfig, number: int = 0
+    ) -> None:
         self.model = model
-        self.weights = FlatWeights(model)
+        self.weights = FlatWeights(model, number)
         self.average = WeightAverage(self.weights) if training.weight_averaging else None
         self.loss_scale = LossScale() if training.precision == "float16" else None
         self.steps_done = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -97,7 +100,7 @@ class Replica:
         }
 
     def restore(self, group: Callable[[str], Arrays], same_stage: bool) -> None:
-        """Goes back to a state.
+        """Goes back to a state of replica 0.
 
         Args:
             group: Gives a group of what `state` gave, by its name.
@@ -110,7 +113,7 @@ class Replica:
             _assign(self.optimizer.variables, group("optimizer"))
         if self.loss_scale is not None:
             _assign(self.loss_scale.variables, group("loss_scale"))
-        _assign(self.weights.generators, group("dropout"))
+        self.weights.assign_generators(list(group("dropout").values()))
         self.steps_done.assign(group("steps")["done"])
 
 

@@ -95,6 +95,8 @@ def import_tensorflow_quietly() -> None:
 def configure_runtime(threads: int) -> None:
     """Makes TensorFlow deterministic on this many threads; once a process, before its first operation.
 
+    On a GPU it takes memory as it needs it, where by itself it takes all there is.
+
     Args:
         threads: The number of threads changes the order of sums, and with it the last bits of every weight.
 
@@ -114,3 +116,13 @@ def configure_runtime(threads: int) -> None:
             f"this process already computes with {found or 'all'} threads, expected {threads}; use a new process"
         ) from None
     tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def leave_gpus_alone() -> None:
+    """Keeps this process off the GPUs, which belong to its workers; before its first operation."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")

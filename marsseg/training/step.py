@@ -8,22 +8,22 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from marsseg.losses import Loss
-from marsseg.training.replica import Replica
+from marsseg.training.replicas import Replicas
 
 _EVALUATION_BATCH = 50
 
 
-def build_train_step(replica: Replica, loss: Loss) -> tf.types.experimental.PolymorphicFunction:
+def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.PolymorphicFunction:
     """A function that changes the weights by one batch.
 
     Args:
-        replica: What it changes.
+        replicas: What it changes.
         loss: Function of labels and logits.
 
     Returns:
         A function (images, labels) → loss, a scalar.
     """
-    height, width, channels = replica.model.input_shape[1:]
+    height, width, channels = replicas.model.input_shape[1:]
 
     # One signature whatever the size of the last batch, so that there is one trace.
     @tf.function(
@@ -34,9 +34,7 @@ def build_train_step(replica: Replica, loss: Loss) -> tf.types.experimental.Poly
         autograph=False,
     )
     def train_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        value, gradient = replica.gradient(loss, images, labels)
-        replica.apply(gradient)
-        return value
+        return replicas.train(loss, images, labels)
 
     return train_step
 

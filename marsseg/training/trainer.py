@@ -25,6 +25,7 @@ from marsseg.training.checkpoint import Checkpoint, weights_sha256
 from marsseg.training.network import build_network
 from marsseg.training.optimizers import next_learning_rate
 from marsseg.training.replica import Replica
+from marsseg.training.replicas import Replicas
 from marsseg.training.stages import Stage, stages_of
 from marsseg.training.step import Evaluator, build_train_step
 
@@ -147,11 +148,16 @@ class _Training:
         self.validation = data.validation
         self.model = build_network(config, data.images.shape[1:3])
         self.stages = stages_of(config)
-        self.replica = Replica(self.model, config.training, self.stages[0].optimizer)
+        self.replicas = Replicas(self.model, config.training, self.stages[0].optimizer)
         self.evaluator = Evaluator(self.model)
         self.progress = _Progress()
         self.best_weights: list[NDArray[np.float32]] = []
         self._entered: Stage | None = None
+
+    @property
+    def replica(self) -> Replica:
+        """The one that is validated and written down."""
+        return self.replicas.first
 
     @property
     def epoch(self) -> int:
@@ -174,10 +180,10 @@ class _Training:
         if stage == self._entered:
             return
         if self._entered is not None:
-            self.replica.begin_stage(stage.optimizer)
+            self.replicas.begin_stage(stage.optimizer)
         self._entered = stage
         pixels = np.bincount(self.masks.ravel(), minlength=self.config.data.num_classes)
-        self.step = build_train_step(self.replica, build_loss(stage.loss, pixels))
+        self.step = build_train_step(self.replicas, build_loss(stage.loss, pixels))
 
     def batches(self, until: int) -> Any:
         dataset = training_batches(
@@ -197,7 +203,7 @@ class _Training:
         stage = self.stage
         stage_scores = [record.metrics[PRIMARY_METRIC] for record in self.progress.history[stage.first_epoch - 1 :]]
         learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
-        self.replica.optimizer.learning_rate.assign(learning_rate)
+        self.replicas.set_learning_rate(learning_rate)
         loss, input_wait_s = self._train_epoch(batches, callbacks)
         if not all(np.isfinite(vector.numpy()).all() for vector in self.replica.weights.vectors):
             raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
@@ -271,8 +277,8 @@ class _Training:
             checkpoint.state["best_confusion"],
         )
         self.best_weights = list(checkpoint.group("best").values())
-        self.replica.begin_stage(self.stage.optimizer)
-        self.replica.restore(checkpoint.group, same_stage=self.stage.first_epoch <= self.epoch)
+        self.replicas.begin_stage(self.stage.optimizer)
+        self.replicas.restore(checkpoint.group, same_stage=self.stage.first_epoch <= self.epoch)
 
     def result(self) -> TrainResult:
         """What was reached; leaves the best weights in the model."""

@@ -7,24 +7,30 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+# 2³² divided by the golden ratio: multiples of it stay far from each other.
+_SEED_DISTANCE = 0x9E3779B9
+
 
 class FlatWeights:
     """The weights that a training changes; the network's own variables keep what they were last given.
 
     Args:
         model: The network, whose weights it starts with.
+        replica: Sets the random generators apart from those of another number.
 
     Attributes:
         vectors: The trainable weights one after the other, then the others (moving means and variances) likewise.
         generators: The states of the network's random generators: all it has beside weights.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, replica: int = 0) -> None:
         self._model = model
+        # A generator's state is its seed and a counter; seeds of layers are neighbours, so replicas go far apart.
+        self._offset = np.array([replica * _SEED_DISTANCE % 2**32, 0], np.uint32)
         self._groups = (list(model.trainable_variables), list(model.non_trainable_weights))
         self._random = _random_generators(model)
         self.vectors = [tf.Variable(vector, trainable=False) for vector in self._vectors_of(model.get_weights())]
-        self.generators = [tf.Variable(variable.numpy(), trainable=False) for variable in self._random]
+        self.generators = [tf.Variable(variable.numpy() + self._offset, trainable=False) for variable in self._random]
 
     @property
     def trainable(self) -> tf.Variable:
@@ -69,6 +75,11 @@ class FlatWeights:
         """Gives its own vectors, or others made like them, these weights in the model's order."""
         for vector, values in zip(vectors or self.vectors, self._vectors_of(arrays), strict=True):
             vector.assign(values)
+
+    def assign_generators(self, states: Sequence[NDArray[np.uint32]]) -> None:
+        """Gives its generators the states that those of replica 0 had."""
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.assign(state + self._offset)
 
     def _vectors_of(self, arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         flat = {id(variable): array.ravel() for variable, array in zip(self._model.weights, arrays, strict=True)}

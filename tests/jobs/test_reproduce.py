@@ -32,12 +32,17 @@ def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[
     assert document["run_id"] != document["original_run_id"] == leaderboard["trials"][0]["run_id"]
 
 
-def test_changed_seed_diverges_and_is_named(copied_search: Marsexp) -> None:
+def test_changed_seed_and_gpu_diverge_and_are_named(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+    run_id = leaderboard["trials"][0]["run_id"]
+    path = copied_search.home / "artifacts" / run_id / "artifacts" / "environment.json"
+    environment = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**environment, "gpus": ["Some GPU", "Some GPU"]}), encoding="utf-8")
     done = copied_search("reproduce", "best", "--set", "seed=1", "--json")
     document = done.json()
     assert (done.status, document["verdict"]) == (1, "diverged")
     assert document["diverged_at_epoch"] == 1
     assert any("config: seed" in cause for cause in document["causes"])
+    assert any(cause.startswith("hardware: gpus Some GPU -> ") for cause in document["causes"])
 
 
 def test_changed_value_without_effect_is_diverged_and_named_too(copied_search: Marsexp) -> None:

@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 
 
 def serve(connection: Connection) -> None:
-    """Does what its task says: `count`, `die`, `exit`, `sleep`, `tick` or `grow`."""
+    """Does what its task says: `count`, `die`, `exit`, `sleep`, `tell`, `tick` or `grow`."""
     ballast = b""
     while True:
         try:
@@ -39,6 +39,9 @@ def serve(connection: Connection) -> None:
         elif action == "sleep":
             connection.send(("asleep", os.getpid()))
             time.sleep(amount)
+        elif action == "tell":
+            connection.send(("told", os.environ.get(amount)))
+            time.sleep(0.2)
         elif action == "tick":
             for _ in range(amount):
                 time.sleep(0.2)
@@ -129,6 +132,31 @@ def test_two_workers_run_at_once() -> None:
         pids = {message.key: message.body for message in collect(executor, 2) if message.kind == "done"}
         assert len(set(pids.values())) == 2
         assert executor.num_free == 2
+    finally:
+        executor.close()
+
+
+def test_each_worker_finds_an_environment_of_its_own_and_its_successor_the_same() -> None:
+    executor = LocalExecutor(serve, 2, FINAL, [{"PLACE": "left"}, {"PLACE": "right"}])
+    try:
+        for _ in range(2):
+            for key in ("a", "b"):
+                executor.submit(key, ("tell", "PLACE"))
+            told = [message.body for message in collect(executor, 2) if message.kind == "told"]
+            assert sorted(told) == ["left", "right"]
+        executor.submit("dies", ("die", 0))
+        executor.submit("stays", ("sleep", 2))
+        while "died" not in [message.kind for message in executor.poll(0.2)]:
+            pass
+        # The place that has become free, whichever that was.
+        executor.submit("a", ("tell", "PLACE"))
+        first = [message.body for message in collect(executor, 2) if message.kind == "told"]
+        executor.submit("a", ("tell", "PLACE"))
+        executor.submit("b", ("tell", "PLACE"))
+        assert first[0] in ("left", "right")
+        told = [message.body for message in collect(executor, 2) if message.kind == "told"]
+        assert sorted(told) == ["left", "right"]
+        assert "PLACE" not in os.environ
     finally:
         executor.close()
 

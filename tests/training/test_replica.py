@@ -10,6 +10,7 @@ from marsseg.data.prepare import PreparedData
 from marsseg.losses import build_loss
 from marsseg.training.network import build_network
 from marsseg.training.replica import Replica
+from marsseg.training.replicas import Replicas
 from marsseg.training.step import build_train_step
 from tests.training.conftest import tiny_config
 
@@ -19,8 +20,8 @@ FLOAT16 = CONFIG.with_values({"training.precision": "float16"})
 
 def build(config: ExperimentConfig) -> tuple[Replica, Any]:
     """A replica, and a function that trains it on four images and returns the loss."""
-    replica = Replica(build_network(config, (16, 32)), config.training, config.optimizer)
-    return replica, build_train_step(replica, build_loss(config.loss, np.ones(5, np.int64)))
+    replicas = Replicas(build_network(config, (16, 32)), config.training, config.optimizer)
+    return replicas.first, build_train_step(replicas, build_loss(config.loss, np.ones(5, np.int64)))
 
 
 def batch(data: PreparedData) -> tuple[np.ndarray, np.ndarray]:

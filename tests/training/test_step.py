@@ -10,7 +10,7 @@ from marsseg.data.prepare import PreparedData
 from marsseg.losses import build_loss
 from marsseg.metrics import confusion_matrix
 from marsseg.training.network import build_network
-from marsseg.training.replica import Replica
+from marsseg.training.replicas import Replicas
 from marsseg.training.step import Evaluator, build_train_step
 from tests.training.conftest import tiny_config, tiny_data
 
@@ -24,8 +24,9 @@ def test_step_is_gradient_descent_on_the_loss_and_is_traced_once(model: keras.Mo
     images, masks = data.train
     labels = masks.astype(np.int32)
     loss = build_loss(LossConfig(), np.ones(5, np.int64))
-    replica = Replica(model, TrainingConfig(), OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0))
-    step = build_train_step(replica, loss)
+    optimizer = OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.0)
+    replicas = Replicas(model, TrainingConfig(), optimizer)
+    replica, step = replicas.first, build_train_step(replicas, loss)
 
     start = model.get_weights()
     with tf.GradientTape() as tape:

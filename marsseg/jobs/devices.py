@@ -1,0 +1,80 @@
+"""Which GPUs a study's workers see, and whether there are as many as it asks for."""
+
+import os
+from collections.abc import Mapping
+
+from marsseg.config import ExperimentConfig
+from marsseg.errors import UsageError
+from marsseg.jobs.progress import notify
+from marsseg.training.runtime import this_machine
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def default_workers() -> int:
+    """Trials at a time where nothing else was asked for: one a GPU, or one on a machine without."""
+    return max(1, len(this_machine().gpus))
+
+
+def check_gpus(wanted: int, by: str) -> None:
+    """Refuses a training on more GPUs than there are.
+
+    Args:
+        wanted: GPUs that one training is spread over.
+        by: What wants them, as messages call it.
+
+    Raises:
+        UsageError: If there are fewer.
+    """
+    found = len(this_machine().gpus)
+    if wanted > found:
+        raise UsageError(
+            f"{by}: expected at most as many GPUs as there are, found {found or 'none'} that TensorFlow can use; "
+            "see marsexp doctor"
+        )
+
+
+def check_config_gpus(config: ExperimentConfig, whose: str) -> None:
+    """Refuses a config that wants more GPUs than there are; to one, a processor will do.
+
+    Args:
+        config: Says how many.
+        whose: Recipe or run, as messages call it.
+
+    Raises:
+        UsageError: If there are fewer.
+    """
+    if config.training.gpus > 1:
+        check_gpus(config.training.gpus, f"{whose} has training.gpus = {config.training.gpus}")
+
+
+def worker_environments(num_workers: int, gpus_each: int = 1) -> list[dict[str, str]]:
+    """What each worker finds in its environment, so that it sees its own GPUs and no others.
+
+    Where there are more workers than GPUs they share them, with a notice.
+
+    Args:
+        num_workers: How many there are at a time.
+        gpus_each: GPUs that each of them trains on.
+
+    Returns:
+        A mapping for each worker; empty ones on a machine without GPUs.
+    """
+    names = visible_gpus(len(this_machine().gpus), os.environ)
+    if names and num_workers * gpus_each > len(names):
+        notify(f"{num_workers} workers share {len(names)} GPU{'s' if len(names) > 1 else ''} and their memory")
+    return share_out(names, num_workers, gpus_each)
+
+
+def visible_gpus(count: int, environment: Mapping[str, str]) -> list[str]:
+    """How CUDA calls this process' GPUs: numbers, or what the environment narrows them down to."""
+    chosen = environment.get(_VISIBLE)
+    return [name.strip() for name in chosen.split(",")][:count] if chosen else [str(number) for number in range(count)]
+
+
+def share_out(names: list[str], num_workers: int, gpus_each: int) -> list[dict[str, str]]:
+    """GPUs in turn, `gpus_each` a worker, beginning anew where they run out."""
+    if not names:
+        return [{} for _ in range(num_workers)]
+    turns = [[(worker * gpus_each + gpu) % len(names) for gpu in range(gpus_each)] for worker in range(num_workers)]
+    return [{_VISIBLE: ",".join(names[number] for number in dict.fromkeys(turn))} for turn in turns]
