@@ -3,6 +3,7 @@
 It writes checkpoints and a trial's pictures to disk; ledger and tracking store belong to the driver.
 """
 
+import ctypes
 import dataclasses
 import gc
 import json
@@ -65,9 +66,13 @@ class MeasureTask:
 
 def serve(connection: Connection) -> None:
     """Does one task after the other until the connection is closed."""
+    # Else TensorFlow keeps large tensors in regions of its own, each twice as large as the one before, and gives none
+    # back: the process would hold for good what its largest network has needed. Read when the first tensor is made.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     import_tensorflow_quietly()
     # A million objects of TensorFlow's stay for good: looking for garbage among them takes a third of a second.
     gc.freeze()
+    from marsseg.jobs.memory import _mx; _mx()
     while True:
         try:
             task = connection.recv()
@@ -105,11 +110,17 @@ def _redirect_output(log: Path) -> None:
 
 
 def _free_memory() -> None:
-    """Lets go of the last task's network: its traced functions refer to each other in circles."""
+    """Lets go of the last task's network, and gives its memory back to the system."""
     import keras
 
     keras.backend.clear_session(free_memory=False)
+    # Traced functions refer to each other in circles.
     gc.collect()
+    if sys.platform == "linux":
+        c_library = ctypes.CDLL(None)
+        # The C library keeps freed pages for itself; not every one of them has a way to ask for them.
+        if hasattr(c_library, "malloc_trim"):
+            c_library.malloc_trim(0)
 
 
 @lru_cache(maxsize=1)
