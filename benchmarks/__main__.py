@@ -25,6 +25,7 @@ BENCHMARKS = (
     "scaling",
     "trial_overhead",
     "tracking_overhead",
+    "memory",
     "leaderboard",
     "cli_start",
 )

@@ -19,7 +19,7 @@ from benchmarks.remembered import remembered
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.training.runtime import available_cores, configure_runtime
-from marsseg.training.trainer import train
+from marsseg.training.trainer import Training
 
 _KEPT = Path(__file__).with_name("precision_quality.jsonl")
 _SEEDS, _EPOCHS, _SCORED = range(5), 27, 5
@@ -74,7 +74,7 @@ def _train(source: str, seed: int, precision: str) -> dict[str, float]:
     }
     config = ExperimentConfig().with_values(values)
     configure_runtime(available_cores())
-    history = train(config, prepare_data(config), until=_EPOCHS).history
+    history = Training(config, prepare_data(config)).run(_EPOCHS).history
     return {"score": statistics.fmean(each.metrics["val_mean_iou_foreground"] for each in history[-_SCORED:])}
 
 

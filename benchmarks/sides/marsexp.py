@@ -15,7 +15,7 @@ from marsseg.training.checkpoint import Checkpoint
 from marsseg.training.network import build_network
 from marsseg.training.runtime import configure_runtime, resolve_auto
 from marsseg.training.step import Evaluator
-from marsseg.training.trainer import EpochRecord, train
+from marsseg.training.trainer import EpochRecord, Training
 
 _VALIDATION_IMAGES = 8
 
@@ -92,12 +92,12 @@ def _serve(settings: Settings) -> None:
             wait()
             tell({"name": precision, "gflop_per_image": flops / 1e9, "peak_gflop_per_s": peak})
             wait()
-            train(config, data, until=10**6, callbacks=[_Epochs()])
+            Training(config, data).run(10**6, [_Epochs()])
         case "first_step":
             wait()
             tell({"name": precision})
             wait()
-            train(config, data, until=1, callbacks=[_FirstStep()])
+            Training(config, data).run(1, [_FirstStep()])
         case "validate":
             wait()
             tell({"name": precision})

@@ -10,18 +10,19 @@ from benchmarks.sides.lines import tell, wait
 from benchmarks.sides.settings import HEIGHT, NUM_CLASSES, WIDTH, Settings, from_command_line
 
 
-def build_unet(filters: int, num_blocks: int) -> keras.Model:
+def build_unet(filters: int, num_blocks: int, max_filters: int | None = None) -> keras.Model:
     """The network that ours is at its defaults, with a softmax at its end."""
+    widths = [min(filters * 2**level, max_filters or filters * 2**level) for level in range(num_blocks + 1)]
     outputs = inputs = keras.Input((HEIGHT, WIDTH, 1))
     skips = []
-    for level in range(num_blocks):
-        outputs = _block(outputs, filters * 2**level)
+    for width in widths[:-1]:
+        outputs = _block(outputs, width)
         skips.append(outputs)
         outputs = layers.MaxPooling2D()(outputs)
-    outputs = _block(outputs, filters * 2**num_blocks)
-    for level in reversed(range(num_blocks)):
-        outputs = layers.Conv2DTranspose(filters * 2**level, 2, strides=2, use_bias=False)(outputs)
-        outputs = _block(layers.Concatenate()([outputs, skips[level]]), filters * 2**level)
+    outputs = _block(outputs, widths[-1])
+    for width in widths[-2::-1]:
+        outputs = layers.Conv2DTranspose(width, 2, strides=2, use_bias=False)(outputs)
+        outputs = _block(layers.Concatenate()([outputs, skips.pop()]), width)
     return keras.Model(inputs, layers.Conv2D(NUM_CLASSES, 1, activation="softmax")(outputs))
 
 

@@ -118,10 +118,10 @@ def _train(config: ExperimentConfig) -> FirstSteps:
     configure_runtime(config.training.threads)
     import tensorflow as tf
 
-    from marsseg.training.trainer import train
+    from marsseg.training.trainer import Training
 
     clock = _StepClock()
-    train(config, _terrain(config), until=1, callbacks=[clock])
+    Training(config, _terrain(config)).run(until=1, callbacks=[clock])
     gpus = tf.config.list_physical_devices("GPU")
     names = tuple(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus)
     return FirstSteps(imported - began, clock.first_at - imported, clock.last_s * 1000, clock.steps, names)

@@ -3,6 +3,7 @@
 It writes checkpoints and a trial's pictures to disk; ledger and tracking store belong to the driver.
 """
 
+import ctypes
 import dataclasses
 import gc
 import json
@@ -16,13 +17,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import CheckpointError, MarsexpError, TrainingError
 from marsseg.models.operations import count_operations
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
+
+if TYPE_CHECKING:
+    from marsseg.training.trainer import Training, TrainResult
 
 FINAL_KINDS = frozenset({"done", "failed"})
 _HEARTBEAT_S = 1.0
@@ -65,33 +69,114 @@ class MeasureTask:
 
 def serve(connection: Connection) -> None:
     """Does one task after the other until the connection is closed."""
+    # Else TensorFlow keeps large tensors in regions of its own, each twice as large as the one before, and gives none
+    # back: the process would hold for good what its largest network has needed. Read when the first tensor is made.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     import_tensorflow_quietly()
     # A million objects of TensorFlow's stay for good: looking for garbage among them takes a third of a second.
     gc.freeze()
+    worker = _Worker(connection)
     while True:
         try:
             task = connection.recv()
         except EOFError:
             return
         _redirect_output(task.log)
-        connection.send(_run(task, connection))
-        _free_memory()
+        connection.send(worker.run(task))
+        if worker.paused is None:
+            _free_memory()
 
 
-def _run(task: TrainTask | MeasureTask, connection: Connection) -> tuple[str, Any]:
-    try:
-        config = parse_config(json.loads(task.config))
-        if not isinstance(config.training.threads, int):
-            raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
-        configure_runtime(config.training.threads)
-        if isinstance(task, MeasureTask):
-            return "done", _measure(task, config)
-        return "done", _train_segment(task, config, connection)
-    except MarsexpError as error:
-        return "failed", str(error)
-    except Exception as error:
-        traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+@dataclass
+class _Worker:
+    """Does tasks; a training that it has paused stands ready for when its trial goes on next, as most do."""
+
+    connection: Connection
+    paused: "tuple[TrainTask, Training] | None" = None
+
+    def run(self, task: TrainTask | MeasureTask) -> tuple[str, Any]:
+        """The last message on a task: its kind and body."""
+        try:
+            config = parse_config(json.loads(task.config))
+            if not isinstance(config.training.threads, int):
+                raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
+            configure_runtime(config.training.threads)
+            if isinstance(task, MeasureTask):
+                return "done", _measure(task, config)
+            return "done", self._train_segment(task, config)
+        except MarsexpError as error:
+            return "failed", str(error)
+        except Exception as error:
+            traceback.print_exc()
+            return "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+    def _train_segment(self, task: TrainTask, config: ExperimentConfig) -> dict[str, Any]:
+        from marsseg.jobs.trial_report import write_trial_report
+
+        self.connection.send(("alive", None))
+        data = _prepare(config.data, config.cleaning, config.split)
+        self.connection.send(("alive", None))
+        if data.fingerprint.digest != task.fingerprint:
+            raise TrainingError(f"the data changed while it was in use: {config.data.source}")
+        training = self._take_up(task) or self._begin(task, config, data)
+        result = training.run(task.until, [_Reporter(self.connection, task.folder)])
+        self.connection.send(("alive", None))
+        write_trial_report(task.folder / "artifacts", config, data, result)
+        outcome = _outcome(config, data, result)
+        self.paused = None if outcome["completed"] else (task, training)
+        return outcome
+
+    def _take_up(self, task: TrainTask) -> "Training | None":
+        """The training that was paused here, if it is the task's; else it makes room."""
+        if self.paused is not None and dataclasses.replace(self.paused[0], until=task.until) == task:
+            return self.paused[1]
+        if self.paused is not None:
+            self.paused = None
+            _free_memory()
+        return None
+
+    def _begin(self, task: TrainTask, config: ExperimentConfig, data: PreparedData) -> "Training":
+        from marsseg.training.checkpoint import load_latest_checkpoint
+        from marsseg.training.trainer import Training
+
+        try:
+            start = load_latest_checkpoint(task.folder)
+        except CheckpointError as error:
+            # Training from scratch gives the same bits; it only takes longer.
+            print(error, flush=True)
+            shutil.rmtree(task.folder)
+            start = None
+        if start is not None:
+            # A kill may have come between the checkpoint and the message; the driver drops what it knows.
+            for record in start.state["history"]:
+                self.connection.send(("epoch", record))
+        return Training(config, data, start)
+
+
+def _measure(task: MeasureTask, config: ExperimentConfig) -> float:
+    from marsseg.training.measure import measure_step
+
+    return measure_step(config, task.image_shape)
+
+
+def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> dict[str, Any]:
+    from marsseg.training.trainer import PRIMARY_METRIC
+
+    operations = count_operations(config.model, data.images.shape[1:3], config.data.num_classes)
+    scores = [record.metrics[PRIMARY_METRIC] for record in result.history]
+    epochs = len(scores)
+    return {
+        "completed": result.stopped_early or epochs >= config.training.max_epochs,
+        "epochs": epochs,
+        "score": sum(scores[-_SCORED_EPOCHS:]) / len(scores[-_SCORED_EPOCHS:]),
+        "best_val_mean_iou": scores[result.best_epoch - 1],
+        "best_epoch": result.best_epoch,
+        "params": operations.params,
+        "flops": operations.flops,
+        "duration_s": sum(record.epoch_s for record in result.history),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "weights_sha256": result.weights_sha256,
+    }
 
 
 def _redirect_output(log: Path) -> None:
@@ -105,11 +190,17 @@ def _redirect_output(log: Path) -> None:
 
 
 def _free_memory() -> None:
-    """Lets go of the last task's network: its traced functions refer to each other in circles."""
+    """Lets go of the last task's network, and gives its memory back to the system."""
     import keras
 
     keras.backend.clear_session(free_memory=False)
+    # Traced functions refer to each other in circles.
     gc.collect()
+    if sys.platform == "linux":
+        c_library = ctypes.CDLL(None)
+        # The C library keeps freed pages for itself; not every one of them has a way to ask for them.
+        if hasattr(c_library, "malloc_trim"):
+            c_library.malloc_trim(0)
 
 
 @lru_cache(maxsize=1)
@@ -136,50 +227,3 @@ class _Reporter:
 
         save_checkpoint(self._folder, checkpoint)
         self._connection.send(("epoch", dataclasses.asdict(record)))
-
-
-def _measure(task: MeasureTask, config: ExperimentConfig) -> float:
-    from marsseg.training.measure import measure_step
-
-    return measure_step(config, task.image_shape)
-
-
-def _train_segment(task: TrainTask, config: ExperimentConfig, connection: Connection) -> dict[str, Any]:
-    from marsseg.jobs.trial_report import write_trial_report
-    from marsseg.training.checkpoint import load_latest_checkpoint
-    from marsseg.training.trainer import PRIMARY_METRIC, train
-
-    connection.send(("alive", None))
-    data = _prepare(config.data, config.cleaning, config.split)
-    connection.send(("alive", None))
-    if data.fingerprint.digest != task.fingerprint:
-        raise TrainingError(f"the data changed while it was in use: {config.data.source}")
-    try:
-        start = load_latest_checkpoint(task.folder)
-    except CheckpointError as error:
-        # Training from scratch gives the same bits; it only takes longer.
-        print(error, flush=True)
-        shutil.rmtree(task.folder)
-        start = None
-    if start is not None:
-        # A kill may have come between the checkpoint and the message; the driver drops what it knows.
-        for record in start.state["history"]:
-            connection.send(("epoch", record))
-    result = train(config, data, until=task.until, start=start, callbacks=[_Reporter(connection, task.folder)])
-    connection.send(("alive", None))
-    write_trial_report(task.folder / "artifacts", config, data, result)
-    operations = count_operations(config.model, data.images.shape[1:3], config.data.num_classes)
-    scores = [record.metrics[PRIMARY_METRIC] for record in result.history]
-    epochs = len(scores)
-    return {
-        "completed": result.stopped_early or epochs >= config.training.max_epochs,
-        "epochs": epochs,
-        "score": sum(scores[-_SCORED_EPOCHS:]) / len(scores[-_SCORED_EPOCHS:]),
-        "best_val_mean_iou": scores[result.best_epoch - 1],
-        "best_epoch": result.best_epoch,
-        "params": operations.params,
-        "flops": operations.flops,
-        "duration_s": sum(record.epoch_s for record in result.history),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "weights_sha256": result.weights_sha256,
-    }

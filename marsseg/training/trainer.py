@@ -88,48 +88,6 @@ class TrainResult:
     model: keras.Model
 
 
-def train(
-    config: ExperimentConfig,
-    data: PreparedData,
-    *,
-    until: int,
-    start: Checkpoint | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> TrainResult:
-    """Trains from `start`, or from scratch, to the end of epoch `until`.
-
-    Args:
-        config: Decides everything, `auto` resolved; precision and threads must be set up already.
-        data: Training and validation part.
-        until: Last epoch; early stopping or `max_epochs` may end the training before.
-        start: Where to go on.
-        callbacks: Told of every step and epoch, in order.
-
-    Returns:
-        What was reached.
-
-    Raises:
-        ConfigError: If the network's depth does not fit the images.
-        TrainingError: If the loss becomes NaN or infinite, or its gradient overflows float16 at every scale.
-    """
-    until = min(until, config.training.max_epochs)
-    training = _Training(config, data)
-    if start is not None:
-        training.restore(start)
-    while training.epoch < until and not training.stopped_early:
-        training.enter_stage()
-        last_epoch = min(until, training.stage.last_epoch)
-        batches = training.batches(last_epoch)
-        for _ in range(training.epoch, last_epoch):
-            record = training.run_epoch(batches, callbacks)
-            checkpoint = training.checkpoint()
-            for callback in callbacks:
-                callback.on_epoch(record, checkpoint)
-            if training.stopped_early:
-                break
-    return training.result()
-
-
 @dataclass
 class _Progress:
     """What a training has seen so far, apart from tensors."""
@@ -139,84 +97,125 @@ class _Progress:
     best_confusion: list[list[int]] = field(default_factory=list)
 
 
-class _Training:
-    """The moving parts of one training."""
+class Training:
+    """One training, which can be paused after any epoch and goes on where it stands.
 
-    def __init__(self, config: ExperimentConfig, data: PreparedData) -> None:
-        self.config = config
-        self.images, self.masks = data.train
-        self.validation = data.validation
-        self.model = build_network(config, data.images.shape[1:3])
-        self.stages = stages_of(config)
-        self.replicas = Replicas(self.model, config.training, self.stages[0].optimizer)
-        self.evaluator = Evaluator(self.model)
-        self.progress = _Progress()
-        self.best_weights: list[NDArray[np.float32]] = []
+    Args:
+        config: Decides everything, `auto` resolved; precision and threads must be set up already.
+        data: Training and validation part.
+        start: Where to go on, instead of from scratch.
+
+    Raises:
+        ConfigError: If the network's depth does not fit the images.
+        TrainingError: If the checkpoint belongs to another config.
+    """
+
+    def __init__(self, config: ExperimentConfig, data: PreparedData, start: Checkpoint | None = None) -> None:
+        self._config = config
+        self._images, self._masks = data.train
+        self._validation = data.validation
+        self._model = build_network(config, data.images.shape[1:3])
+        self._stages = stages_of(config)
+        self._replicas = Replicas(self._model, config.training, self._stages[0].optimizer)
+        self._evaluator = Evaluator(self._model)
+        self._progress = _Progress()
+        self._best_weights: list[NDArray[np.float32]] = []
         self._entered: Stage | None = None
+        if start is not None:
+            self._restore(start)
+
+    def run(self, until: int, callbacks: Sequence[Callback] = ()) -> TrainResult:
+        """Trains to the end of epoch `until`; early stopping or `max_epochs` may end the training before.
+
+        Args:
+            until: Last epoch.
+            callbacks: Told of every step and epoch, in order.
+
+        Returns:
+            What was reached.
+
+        Raises:
+            TrainingError: If the loss becomes NaN or infinite, or its gradient overflows float16 at every scale.
+        """
+        until = min(until, self._config.training.max_epochs)
+        while self.epoch < until and not self.stopped_early:
+            self._enter_stage()
+            last_epoch = min(until, self._stage.last_epoch)
+            batches = self._batches(last_epoch)
+            for _ in range(self.epoch, last_epoch):
+                record = self._run_epoch(batches, callbacks)
+                checkpoint = self._checkpoint()
+                for callback in callbacks:
+                    callback.on_epoch(record, checkpoint)
+                if self.stopped_early:
+                    break
+        return self._result()
 
     @property
-    def replica(self) -> Replica:
+    def _replica(self) -> Replica:
         """The one that is validated and written down."""
-        return self.replicas.first
+        return self._replicas.first
 
     @property
     def epoch(self) -> int:
-        return len(self.progress.history)
+        """Epochs finished."""
+        return len(self._progress.history)
 
     @property
-    def stage(self) -> Stage:
+    def _stage(self) -> Stage:
         """The stage that the next epoch belongs to."""
-        return [stage for stage in self.stages if stage.first_epoch <= self.epoch + 1][-1]
+        return [stage for stage in self._stages if stage.first_epoch <= self.epoch + 1][-1]
 
     @property
     def stopped_early(self) -> bool:
-        patience = self.config.training.early_stopping_patience
-        waiting_since = max(self.progress.best_epoch, self.stages[-1].first_epoch - 1)
+        """Whether early stopping has ended it."""
+        patience = self._config.training.early_stopping_patience
+        waiting_since = max(self._progress.best_epoch, self._stages[-1].first_epoch - 1)
         return patience is not None and self.epoch - waiting_since >= patience
 
-    def enter_stage(self) -> None:
+    def _enter_stage(self) -> None:
         """Builds loss, optimizer and step of the next epoch's stage, unless they stand already."""
-        stage = self.stage
+        stage = self._stage
         if stage == self._entered:
             return
         if self._entered is not None:
-            self.replicas.begin_stage(stage.optimizer)
+            self._replicas.begin_stage(stage.optimizer)
         self._entered = stage
-        pixels = np.bincount(self.masks.ravel(), minlength=self.config.data.num_classes)
-        self.step = build_train_step(self.replicas, build_loss(stage.loss, pixels))
+        pixels = np.bincount(self._masks.ravel(), minlength=self._config.data.num_classes)
+        self._step = build_train_step(self._replicas, build_loss(stage.loss, pixels))
 
-    def batches(self, until: int) -> Any:
+    def _batches(self, until: int) -> Any:
         dataset = training_batches(
-            self.images,
-            self.masks,
-            self.config.augmentation,
-            self.config.training.batch_size,
-            self.config.seed,
+            self._images,
+            self._masks,
+            self._config.augmentation,
+            self._config.training.batch_size,
+            self._config.seed,
             self.epoch + 1,
             until,
         )
         return iter(dataset)
 
-    def run_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> EpochRecord:
+    def _run_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> EpochRecord:
         """Trains and validates one epoch of the stage entered."""
         started = time.perf_counter()
-        stage = self.stage
-        stage_scores = [record.metrics[PRIMARY_METRIC] for record in self.progress.history[stage.first_epoch - 1 :]]
+        stage = self._stage
+        stage_scores = [record.metrics[PRIMARY_METRIC] for record in self._progress.history[stage.first_epoch - 1 :]]
         learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
-        self.replicas.set_learning_rate(learning_rate)
+        self._replicas.set_learning_rate(learning_rate)
         loss, input_wait_s = self._train_epoch(batches, callbacks)
-        if not all(np.isfinite(vector.numpy()).all() for vector in self.replica.weights.vectors):
+        if not all(np.isfinite(vector.numpy()).all() for vector in self._replica.weights.vectors):
             raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
         train_s = time.perf_counter() - started
         confusion = self._validate()
-        scores = segmentation_scores(confusion, class_names(self.config.data.num_classes))
+        scores = segmentation_scores(confusion, class_names(self._config.data.num_classes))
         record = EpochRecord(
             epoch=self.epoch + 1,
             metrics={"loss": loss, **{f"val_{name}": value for name, value in scores.items()}},
             learning_rate=learning_rate,
             train_s=train_s,
             epoch_s=time.perf_counter() - started,
-            images_per_second=len(self.images) / train_s,
+            images_per_second=len(self._images) / train_s,
             finished_ms=time.time_ns() // 1_000_000,
             input_wait_s=input_wait_s,
         )
@@ -226,15 +225,15 @@ class _Training:
     def _train_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> tuple[float, float]:
         """The mean loss, and the seconds that steps waited for their batch."""
         total = waited_s = 0.0
-        steps = steps_per_epoch(len(self.images), self.config.training.batch_size)
+        steps = steps_per_epoch(len(self._images), self._config.training.batch_size)
         for step in range(1, steps + 1):
             started = time.perf_counter()
             images, labels = next(batches)
             waited_s += time.perf_counter() - started
-            value = float(self.step(images, labels))
+            value = float(self._step(images, labels))
             if not math.isfinite(value):
                 raise TrainingError(f"the loss became {value} at epoch {self.epoch + 1}, step {step} of {steps}")
-            if self.replica.loss_scale is not None and self.replica.loss_scale.is_exhausted:
+            if self._replica.loss_scale is not None and self._replica.loss_scale.is_exhausted:
                 raise TrainingError(
                     f"the loss scale fell below 1 at epoch {self.epoch + 1}, step {step} of {steps}: the gradient is "
                     "too large for float16; take training.precision = 'float32'"
@@ -242,56 +241,51 @@ class _Training:
             total += value * int(images.shape[0])
             for callback in callbacks:
                 callback.on_step(time.perf_counter() - started)
-        return total / len(self.images), waited_s
+        return total / len(self._images), waited_s
 
     def _validate(self) -> NDArray[np.int64]:
-        self.model.set_weights(self.replica.scored_weights())
-        return self.evaluator.confusion_matrix(*self.validation)
+        self._model.set_weights(self._replica.scored_weights())
+        return self._evaluator.confusion_matrix(*self._validation)
 
     def _take(self, record: EpochRecord, confusion: NDArray[np.int64]) -> None:
-        best_epoch, history = self.progress.best_epoch, self.progress.history
+        best_epoch, history = self._progress.best_epoch, self._progress.history
         history.append(record)
         if best_epoch == 0 or record.metrics[PRIMARY_METRIC] > history[best_epoch - 1].metrics[PRIMARY_METRIC]:
-            self.progress.best_epoch = record.epoch
-            self.progress.best_confusion = confusion.tolist()
-            self.best_weights = self.replica.scored_weights()
+            self._progress.best_epoch = record.epoch
+            self._progress.best_confusion = confusion.tolist()
+            self._best_weights = self._replica.scored_weights()
 
-    def checkpoint(self) -> Checkpoint:
+    def _checkpoint(self) -> Checkpoint:
         """Everything that the next epoch depends on."""
-        groups = {**self.replica.state(), "best": self.replica.by_path(self.best_weights)}
+        groups = {**self._replica.state(), "best": self._replica.by_path(self._best_weights)}
         tensors = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
-        return Checkpoint(self.epoch, tensors, {**asdict(self.progress), "config_hash": self.config.config_hash()})
+        return Checkpoint(self.epoch, tensors, {**asdict(self._progress), "config_hash": self._config.config_hash()})
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Goes back to the state after a checkpoint's epoch.
-
-        Raises:
-            TrainingError: If the checkpoint belongs to another config.
-        """
+    def _restore(self, checkpoint: Checkpoint) -> None:
         found = checkpoint.state["config_hash"]
-        if found != self.config.config_hash():
-            raise TrainingError(f"the checkpoint belongs to config {found[:12]}, not {self.config.config_hash()[:12]}")
-        self.progress = _Progress(
+        if found != self._config.config_hash():
+            raise TrainingError(f"the checkpoint belongs to config {found[:12]}, not {self._config.config_hash()[:12]}")
+        self._progress = _Progress(
             [EpochRecord(**record) for record in checkpoint.state["history"]],
             checkpoint.state["best_epoch"],
             checkpoint.state["best_confusion"],
         )
-        self.best_weights = list(checkpoint.group("best").values())
-        self.replicas.begin_stage(self.stage.optimizer)
-        self.replicas.restore(checkpoint.group, same_stage=self.stage.first_epoch <= self.epoch)
+        self._best_weights = list(checkpoint.group("best").values())
+        self._replicas.begin_stage(self._stage.optimizer)
+        self._replicas.restore(checkpoint.group, same_stage=self._stage.first_epoch <= self.epoch)
 
-    def result(self) -> TrainResult:
+    def _result(self) -> TrainResult:
         """What was reached; leaves the best weights in the model."""
         hashes = {
-            "final": weights_sha256(self.replica.by_path(self.replica.scored_weights())),
-            "best": weights_sha256(self.replica.by_path(self.best_weights)),
+            "final": weights_sha256(self._replica.by_path(self._replica.scored_weights())),
+            "best": weights_sha256(self._replica.by_path(self._best_weights)),
         }
-        self.model.set_weights(self.best_weights)
+        self._model.set_weights(self._best_weights)
         return TrainResult(
-            tuple(self.progress.history),
+            tuple(self._progress.history),
             self.stopped_early,
-            self.progress.best_epoch,
-            np.asarray(self.progress.best_confusion, dtype=np.int64),
+            self._progress.best_epoch,
+            np.asarray(self._progress.best_confusion, dtype=np.int64),
             hashes,
-            self.model,
+            self._model,
         )

@@ -90,18 +90,18 @@ class Recorder:
 
 def test_in_three_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
     from marsseg.data.prepare import prepare_data
-    from marsseg.training.trainer import train
+    from marsseg.training.trainer import Training
 
     (tmp_path / "recipe.toml").write_text(NADAM, encoding="utf-8")
     config: ExperimentConfig = load_recipe(tmp_path / "recipe.toml").with_values(
         {"data.source": str(tiles), "training.threads": tensorflow_runtime}
     )
     data = prepare_data(config)
-    whole = train(config, data, until=4)
+    whole = Training(config, data).run(4)
     for until in (1, 2, 4):
         start = load_latest_checkpoint(tmp_path / "checkpoints")
         assert (start.epoch if start else 0) == {1: 0, 2: 1, 4: 2}[until]
-        cut = train(config, data, until=until, start=start, callbacks=[Recorder(tmp_path / "checkpoints")])
+        cut = Training(config, data, start).run(until, [Recorder(tmp_path / "checkpoints")])
     assert cut.weights_sha256 == whole.weights_sha256
     assert [record.metrics for record in cut.history] == [record.metrics for record in whole.history]
     assert [record.learning_rate for record in cut.history] == [record.learning_rate for record in whole.history]

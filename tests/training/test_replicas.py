@@ -102,13 +102,11 @@ def test_replicas_stay_equal_to_the_bit_but_drop_different_features(
 def train_on_two(config: ExperimentConfig, folder: Path, ends: list[int]) -> dict[str, Any]:
     """Trains in segments that go on from disk."""
     from marsseg.training.checkpoint import load_latest_checkpoint
-    from marsseg.training.trainer import train
+    from marsseg.training.trainer import Training
     from tests.training.test_trainer import Recorder, outcome
 
     for until in ends:
-        result = train(
-            config, tiny_data(), until=until, start=load_latest_checkpoint(folder), callbacks=[Recorder(folder)]
-        )
+        result = Training(config, tiny_data(), load_latest_checkpoint(folder)).run(until, [Recorder(folder)])
     return outcome(result)
 
 

@@ -16,7 +16,7 @@ from marsseg.errors import ConfigError, TrainingError
 from marsseg.metrics import confusion_matrix, segmentation_scores
 from marsseg.training import loss_scale, trainer
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint, weights_sha256
-from marsseg.training.trainer import EpochRecord, TrainResult, train
+from marsseg.training.trainer import EpochRecord, Training, TrainResult
 from tests.training.conftest import tiny_config, tiny_data
 
 Interruption = Callable[[ExperimentConfig, PreparedData, Path], TrainResult]
@@ -81,7 +81,7 @@ def _configure_and_train(config: ExperimentConfig, until: int) -> dict[str, Any]
     from marsseg.training.runtime import configure_runtime
 
     configure_runtime(2)
-    return outcome(train(config, tiny_data(), until=until))
+    return outcome(Training(config, tiny_data()).run(until))
 
 
 def in_segments(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
@@ -89,9 +89,15 @@ def in_segments(config: ExperimentConfig, data: PreparedData, folder: Path) -> T
     start = None
     for until in (1, 3, 4):
         recorder = Recorder()
-        result = train(config, data, until=until, start=start, callbacks=[recorder])
+        result = Training(config, data, start).run(until, [recorder])
         start = recorder.checkpoints[-1]
     return result
+
+
+def paused(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
+    """One, two, and one epoch, by the same object; what was reached is looked at in between."""
+    training = Training(config, data)
+    return [training.run(until) for until in (1, 3, 4)][-1]
 
 
 def killed_twice(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
@@ -99,16 +105,20 @@ def killed_twice(config: ExperimentConfig, data: PreparedData, folder: Path) -> 
     recorders = [Recorder(folder, [5]), Recorder(folder, [8]), Recorder(folder)]
     for recorder in recorders[:2]:
         with pytest.raises(KilledError):
-            train(config, data, until=4, start=load_latest_checkpoint(folder), callbacks=[recorder])
-    train(config, data, until=4, start=load_latest_checkpoint(folder), callbacks=[recorders[2]])
+            Training(config, data, load_latest_checkpoint(folder)).run(4, [recorder])
+    Training(config, data, load_latest_checkpoint(folder)).run(4, [recorders[2]])
     assert [recorder.epochs for recorder in recorders] == [[1], [2, 3], [4]]
     # A worker that died after its last epoch is asked for that epoch again.
-    return train(config, data, until=4, start=load_latest_checkpoint(folder))
+    return Training(config, data, load_latest_checkpoint(folder)).run(4)
 
 
 @pytest.mark.parametrize(
     ("precision", "ways"),
-    [("float32", [in_segments, killed_twice]), ("bfloat16", [killed_twice]), ("float16", [in_segments, killed_twice])],
+    [
+        ("float32", [in_segments, paused, killed_twice]),
+        ("bfloat16", [paused, killed_twice]),
+        ("float16", [in_segments, paused, killed_twice]),
+    ],
 )
 def test_however_it_is_interrupted_it_ends_in_the_same_bits(
     precision: str, ways: list[Interruption], data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +130,7 @@ def test_however_it_is_interrupted_it_ends_in_the_same_bits(
     monkeypatch.setattr(loss_scale, "_INITIAL", 2.0**22)
     config = tiny_config(**EVERYTHING).with_values({"training.precision": precision})
     recorder = Recorder()
-    whole = outcome(train(config, data, until=4, callbacks=[recorder]))
+    whole = outcome(Training(config, data).run(4, [recorder]))
     scales = [float(checkpoint.tensors.get("loss_scale/0", 0)) for checkpoint in recorder.checkpoints]
     assert (len(set(scales)) > 1) == (precision == "float16")
     assert whole["learning_rates"] == [0.05, 0.02, 0.02, 0.01]
@@ -131,8 +141,8 @@ def test_however_it_is_interrupted_it_ends_in_the_same_bits(
 
 def test_what_ran_before_in_the_process_changes_nothing(data: PreparedData) -> None:
     config = tiny_config(**EVERYTHING)
-    other = outcome(train(config.with_values({"training.precision": "bfloat16", "seed": 1}), data, until=1))
-    here = outcome(train(config, data, until=2))
+    other = outcome(Training(config.with_values({"training.precision": "bfloat16", "seed": 1}), data).run(1))
+    here = outcome(Training(config, data).run(2))
     assert here == train_in_fresh_process(config, 2)
     assert here["weights"] != other["weights"]
 
@@ -141,7 +151,7 @@ def test_what_ran_before_in_the_process_changes_nothing(data: PreparedData) -> N
 def test_best_epoch_is_the_model_that_is_kept(averaging: bool, data: PreparedData) -> None:
     recorder = Recorder()
     config = tiny_config(training={"weight_averaging": averaging}, optimizer={"learning_rate": 0.05})
-    result = train(config, data, until=4, callbacks=[recorder])
+    result = Training(config, data).run(4, [recorder])
     assert result.history[-1].metrics["loss"] < 0.9 * result.history[0].metrics["loss"]
     assert recorder.steps == 4 * 3
     assert recorder.epochs == [record.epoch for record in result.history] == [1, 2, 3, 4]
@@ -188,7 +198,7 @@ def test_early_stopping_waits_patience_epochs_since_the_best(
     config = tiny_config(training={"early_stopping_patience": 2, "max_epochs": 6})
     if warmup_epochs:
         config = config.with_values({"warmup.epochs": warmup_epochs})
-    result = train(config, tiny_data(num_train=1), until=6)
+    result = Training(config, tiny_data(num_train=1)).run(6)
     assert (len(result.history), result.best_epoch, result.stopped_early) == (epochs, best_epoch, stopped_early)
 
 
@@ -198,7 +208,7 @@ def test_plateau_begins_anew_with_the_main_stage(monkeypatch: pytest.MonkeyPatch
     config = tiny_config(warmup={"epochs": 3, "optimizer.learning_rate": 0.4, **plateau}).with_values(
         {"optimizer.learning_rate": 0.1, **plateau}
     )
-    history = train(config, tiny_data(num_train=1), until=5).history
+    history = Training(config, tiny_data(num_train=1)).run(5).history
     assert [record.learning_rate for record in history] == [0.4, 0.4, 0.2, 0.1, 0.1]
 
 
@@ -206,30 +216,30 @@ def test_a_value_that_is_not_finite_fails_with_epoch_and_step(data: PreparedData
     images = data.images.copy()
     images[data.split.train] = np.inf
     with pytest.raises(TrainingError, match="the loss became nan at epoch 1, step 1 of 3"):
-        train(tiny_config(), dataclasses.replace(data, images=images), until=1)
+        Training(tiny_config(), dataclasses.replace(data, images=images)).run(1)
     wild = tiny_config(optimizer={"learning_rate": 1e30}, model={"normalization": "none"})
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at epoch \d, step \d of 3"):
-        train(wild, data, until=3)
+        Training(wild, data).run(3)
 
 
 def test_a_gradient_that_overflows_float16_at_every_scale_fails_with_the_reason(data: PreparedData) -> None:
     # 5e5 for a pixel's logit, where float16 ends at 65504; halved 16 times, 2^15 is below 1.
     config = tiny_config(loss={"terms": "1e9*cross_entropy"}, training={"precision": "float16"})
     with pytest.raises(TrainingError, match=r"the loss scale fell below 1 at epoch 6, step 1 of 3: .*'float32'"):
-        train(config, data, until=7)
+        Training(config, data).run(7)
 
 
 def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
     other = Checkpoint(1, {}, {"config_hash": tiny_config(optimizer={"learning_rate": 0.5}).config_hash()})
     with pytest.raises(TrainingError, match="belongs to config"):
-        train(tiny_config(), data, until=2, start=other)
+        Training(tiny_config(), data, other).run(2)
 
 
 def test_depth_that_does_not_fit_is_refused(data: PreparedData) -> None:
     with pytest.raises(ConfigError, match="at most 4 blocks fit"):
-        train(tiny_config(model={"num_blocks": 5}), data, until=1)
+        Training(tiny_config(model={"num_blocks": 5}), data).run(1)
 
 
 def test_it_ends_at_max_epochs_whatever_is_asked_for() -> None:
-    result = train(tiny_config(training={"max_epochs": 2}), tiny_data(num_train=1), until=5)
+    result = Training(tiny_config(training={"max_epochs": 2}), tiny_data(num_train=1)).run(5)
     assert len(result.history) == 2

@@ -1,0 +1,133 @@
+"""Resident memory of a process that trains one network after the other: after 5 trials and after 30, each at rest.
+
+Ours is a search's own worker at the end of its pipe: configurations drawn at random from the shipped space `cpu`, one
+epoch each on a few synthetic tiles, with checkpoint, validation and pictures. No two networks are alike, which is the
+worst case: oneDNN keeps the code that it has generated for the latest shapes, a thousand or so a thread.
+
+The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
+depth, widths and batch size on the same tiles, and calls `clear_session` between two of them.
+"""
+
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from benchmarks.common import Promise, Result
+from benchmarks.processes import run_fresh
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.jobs.shipped import find_space
+from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
+from marsseg.search.engines import build_proposer
+from marsseg.search.space_file import load_space
+from marsseg.training.runtime import import_tensorflow_quietly, resolve_auto
+
+EARLY, TRIALS = 5, 30
+PROMISE = 1.1
+_FEW_TILES = {"data.synthetic_images": 80, "split.validation_images": 16, "split.test_images": 8}
+_REST_S = 1.0
+
+
+def draw_configs() -> Iterator[ExperimentConfig]:
+    """The configurations, always the same ones."""
+    space = load_space(find_space("cpu"))
+    base = resolve_auto(ExperimentConfig().with_values({**space.fixed, **_FEW_TILES, "training.max_epochs": 1}))
+    proposer = build_proposer("optuna", "random", space)
+    for trial in range(TRIALS):
+        yield base.with_values({**proposer.propose([], seed=trial), "seed": trial})
+
+
+def load_data() -> PreparedData:
+    return prepare_data(next(draw_configs()))
+
+
+def resident_mib_of_ours() -> list[float]:
+    """Trains in a worker; MiB after each trial."""
+    digest = load_data().fingerprint.digest
+    context = multiprocessing.get_context("spawn")
+    connection, theirs = context.Pipe()
+    worker = context.Process(target=serve, args=(theirs,), daemon=True)
+    worker.start()
+    theirs.close()
+    figures = []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for trial, config in enumerate(draw_configs()):
+                here = Path(folder) / str(trial)
+                connection.send(TrainTask(config.to_json(), here / "trial", 1, digest, here / "log"))
+                while (message := connection.recv())[0] not in FINAL_KINDS:
+                    pass
+                if message[0] == "failed":
+                    raise RuntimeError(f"trial {trial} failed: {message[1]}")
+                figures.append(resident_mib_at_rest(psutil.Process(worker.pid)))
+    finally:
+        worker.terminate()
+        worker.join()
+    return figures
+
+
+def resident_mib_at_rest(process: psutil.Process) -> float:
+    """The memory of a process once it has nothing more to do."""
+    before = None
+    # A worker frees its memory after it has told its result.
+    while (now := process.cpu_times()[:2]) != before:
+        before = now
+        time.sleep(_REST_S)
+    return resident_mib(process)
+
+
+def resident_mib(process: psutil.Process) -> float:
+    return float(process.memory_info().rss) / 2**20
+
+
+def resident_mib_of_peer() -> list[float]:
+    """Trains in this process, with plain Keras; MiB after each network."""
+    import_tensorflow_quietly()
+    import keras
+
+    from benchmarks.sides.plain_keras import build_unet
+
+    images, masks = load_data().train
+    figures = []
+    for config in draw_configs():
+        network = config.model
+        model = build_unet(network.base_filters, network.num_blocks, network.max_filters)
+        model.compile(config.optimizer.name, "sparse_categorical_crossentropy")
+        model.fit(images, masks, config.training.batch_size, verbose=0)
+        del model
+        keras.backend.clear_session()
+        figures.append(resident_mib(psutil.Process()))
+    return figures
+
+
+def main() -> None:
+    ours, peer = resident_mib_of_ours(), run_fresh(__file__, "peer")
+    peer_name = f"Keras {metadata.version('keras')}, float32"
+    details = {"ours_mib": [round(mib) for mib in ours], "peer_mib": [round(mib) for mib in peer]}
+    early, last = EARLY - 1, TRIALS - 1
+    Result(
+        "memory",
+        f"after {TRIALS} trials, as a multiple of after {EARLY}",
+        "×",
+        [ours[last] / ours[early]],
+        [peer[last] / peer[early]],
+        peer_name,
+        promise=Promise(PROMISE),
+        details=details,
+    ).report()
+    for trial in (early, last):
+        Result("memory", f"after {trial + 1} trials", "MiB", [ours[trial]], [peer[trial]], peer_name).report()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["peer"]:
+        print(json.dumps(resident_mib_of_peer()))
+    else:
+        main()

@@ -1,0 +1,84 @@
+"""A worker on its own, at the end of a pipe: what it keeps between two tasks, and what it does not."""
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import prepare_data
+from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
+from tests.conftest import write_tiles
+from tests.training.conftest import tiny_config
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    yield ours
+    ours.close()
+    process.join(timeout=30)
+    assert process.exitcode == 0
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    tiles = tmp_path_factory.mktemp("worker") / "tiles.npz"
+    write_tiles(tiles)
+    return tiny_config(
+        data={"source": str(tiles)}, split={"validation_images": 4, "test_images": 4}, training={"max_epochs": 3}
+    )
+
+
+def train(worker: Connection, config: ExperimentConfig, folder: Path, until: int) -> tuple[list[int], dict[str, Any]]:
+    """The epochs that the worker tells of, and what it ends with."""
+    digest = prepare_data(config).fingerprint.digest
+    worker.send(TrainTask(config.to_json(), folder, until, digest, folder / "log"))
+    epochs = []
+    while True:
+        assert worker.poll(120)
+        kind, body = worker.recv()
+        if kind == "epoch":
+            epochs.append(body["epoch"])
+        if kind in FINAL_KINDS:
+            assert kind == "done", body
+            return epochs, body
+
+
+def test_trial_that_goes_on_next_is_not_built_again(
+    worker: Connection, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    _, whole = train(worker, config, tmp_path / "whole", 3)
+    assert train(worker, config, tmp_path / "paused", 1)[0] == [1]
+    epochs, outcome = train(worker, config, tmp_path / "paused", 3)
+    # From a checkpoint it would tell the first epoch again.
+    assert epochs == [2, 3]
+    assert outcome["completed"]
+    assert outcome["weights_sha256"] == whole["weights_sha256"]
+
+
+def test_trial_that_goes_on_after_another_starts_from_its_checkpoint(
+    worker: Connection, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    other = config.with_values({"seed": 1})
+    _, whole = train(worker, config, tmp_path / "whole", 2)
+    train(worker, config, tmp_path / "paused", 1)
+    _, between = train(worker, other, tmp_path / "other", 1)
+    epochs, outcome = train(worker, config, tmp_path / "paused", 2)
+    assert epochs == [1, 2]
+    assert outcome["weights_sha256"] == whole["weights_sha256"] != between["weights_sha256"]
+
+
+def test_another_trial_in_the_same_folder_is_not_taken_for_the_paused_one(
+    worker: Connection, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    train(worker, config, tmp_path / "first", 1)
+    epochs, _ = train(worker, config, tmp_path / "second", 1)
+    assert epochs == [1]
