@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from benchmarks.common import Promise, Result, take_turns
+from benchmarks.results import Promise, Result
+from benchmarks.turns import take_turns
 from marsseg.config import ExperimentConfig
 from marsseg.jobs.shipped import find_space
 from marsseg.search.space_file import load_space

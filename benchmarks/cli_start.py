@@ -9,8 +9,9 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.processes import wall_seconds
+from benchmarks.results import Promise, Result
+from benchmarks.turns import take_turns
 
 PEERS = ("mlflow", "optuna")
 REPEATS = 11

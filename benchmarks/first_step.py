@@ -4,9 +4,10 @@ Building the network, its optimizer and its input, tracing and one step; imports
 Keras builds, compiles and fits one batch. Every figure comes from a fresh process, ours and the peer's in turns.
 """
 
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.processes import side
+from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
+from benchmarks.turns import take_turns
 from marsseg.training.runtime import available_cores
 
 _REPEATS = 7

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import optuna
 
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.processes import run_fresh, wall_seconds
 from benchmarks.recorded import NAME, build_settings, fill_ledger
+from benchmarks.results import Promise, Result
+from benchmarks.turns import take_turns
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
 from marsseg.jobs.leaderboard import load_leaderboard
 from marsseg.search.ledger import Ledger

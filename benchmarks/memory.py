@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.common import Promise, Result
 from benchmarks.processes import run_fresh
+from benchmarks.results import Promise, Result
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.jobs.shipped import find_space

@@ -14,8 +14,8 @@ from typing import Any
 
 from scipy.stats import t
 
-from benchmarks.common import Promise, Result
 from benchmarks.remembered import remembered
+from benchmarks.results import Promise, Result
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.training.runtime import available_cores, configure_runtime

@@ -7,8 +7,8 @@ what the process holds after its epochs, libraries included.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmarks.common import Result
 from benchmarks.processes import side
+from benchmarks.results import Result
 from benchmarks.sides.settings import Settings
 from marsseg.training.runtime import available_cores
 

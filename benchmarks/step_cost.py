@@ -20,8 +20,8 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
-from benchmarks.common import Promise, Result
 from benchmarks.remembered import remembered
+from benchmarks.results import Promise, Result
 from marsseg.config import ExperimentConfig
 from marsseg.jobs.shipped import find_space
 from marsseg.models.cost import load_coefficients, step_seconds, step_work

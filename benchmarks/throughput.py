@@ -10,9 +10,10 @@ three times the forward pass's operations, of the rate of a product of large mat
 import statistics
 import sys
 
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.processes import side, torch_python
+from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
+from benchmarks.turns import take_turns
 from marsseg.training.runtime import available_cores
 
 _REPEATS = 9

@@ -24,8 +24,9 @@ from typing import Any
 import mlflow
 import numpy as np
 
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.recorded import NAME, build_settings, epoch_record, segment_facts
+from benchmarks.results import Promise, Result
+from benchmarks.turns import take_turns
 from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
 from marsseg.jobs.candidates import build_candidates

@@ -27,8 +27,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Promise, Result
 from benchmarks.processes import run_fresh, wall_seconds
+from benchmarks.results import Promise, Result
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
@@ -49,7 +49,7 @@ class Spent:
     Args:
         wall_s: From the start of its process to the end.
         start_s: Until the first epoch began.
-        epochs_s: Seconds of each epoch of each segment: of what is trained without a stop, the first one with tracing.
+        epochs_s: Seconds of each epoch of each stretch trained without another in between, the first one with tracing.
     """
 
     wall_s: float
@@ -58,10 +58,10 @@ class Spent:
 
     def overhead_s(self, with_tracing: bool) -> float:
         """Seconds a trial beyond the start and the epochs."""
-        epochs = [seconds for segment in self.epochs_s for seconds in segment]
+        epochs = [seconds for stretch in self.epochs_s for seconds in stretch]
         training_s = sum(epochs)
         if with_tracing:
-            traced = [seconds for segment in self.epochs_s for seconds in segment[1:]]
+            traced = [seconds for stretch in self.epochs_s for seconds in stretch[1:]]
             training_s = len(epochs) * statistics.median(traced)
         return (self.wall_s - self.start_s - training_s) / TRIALS
 
@@ -77,18 +77,20 @@ def search_ours(folder: Path) -> Spent:
         {**environ, ENVIRONMENT_VARIABLE: str(folder)},
     )
     ledger = Ledger(Home(folder).ledger)
-    segments: list[tuple[int, list[float]]] = []
+    stretches: list[tuple[int, list[float]]] = []
     first = began + wall_s
     for event in ledger.events(NAME):
         if event.kind == "finished" and event.trial is not None:
             records = ledger.epochs(NAME, event.trial)[: event.payload["epochs"]]
-            known = sum(len(epochs) for trial, epochs in segments if trial == event.trial)
-            segments.append((event.trial, [record["epoch_s"] for record in records[known:]]))
+            known = sum(len(epochs) for trial, epochs in stretches if trial == event.trial)
+            if not stretches or stretches[-1][0] != event.trial:
+                stretches.append((event.trial, []))
+            stretches[-1][1].extend(record["epoch_s"] for record in records[known:])
             first = min(first, records[0]["finished_ms"] / 1000 - records[0]["epoch_s"])
-    found = len({trial for trial, _ in segments})
+    found = len({trial for trial, _ in stretches})
     if found != TRIALS:
         raise RuntimeError(f"expected {TRIALS} trials with epochs, found {found}")
-    return Spent(wall_s, first - began, [epochs for _, epochs in segments])
+    return Spent(wall_s, first - began, [epochs for _, epochs in stretches])
 
 
 def search_peer(began: float) -> Spent:
@@ -163,7 +165,7 @@ def main() -> None:
                 "trials": TRIALS,
                 "ours_wall_s": round(ours.wall_s, 1),
                 "ours_epochs": sum(map(len, ours.epochs_s)),
-                "ours_segments": len(ours.epochs_s),
+                "ours_stretches": len(ours.epochs_s),
                 "peer_wall_s": round(peer.wall_s, 1) if peer else None,
             },
         ).report()

@@ -4,9 +4,10 @@ Ours predicts and counts the confusion matrix of all images, as after every epoc
 `MeanIoU` at its own batch size. Each side has a process of its own; they take turns.
 """
 
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.processes import side
+from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
+from benchmarks.turns import take_turns
 from marsseg.training.runtime import available_cores
 
 _REPEATS = 9

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, main, read_results, replace_results
-from benchmarks.common import Promise, Result, take_turns
 from benchmarks.page import render_page
+from benchmarks.results import Promise, Result
+from benchmarks.turns import take_turns
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 FIELDS = {"benchmark", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "machine", "target", "met"}

@@ -57,6 +57,8 @@ def training_batches(
     levels = as_levels(images)
     all_images, all_masks = tf.constant(images if levels is None else levels), tf.constant(masks)
 
+    # Nothing here depends on a tensor's value; AutoGraph would take time and leave its sources in the temporary folder.
+    @tf.autograph.experimental.do_not_convert
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=epoch_seed)

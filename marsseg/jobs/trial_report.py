@@ -46,8 +46,7 @@ def write_trial_report(folder: Path, config: ExperimentConfig, data: PreparedDat
     draw_confusion_matrix(folder / "confusion_matrix.png", result.best_confusion, names)
     images, masks = data.validation
     chosen = _choose_samples(masks, config.data.num_classes)
-    # Some images, once: tracing a function for them would take longer.
-    predictions = np.asarray(result.model(images[chosen], training=False)).argmax(axis=-1)
+    predictions = result.evaluator.predict_labels(images[chosen])
     draw_samples(folder / "samples.png", images[chosen, ..., 0], masks[chosen], predictions, names)
     if result.stopped_early or len(result.history) >= config.training.max_epochs:
         weights = {weight.path: weight.numpy() for weight in result.model.weights}

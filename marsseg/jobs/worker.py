@@ -69,9 +69,6 @@ class MeasureTask:
 
 def serve(connection: Connection) -> None:
     """Does one task after the other until the connection is closed."""
-    # Else TensorFlow keeps large tensors in regions of its own, each twice as large as the one before, and gives none
-    # back: the process would hold for good what its largest network has needed. Read when the first tensor is made.
-    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     import_tensorflow_quietly()
     # A million objects of TensorFlow's stay for good: looking for garbage among them takes a third of a second.
     gc.freeze()

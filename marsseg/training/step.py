@@ -1,5 +1,6 @@
 """One training step and one prediction, each traced once."""
 
+import math
 from typing import Any
 
 import keras
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from marsseg.losses import Loss
 from marsseg.training.replicas import Replicas
 
-_EVALUATION_BATCH = 50
+_MAX_BATCH = 50
+_NO_CLASS = 255
 
 
 def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.PolymorphicFunction:
@@ -42,12 +44,16 @@ def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.Po
 class Evaluator:
     """Predicts labels and counts the confusion matrix of one network.
 
+    Batches have the size that divides the images best; fewer images than before are filled up to the size then. Kernels
+    are made for each size anew, which takes longer than to compute some images for nothing, and stay in memory.
+
     Args:
         model: Returns logits.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self._num_classes = model.output_shape[-1]
+        self._batch_size = 0
 
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
         masks = tf.TensorSpec((None, *model.input_shape[1:3]), tf.uint8)
@@ -82,7 +88,7 @@ class Evaluator:
         Returns:
             Counts, shape (num_classes, num_classes); row: true class, column: predicted class.
         """
-        counts: NDArray[np.int64] = _in_batches(self._count, images, masks).sum(axis=0)
+        counts: NDArray[np.int64] = self._in_batches(self._count, images, masks).sum(axis=0)
         return counts
 
     def predict_labels(self, images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -94,7 +100,7 @@ class Evaluator:
         Returns:
             Labels, shape (n, height, width).
         """
-        return _in_batches(self._predict, images).astype(np.uint8)
+        return self._in_batches(self._predict, images)[: len(images)].astype(np.uint8)
 
     def predict_probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """How likely each class is at each pixel.
@@ -105,10 +111,16 @@ class Evaluator:
         Returns:
             Softmax of the logits, shape (n, height, width, num_classes).
         """
-        return _in_batches(self._predict_probabilities, images)
+        return self._in_batches(self._predict_probabilities, images)[: len(images)]
+
+    def _in_batches(self, function: tf.types.experimental.PolymorphicFunction, *arrays: NDArray[Any]) -> NDArray[Any]:
+        count = len(arrays[0])
+        size = self._batch_size = max(self._batch_size, math.ceil(count / math.ceil(count / _MAX_BATCH)))
+        batches = ([_fill_up(array[start : start + size], size) for array in arrays] for start in range(0, count, size))
+        return np.concatenate([function(*batch).numpy() for batch in batches])
 
 
-def _in_batches(function: tf.types.experimental.PolymorphicFunction, *arrays: NDArray[Any]) -> NDArray[Any]:
-    starts = range(0, len(arrays[0]), _EVALUATION_BATCH)
-    batches = ([array[start : start + _EVALUATION_BATCH] for array in arrays] for start in starts)
-    return np.concatenate([function(*batch).numpy() for batch in batches])
+def _fill_up(batch: NDArray[Any], size: int) -> NDArray[Any]:
+    # As a label, what is filled in is no class, and counts nowhere.
+    missing = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+    return np.pad(batch, missing, constant_values=_NO_CLASS)

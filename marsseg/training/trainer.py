@@ -78,6 +78,7 @@ class TrainResult:
         best_confusion: That epoch's confusion matrix on the validation part, shape (num_classes, num_classes).
         weights_sha256: Hashes of the `final` and the `best` epoch's weights, as validated.
         model: The network, with the best epoch's weights.
+        evaluator: Predicts with them.
     """
 
     history: tuple[EpochRecord, ...]
@@ -86,6 +87,7 @@ class TrainResult:
     best_confusion: NDArray[np.int64]
     weights_sha256: dict[str, str]
     model: keras.Model
+    evaluator: Evaluator
 
 
 @dataclass
@@ -288,4 +290,5 @@ class Training:
             np.asarray(self._progress.best_confusion, dtype=np.int64),
             hashes,
             self._model,
+            self._evaluator,
         )

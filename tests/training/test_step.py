@@ -59,6 +59,18 @@ def test_confusion_matrix_is_that_of_numpy_also_beyond_one_batch(model: keras.Mo
     np.testing.assert_array_equal(counts, confusion_matrix(masks, expected, 5))
 
 
+def test_batches_are_filled_up_with_what_counts_nowhere(model: keras.Model) -> None:
+    data = tiny_data(num_train=103)
+    evaluator = Evaluator(model)
+    # At once, in batches that divide evenly, in batches that do not, and fewer than a batch.
+    for count in (7, 100, 103, 2):
+        images, masks = (part[:count] for part in data.train)
+        expected = np.argmax(model(images), -1)
+        np.testing.assert_array_equal(evaluator.predict_labels(images), expected)
+        assert evaluator.predict_probabilities(images).shape == (*masks.shape, 5)
+        np.testing.assert_array_equal(evaluator.confusion_matrix(images, masks), confusion_matrix(masks, expected, 5))
+
+
 def test_evaluation_changes_no_weight_and_no_dropout_generator(data: PreparedData) -> None:
     model = build_network(tiny_config(model={"dropout": 0.5}), (16, 32))
     before = [np.asarray(variable.numpy()) for variable in model.variables]

@@ -1,23 +1,21 @@
-"""What all benchmark scripts share: taking turns with a peer, and the JSON line that a result is.
+"""A benchmark's result: what was measured, beside which peer, and what was promised.
 
-A script's name is its benchmark's; each row of it is a `Result`, printed by `Result.report`.
+A script's name is its benchmark's; each row of it is a `Result`, printed by `Result.report` as one line of JSON.
 """
 
 import json
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import psutil
 
 from marsseg.tracking.provenance import environment
-
-_Figure = TypeVar("_Figure")
 
 
 @dataclass(frozen=True)
@@ -125,31 +123,6 @@ def machine() -> dict[str, Any]:
         "tensorflow": metadata.version("tensorflow"),
         "keras": metadata.version("keras"),
     }
-
-
-def take_turns(
-    ours: Callable[[], _Figure], peer: Callable[[], _Figure] | None, repeats: int, warm_up: int = 0
-) -> tuple[list[_Figure], list[_Figure]]:
-    """Measures both again and again, one right after the other, so that whatever else the machine does meets both.
-
-    Args:
-        ours: Returns our figure.
-        peer: Returns the peer's; None where it is not installed.
-        repeats: How often each is measured.
-        warm_up: How often each is measured before that for nothing.
-
-    Returns:
-        Our figures and the peer's.
-    """
-    sides = [(ours, list[_Figure]()), (peer, list[_Figure]())]
-    for turn in range(-warm_up, repeats):
-        # Who comes second finds warmer caches and a hotter processor.
-        for measure, figures in sides if turn % 2 == 0 else sides[::-1]:
-            if measure is not None:
-                figure = measure()
-                if turn >= 0:
-                    figures.append(figure)
-    return sides[0][1], sides[1][1]
 
 
 def _quartiles(figures: Sequence[float]) -> list[float]:
