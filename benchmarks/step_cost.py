@@ -82,7 +82,7 @@ def _measure(config: ExperimentConfig) -> dict[str, float]:
     model, step = build_step(config, _IMAGE_SHAPE)
     float(step(images, labels))
     start = time.perf_counter() - begin
-    evaluator = Evaluator(model)
+    evaluator = Evaluator(model, len(images))
     batch = images.numpy(), labels.numpy().astype(np.uint8)
     return {
         "step": _median_seconds(lambda: float(step(images, labels))),

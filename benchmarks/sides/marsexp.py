@@ -97,12 +97,13 @@ def _serve(settings: Settings) -> None:
             wait()
             tell({"name": precision})
             wait()
-            Training(config, data).run(1, [_FirstStep()])
+            clock = _FirstStep()
+            Training(config, data).run(1, [clock])
         case "validate":
             wait()
             tell({"name": precision})
-            evaluator = Evaluator(build_network(config, (HEIGHT, WIDTH)))
             images, masks = data.train
+            evaluator = Evaluator(build_network(config, (HEIGHT, WIDTH)), len(images))
             while True:
                 wait()
                 start = time.perf_counter()

@@ -21,18 +21,21 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return math.ceil(num_images / batch_size)
 
 
-def as_levels(images: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Grey levels whose share of white the images are, a quarter of the memory; None where they are not just that.
+def as_levels(images: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Images as grey levels, a quarter of the memory, where they are just that; else as they are.
 
     Args:
         images: Values in [0, 1], any shape.
+
+    Returns:
+        Levels from 0 (black) to 255 (white), uint8; or the images.
     """
     levels = np.rint(np.clip(images, 0, 1) * _WHITE).astype(np.uint8)
-    return levels if np.array_equal(levels / _WHITE, images) else None
+    return levels if np.array_equal(levels / _WHITE, images) else images
 
 
 def training_batches(
-    images: NDArray[np.float32],
+    images: NDArray[np.uint8] | NDArray[np.float32],
     masks: NDArray[np.uint8],
     augmentation: AugmentationConfig,
     batch_size: int,
@@ -43,7 +46,7 @@ def training_batches(
     """All batches of the epochs `first_epoch` to `last_epoch`, one epoch after the other.
 
     Args:
-        images: Shape (n, height, width, channels), values in [0, 1].
+        images: Shape (n, height, width, channels): values in [0, 1], or grey levels as of `as_levels`.
         masks: Labels, shape (n, height, width).
         augmentation: Random changes.
         batch_size: Images a batch.
@@ -54,8 +57,7 @@ def training_batches(
     Returns:
         A dataset of (batch, height, width, channels) float32 and (batch, height, width) int32.
     """
-    levels = as_levels(images)
-    all_images, all_masks = tf.constant(images if levels is None else levels), tf.constant(masks)
+    all_images, all_masks = tf.constant(images), tf.constant(masks)
 
     # Nothing here depends on a tensor's value; AutoGraph would take time and leave its sources in the temporary folder.
     @tf.autograph.experimental.do_not_convert
@@ -65,7 +67,10 @@ def training_batches(
 
         def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels = tf.cast(tf.gather(all_images, indices), tf.float32)
-            batch = pixels if levels is None else pixels / _WHITE, tf.cast(tf.gather(all_masks, indices), tf.int32)
+            batch = (
+                pixels / _WHITE if images.dtype == np.uint8 else pixels,
+                tf.cast(tf.gather(all_masks, indices), tf.int32),
+            )
             if augmentation.flips:
                 batch = random_flips(*batch, tf.random.experimental.stateless_fold_in(epoch_seed, step))
             return batch

@@ -19,7 +19,6 @@ from marsseg.training.runtime import configure_runtime, import_tensorflow_quietl
 
 _SHORT_ID = 12
 # Probabilities take many times the room of labels.
-_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -120,13 +119,13 @@ def predict_labels(members: Sequence[Member], images: NDArray[np.float32]) -> ND
 
     from marsseg.training.step import Evaluator
 
-    evaluators = [Evaluator(_load_network(member, images)) for member in members]
+    evaluators = [Evaluator(_load_network(member, images), len(images)) for member in members]
     if len(evaluators) == 1:
         # Probabilities of two classes can be rounded to the same number where their logits differ.
         return evaluators[0].predict_labels(images)
     labels = np.empty(images.shape[:3], np.uint8)
-    for start in range(0, len(images), _BATCH):
-        batch = slice(start, start + _BATCH)
+    for start in range(0, len(images), evaluators[0].batch_size):
+        batch = slice(start, start + evaluators[0].batch_size)
         total = sum(evaluator.predict_probabilities(images[batch]) for evaluator in evaluators)
         labels[batch] = np.argmax(total, axis=-1)
     return labels

@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FINAL_KINDS = frozenset({"done", "failed"})
 _HEARTBEAT_S = 1.0
+# Linux: a "5" in the first sets the peak in the second back to what is resident now.
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _SCORED_EPOCHS = 3
 
 
@@ -80,8 +83,7 @@ def serve(connection: Connection) -> None:
             return
         _redirect_output(task.log)
         connection.send(worker.run(task))
-        if worker.paused is None:
-            _free_memory()
+        _free_memory()
 
 
 @dataclass
@@ -110,6 +112,7 @@ class _Worker:
     def _train_segment(self, task: TrainTask, config: ExperimentConfig) -> dict[str, Any]:
         from marsseg.jobs.trial_report import write_trial_report
 
+        _forget_peak_memory()
         self.connection.send(("alive", None))
         data = _prepare(config.data, config.cleaning, config.split)
         self.connection.send(("alive", None))
@@ -124,18 +127,27 @@ class _Worker:
         return outcome
 
     def _take_up(self, task: TrainTask) -> "Training | None":
-        """The training that was paused here, if it is the task's; else it makes room."""
-        if self.paused is not None and dataclasses.replace(self.paused[0], until=task.until) == task:
-            return self.paused[1]
+        """The training that was paused here, if it is the task's and no other worker has taken it further."""
+        from marsseg.training.checkpoint import latest_epoch
+
         if self.paused is not None:
+            before, training = self.paused
+            same = dataclasses.replace(before, until=task.until) == task
+            if same and training.epoch == latest_epoch(task.folder):
+                return training
+            del training
             self.paused = None
             _free_memory()
         return None
 
     def _begin(self, task: TrainTask, config: ExperimentConfig, data: PreparedData) -> "Training":
+        import keras
+
         from marsseg.training.checkpoint import load_latest_checkpoint
         from marsseg.training.trainer import Training
 
+        # What Keras remembers of the network before.
+        keras.backend.clear_session(free_memory=False)
         try:
             start = load_latest_checkpoint(task.folder)
         except CheckpointError as error:
@@ -171,7 +183,7 @@ def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult"
         "params": operations.params,
         "flops": operations.flops,
         "duration_s": sum(record.epoch_s for record in result.history),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": _peak_memory_mb(),
         "weights_sha256": result.weights_sha256,
     }
 
@@ -187,10 +199,7 @@ def _redirect_output(log: Path) -> None:
 
 
 def _free_memory() -> None:
-    """Lets go of the last task's network, and gives its memory back to the system."""
-    import keras
-
-    keras.backend.clear_session(free_memory=False)
+    """Gives the memory of networks that nobody holds any more, and of features, back to the system."""
     # Traced functions refer to each other in circles.
     gc.collect()
     if sys.platform == "linux":
@@ -198,6 +207,20 @@ def _free_memory() -> None:
         # The C library keeps freed pages for itself; not every one of them has a way to ask for them.
         if hasattr(c_library, "malloc_trim"):
             c_library.malloc_trim(0)
+
+
+def _forget_peak_memory() -> None:
+    """The peak counts from here, where the system can do that; else it is that of the process so far."""
+    with suppress(OSError):
+        _CLEAR_REFS.write_text("5", encoding="ascii")
+
+
+def _peak_memory_mb() -> float:
+    with suppress(OSError):
+        fields = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
+        return float(fields["VmHWM"].split()[0]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 @lru_cache(maxsize=1)

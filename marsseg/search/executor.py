@@ -54,6 +54,7 @@ class _Worker:
     runtime: Hashable
     place: int
     key: Hashable | None = None
+    last_key: Hashable | None = None
     last_heard: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
     first_memory: int = 0
@@ -64,7 +65,10 @@ class _Worker:
         return max(_SILENCE_S, steps)
 
     def has_grown(self) -> bool:
-        memory = int(psutil.Process(self.process.pid).memory_info().rss)
+        try:
+            memory = int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return False
         self.first_memory = self.first_memory or memory
         return memory > _MEMORY_GROWTH * self.first_memory
 
@@ -111,8 +115,12 @@ class LocalExecutor:
         for worker in idle:
             if worker.runtime != runtime or not worker.process.is_alive() or worker.has_grown():
                 self._stop(worker)
-        worker = next((worker for worker in self._workers if worker.key is None), None) or self._start(runtime)
-        worker.key = key
+        idle = [worker for worker in self._workers if worker.key is None]
+        # Who had the task's key before may have kept something for it.
+        worker = (
+            next((worker for worker in idle if worker.last_key == key), None) or (idle or [self._start(runtime)])[0]
+        )
+        worker.key = worker.last_key = key
         worker.last_heard = time.monotonic()
         # A worker that died this moment is found by the next poll.
         with suppress(OSError):

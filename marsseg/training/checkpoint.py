@@ -91,6 +91,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
+def latest_epoch(folder: Path) -> int:
+    """The epoch of the newest checkpoint, whole or not, by its name; 0 where there is none."""
+    return max((_epoch(path) for path in _newest_first(folder)), default=0)
+
+
 def load_latest_checkpoint(folder: Path) -> Checkpoint | None:
     """Reads the newest checkpoint that is whole.
 

@@ -92,7 +92,8 @@ class Replicas:
         end = tf.maximum(end, first + 1)
         value, gradient = replica.gradient(loss, images[first:end], labels[first:end])
         statistics = replica.weights.vectors[1]
-        shares = [weight * part for part in (value, gradient, statistics)]
+        # Not a product alone: what is infinite there would become NaN.
+        shares = [tf.where(weight > 0, weight * part, tf.zeros_like(part)) for part in (value, gradient, statistics)]
         value, gradient, mean_statistics = context.all_reduce(tf.distribute.ReduceOp.SUM, shares)
         statistics.assign(mean_statistics)
         replica.apply(gradient)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from marsseg.losses import Loss
 from marsseg.training.replicas import Replicas
 
-_MAX_BATCH = 50
+# Larger batches are no faster, and their features take more memory.
+_PIXELS_AT_ONCE = 2**18
 _NO_CLASS = 255
 
 
@@ -44,16 +45,22 @@ def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.Po
 class Evaluator:
     """Predicts labels and counts the confusion matrix of one network.
 
-    Batches have the size that divides the images best; fewer images than before are filled up to the size then. Kernels
-    are made for each size anew, which takes longer than to compute some images for nothing, and stay in memory.
+    All batches have one size, the last one is filled up. Kernels are made for each size anew, which takes longer than
+    to compute some images for nothing, and stay in memory.
 
     Args:
         model: Returns logits.
+        num_images: How many it will mostly see.
+
+    Attributes:
+        batch_size: What divides them best.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, num_images: int) -> None:
+        height, width = model.input_shape[1:3]
         self._num_classes = model.output_shape[-1]
-        self._batch_size = 0
+        most = max(1, _PIXELS_AT_ONCE // (height * width))
+        self.batch_size = math.ceil(num_images / math.ceil(num_images / most))
 
         images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
         masks = tf.TensorSpec((None, *model.input_shape[1:3]), tf.uint8)
@@ -114,13 +121,12 @@ class Evaluator:
         return self._in_batches(self._predict_probabilities, images)[: len(images)]
 
     def _in_batches(self, function: tf.types.experimental.PolymorphicFunction, *arrays: NDArray[Any]) -> NDArray[Any]:
-        count = len(arrays[0])
-        size = self._batch_size = max(self._batch_size, math.ceil(count / math.ceil(count / _MAX_BATCH)))
-        batches = ([_fill_up(array[start : start + size], size) for array in arrays] for start in range(0, count, size))
+        size, starts = self.batch_size, range(0, len(arrays[0]), self.batch_size)
+        batches = ([_fill_up(array[start : start + size], size) for array in arrays] for start in starts)
         return np.concatenate([function(*batch).numpy() for batch in batches])
 
 
 def _fill_up(batch: NDArray[Any], size: int) -> NDArray[Any]:
-    # As a label, what is filled in is no class, and counts nowhere.
+    # Labels are integers, and what is filled in is no class: it counts nowhere.
     missing = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-    return np.pad(batch, missing, constant_values=_NO_CLASS)
+    return np.pad(batch, missing, constant_values=_NO_CLASS if batch.dtype == np.uint8 else 0)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsseg.config import ExperimentConfig
-from marsseg.data.pipeline import steps_per_epoch, training_batches
+from marsseg.data.pipeline import as_levels, steps_per_epoch, training_batches
 from marsseg.data.prepare import PreparedData
 from marsseg.data.tiles import class_names
 from marsseg.errors import TrainingError
@@ -114,12 +114,13 @@ class Training:
 
     def __init__(self, config: ExperimentConfig, data: PreparedData, start: Checkpoint | None = None) -> None:
         self._config = config
-        self._images, self._masks = data.train
+        images, self._masks = data.train
+        self._images = as_levels(images)
         self._validation = data.validation
         self._model = build_network(config, data.images.shape[1:3])
         self._stages = stages_of(config)
         self._replicas = Replicas(self._model, config.training, self._stages[0].optimizer)
-        self._evaluator = Evaluator(self._model)
+        self._evaluator = Evaluator(self._model, len(self._validation[0]))
         self._progress = _Progress()
         self._best_weights: list[NDArray[np.float32]] = []
         self._entered: Stage | None = None

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
+from marsseg.errors import TrainingError
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from tests.conftest import write_tiles
 from tests.training.conftest import tiny_config
@@ -17,6 +19,12 @@ from tests.training.conftest import tiny_config
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Connection]:
+    with started_worker() as connection:
+        yield connection
+
+
+@contextmanager
+def started_worker() -> Iterator[Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)
@@ -47,8 +55,9 @@ def train(worker: Connection, config: ExperimentConfig, folder: Path, until: int
         kind, body = worker.recv()
         if kind == "epoch":
             epochs.append(body["epoch"])
+        if kind == "failed":
+            raise TrainingError(body)
         if kind in FINAL_KINDS:
-            assert kind == "done", body
             return epochs, body
 
 
@@ -76,9 +85,28 @@ def test_trial_that_goes_on_after_another_starts_from_its_checkpoint(
     assert outcome["weights_sha256"] == whole["weights_sha256"] != between["weights_sha256"]
 
 
+def test_trial_that_another_worker_has_taken_further_starts_from_that_checkpoint(
+    worker: Connection, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    _, whole = train(worker, config, tmp_path / "whole", 3)
+    train(worker, config, tmp_path / "shared", 1)
+    with started_worker() as other:
+        assert train(other, config, tmp_path / "shared", 2)[0] == [1, 2]
+    epochs, outcome = train(worker, config, tmp_path / "shared", 3)
+    assert epochs == [1, 2, 3]
+    assert outcome["weights_sha256"] == whole["weights_sha256"]
+
+
 def test_another_trial_in_the_same_folder_is_not_taken_for_the_paused_one(
     worker: Connection, config: ExperimentConfig, tmp_path: Path
 ) -> None:
-    train(worker, config, tmp_path / "first", 1)
-    epochs, _ = train(worker, config, tmp_path / "second", 1)
-    assert epochs == [1]
+    train(worker, config, tmp_path, 1)
+    with pytest.raises(TrainingError, match="the checkpoint belongs to config"):
+        train(worker, config.with_values({"seed": 1}), tmp_path, 2)
+
+
+def test_peak_of_memory_is_the_segments_own(worker: Connection, config: ExperimentConfig, tmp_path: Path) -> None:
+    wide = config.with_values({"model.base_filters": 64, "model.max_filters": 256, "training.max_epochs": 1})
+    _, of_wide = train(worker, wide, tmp_path / "wide", 1)
+    _, of_narrow = train(worker, config, tmp_path / "narrow", 1)
+    assert of_narrow["peak_memory_mb"] < of_wide["peak_memory_mb"] - 20

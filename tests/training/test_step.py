@@ -9,6 +9,7 @@ from marsseg.config import LossConfig, OptimizerConfig, TrainingConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.losses import build_loss
 from marsseg.metrics import confusion_matrix
+from marsseg.training import step as step_room
 from marsseg.training.network import build_network
 from marsseg.training.replicas import Replicas
 from marsseg.training.step import Evaluator, build_train_step
@@ -48,7 +49,7 @@ def test_step_is_gradient_descent_on_the_loss_and_is_traced_once(model: keras.Mo
 @pytest.mark.parametrize("count", [1, 50, 53])
 def test_confusion_matrix_is_that_of_numpy_also_beyond_one_batch(model: keras.Model, count: int) -> None:
     images, masks = tiny_data(num_train=count).train
-    evaluator = Evaluator(model)
+    evaluator = Evaluator(model, len(images))
     expected = np.argmax(model(images), -1)
     assert len(np.unique(expected)) > 1
     predicted = evaluator.predict_labels(images)
@@ -59,12 +60,15 @@ def test_confusion_matrix_is_that_of_numpy_also_beyond_one_batch(model: keras.Mo
     np.testing.assert_array_equal(counts, confusion_matrix(masks, expected, 5))
 
 
-def test_batches_are_filled_up_with_what_counts_nowhere(model: keras.Model) -> None:
-    data = tiny_data(num_train=103)
-    evaluator = Evaluator(model)
-    # At once, in batches that divide evenly, in batches that do not, and fewer than a batch.
-    for count in (7, 100, 103, 2):
-        images, masks = (part[:count] for part in data.train)
+@pytest.mark.parametrize(("num_images", "batch_size"), [(100, 4), (7, 4), (9, 3), (1, 1)])
+def test_batches_divide_the_images_best_and_are_filled_up_with_what_counts_nowhere(
+    num_images: int, batch_size: int, model: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_room, "_PIXELS_AT_ONCE", 4 * 16 * 32)
+    evaluator = Evaluator(model, num_images)
+    assert evaluator.batch_size == batch_size
+    for count in (7, 2):
+        images, masks = (part[:count] for part in tiny_data().train)
         expected = np.argmax(model(images), -1)
         np.testing.assert_array_equal(evaluator.predict_labels(images), expected)
         assert evaluator.predict_probabilities(images).shape == (*masks.shape, 5)
@@ -75,6 +79,6 @@ def test_evaluation_changes_no_weight_and_no_dropout_generator(data: PreparedDat
     model = build_network(tiny_config(model={"dropout": 0.5}), (16, 32))
     before = [np.asarray(variable.numpy()) for variable in model.variables]
     assert len(model.variables) > len(model.weights)
-    Evaluator(model).confusion_matrix(*data.validation)
+    Evaluator(model, 4).confusion_matrix(*data.validation)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
