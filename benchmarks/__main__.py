@@ -23,6 +23,7 @@ BENCHMARKS = (
     "step_cost",
     "precision_quality",
     "scaling",
+    "default_search",
     "trial_overhead",
     "tracking_overhead",
     "memory",
@@ -48,11 +49,8 @@ def main(names: Sequence[str]) -> int:
         print(f"benchmarks: expected some of {', '.join(BENCHMARKS)}, found {', '.join(unknown)}", file=sys.stderr)
         return 2
     known = {result["benchmark"] for result in read_results(RESULTS)}
-    if not names and known.issuperset(BENCHMARKS):
-        RESULTS.unlink()
-        known = set()
     failed = []
-    for name in names or [name for name in BENCHMARKS if name not in known]:
+    for name in names or [name for name in BENCHMARKS if name not in known] or BENCHMARKS:
         print(f"benchmarks: {name}", file=sys.stderr)
         lines = run_benchmark(name)
         if lines is None:

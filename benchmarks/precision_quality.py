@@ -40,10 +40,11 @@ def main() -> None:
     """Trains what is missing, then compares."""
     source = os.environ.get("MARSEXP_DATA", SYNTHETIC)
     data = Path(source).stem
-    scores = {
-        precision: [_score(source, {"seed": seed, "precision": precision, "data": data}) for seed in _SEEDS]
+    rows = {
+        precision: [_row(source, {"seed": seed, "precision": precision, "data": data, **_VALUES}) for seed in _SEEDS]
         for precision in ("bfloat16", "float32")
     }
+    scores = {precision: [float(row["score"]) for row in found] for precision, found in rows.items()}
     differences = [ours - peer for ours, peer in zip(scores["bfloat16"], scores["float32"], strict=True)]
     half_width = t.ppf(0.975, len(differences) - 1) * statistics.stdev(differences) / len(differences) ** 0.5
     Result(
@@ -54,14 +55,15 @@ def main() -> None:
         higher_is_better=True,
         promise=Promise(-0.02),
         details={
+            "measured": min(row["measured"] for found in rows.values() for row in found),
             "differences": [round(each, 4) for each in differences],
             "scores": {precision: [round(score, 4) for score in found] for precision, found in scores.items()},
         },
     ).report()
 
 
-def _score(source: str, subject: Mapping[str, Any]) -> float:
-    return float(remembered(_KEPT, subject, lambda: _train(source, subject["seed"], subject["precision"]))["score"])
+def _row(source: str, subject: Mapping[str, Any]) -> dict[str, Any]:
+    return remembered(_KEPT, subject, lambda: _train(source, subject["seed"], subject["precision"]))
 
 
 def _train(source: str, seed: int, precision: str) -> dict[str, float]:

@@ -63,6 +63,7 @@ def epoch_record(trial: int, epoch: int, quality: float, luck: random.Random) ->
         "epoch_s": _EPOCH_S,
         "images_per_second": 40 + luck.random(),
         "finished_ms": _BEGAN_MS + round(1000 * _EPOCH_S * (trial + epoch)),
+        "input_wait_s": 0.01 * luck.random(),
     }
 
 

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import machine
+
 
 def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
-    """The figures of a subject, from the file or else measured and appended to it.
+    """The figures of a subject on this machine, from the file or else measured and appended to it.
 
     Args:
         file: Lines of subject and figures together.
@@ -15,13 +18,14 @@ def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Map
         measure: Returns the figures by name.
 
     Returns:
-        Subject and figures.
+        Subject and figures, with the `machine` and the day that they were `measured`.
     """
+    subject = {**subject, "machine": machine()}
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     for row in map(json.loads, lines):
         if subject.items() <= row.items():
             return dict(row)
-    row = {**subject, **measure()}
+    row = {**subject, **measure(), "measured": datetime.now(UTC).date().isoformat()}
     with file.open("a", encoding="utf-8") as appended:
         appended.write(json.dumps(row) + "\n")
     return row

@@ -20,7 +20,7 @@ def main() -> None:
     for name, settings in _sizes(Settings("train", threads=available_cores())):
         with side("marsexp", settings) as ours:
             ours.ask()
-            figures = [float(ours.ask()) for _ in range(_REPEATS)]
+            figures = [float(ours.ask()[0]) for _ in range(_REPEATS)]
             Result(
                 "scaling",
                 f"{name}, {ours.about['name']}",

@@ -1,6 +1,6 @@
 """What tracking adds to a trial, timed directly, with the embedded store.
 
-The search's own tracker is told of trials as the driver tells it: started, 27 epochs of 11 values each, finished. *An
+The search's own tracker is told of trials as the driver tells it: started, 27 epochs of 12 values each, finished. *An
 epoch* is the time of one call. *A trial* is all but its epochs: creating the run with its parameters, tags and origin,
 drawing three pictures, uploading all files (2 MB of weights among them), results, description and end. Nothing is
 trained; the ledger's own writes are not counted.

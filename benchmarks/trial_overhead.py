@@ -29,6 +29,7 @@ from typing import Any
 
 from benchmarks.processes import run_fresh, wall_seconds
 from benchmarks.results import Promise, Result
+from benchmarks.turns import take_turns
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
@@ -38,6 +39,7 @@ from marsseg.search.space_file import load_space
 from marsseg.training.runtime import import_tensorflow_quietly
 
 TRIALS = 8
+REPEATS = 3
 PEER_EPOCHS = 4
 SPACE, NAME = "smoke", "overhead"
 
@@ -143,13 +145,19 @@ def search_peer(began: float) -> Spent:
     return Spent(time.time() - began, Timer.first[0] - began, Timer.segments)
 
 
-def main() -> None:
-    peer = Spent(**run_fresh(__file__, "peer")) if find_spec("tensorboard") else None
+def search_in_fresh_folder() -> Spent:
     with tempfile.TemporaryDirectory() as folder:
-        ours = search_ours(Path(folder))
+        return search_ours(Path(folder))
+
+
+def main() -> None:
+    with_peer = find_spec("tensorboard") is not None
+    ours, peer = take_turns(
+        search_in_fresh_folder, (lambda: Spent(**run_fresh(__file__, "peer"))) if with_peer else None, REPEATS
+    )
     cases: dict[str, tuple[Callable[[Spent], float], Promise | None]] = {
         "a trial, beyond its epochs": (partial(Spent.overhead_s, with_tracing=False), Promise(3.0)),
-        "a trial, the tracing of its steps included": (partial(Spent.overhead_s, with_tracing=True), None),
+        "a trial, the tracing of its steps included": (partial(Spent.overhead_s, with_tracing=True), Promise(3.0)),
         "the start, until the first epoch begins": (attrgetter("start_s"), None),
     }
     for case, (figure, promise) in cases.items():
@@ -157,16 +165,16 @@ def main() -> None:
             benchmark="trial_overhead",
             case=case,
             unit="s",
-            ours=[figure(ours)],
-            peer=[figure(peer)] if peer else [],
+            ours=list(map(figure, ours)),
+            peer=list(map(figure, peer)),
             peer_name=f"Keras Tuner {metadata.version('keras-tuner')}",
             promise=promise,
             details={
                 "trials": TRIALS,
-                "ours_wall_s": round(ours.wall_s, 1),
-                "ours_epochs": sum(map(len, ours.epochs_s)),
-                "ours_stretches": len(ours.epochs_s),
-                "peer_wall_s": round(peer.wall_s, 1) if peer else None,
+                "ours_wall_s": round(statistics.median(spent.wall_s for spent in ours), 1),
+                "ours_epochs": sum(map(len, ours[0].epochs_s)),
+                "ours_stretches": len(ours[0].epochs_s),
+                "peer_wall_s": round(statistics.median(spent.wall_s for spent in peer), 1) if peer else None,
             },
         ).report()
 

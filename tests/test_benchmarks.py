@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, main, read_results, replace_results
+from benchmarks.default_search import read_estimate
 from benchmarks.page import render_page
+from benchmarks.processes import side
+from benchmarks.remembered import remembered
 from benchmarks.results import Promise, Result
+from benchmarks.sides.settings import Settings
 from benchmarks.turns import take_turns
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -105,6 +110,49 @@ def test_a_benchmark_that_runs_again_replaces_its_own_lines(tmp_path: Path) -> N
     for benchmark, case in (("cli_start", "old"), ("leaderboard", "kept"), ("cli_start", "new")):
         replace_results(path, benchmark, [json.dumps(result(benchmark=benchmark, case=case).line())])
     assert [(r["benchmark"], r["case"]) for r in read_results(path)] == [("leaderboard", "kept"), ("cli_start", "new")]
+
+
+@pytest.mark.parametrize(("filters", "num_blocks"), [(4, 2), (8, 3)])
+def test_the_peers_train_the_network_that_ours_is(filters: int, num_blocks: int, tensorflow_runtime: int) -> None:
+    from benchmarks.sides.marsexp import config_of
+    from benchmarks.sides.plain_keras import build_unet
+    from marsseg.training.network import build_network
+
+    ours = build_network(config_of(Settings("train", filters, num_blocks)), (64, 128))
+    # A dense head is theirs, a convolution of 1x1.
+    shapes, peer_shapes = (
+        sorted(tuple(side for side in weight.shape if side != 1) for weight in model.weights)
+        for model in (ours, build_unet(filters, num_blocks))
+    )
+    assert shapes == peer_shapes
+
+
+@pytest.mark.parametrize("task", ["train", "first_step", "validate"])
+def test_both_sides_answer(task: str) -> None:
+    settings = Settings(task, filters=4, num_blocks=2, batch_size=4, num_images=8)
+    with side("marsexp", settings) as ours, side("plain_keras", settings) as peer:
+        # The first figure of training comes before the turn is taken.
+        assert min(float(np.max(ours.ask())), float(peer.ask())) > 0
+
+
+def test_an_estimate_is_read_from_what_a_search_says() -> None:
+    says = "search 'x': ...\nexpected to take about {}; full training of all would take about 45 min\n"
+    assert read_estimate(says.format("17 min")) == 17
+    assert read_estimate(says.format("2 h 05 min")) == 125
+    assert read_estimate(says.format("30 s")) == 0.5
+    with pytest.raises(ValueError, match="expected an estimate"):
+        read_estimate("search 'x': ...")
+
+
+def test_what_is_remembered_is_measured_once_a_subject_and_machine(tmp_path: Path) -> None:
+    file = tmp_path / "kept.jsonl"
+    first = remembered(file, {"seed": 0}, lambda: {"score": 1.0})
+    assert remembered(file, {"seed": 0}, lambda: {"score": 2.0}) == first
+    assert remembered(file, {"seed": 1}, lambda: {"score": 2.0})["score"] == 2.0
+    row = json.loads(file.read_text("utf-8").splitlines()[0])
+    row["machine"]["processor"] = "Abacus"
+    file.write_text(json.dumps(row) + "\n", "utf-8")
+    assert remembered(file, {"seed": 0}, lambda: {"score": 3.0})["score"] == 3.0
 
 
 def test_an_unknown_name_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

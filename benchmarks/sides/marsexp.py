@@ -1,4 +1,4 @@
-"""Ours: `train` and `Evaluator` as every trial runs them, on tiles like those that the peers get."""
+"""Ours: `Training` and `Evaluator` as every trial runs them, on tiles like those that the peers get."""
 
 import time
 
@@ -21,12 +21,12 @@ _VALIDATION_IMAGES = 8
 
 
 class _Epochs:
-    """Trains an epoch for every line."""
+    """Trains an epoch for every line; tells images a second, and the share of its time that it waited for them."""
 
     def on_step(self, seconds: float) -> None: ...
 
     def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
-        tell(record.images_per_second)
+        tell([record.images_per_second, record.input_wait_s / record.train_s])
         wait()
 
 
@@ -60,7 +60,7 @@ def config_of(settings: Settings) -> ExperimentConfig:
 def data_of(num_images: int) -> PreparedData:
     """Images to train on, and a few for validation."""
     rng = np.random.default_rng(0)
-    images = rng.random((num_images + _VALIDATION_IMAGES, HEIGHT, WIDTH), np.float32)
+    images = rng.integers(0, 256, (num_images + _VALIDATION_IMAGES, HEIGHT, WIDTH)).astype(np.float32) / np.float32(255)
     masks = rng.integers(0, NUM_CLASSES, images.shape, np.uint8)
     indices = np.arange(len(images))
     split = Split(indices[:num_images], indices[num_images:], indices[:0])

@@ -47,7 +47,7 @@ class _Epochs(keras.callbacks.Callback):
 
 def _serve(settings: Settings) -> None:
     rng = np.random.default_rng(0)
-    images = rng.random((settings.num_images, HEIGHT, WIDTH, 1), np.float32)
+    images = rng.integers(0, 256, (settings.num_images, HEIGHT, WIDTH, 1)).astype(np.float32) / np.float32(255)
     masks = rng.integers(0, NUM_CLASSES, (settings.num_images, HEIGHT, WIDTH), np.uint8)
     wait()
     tell({"name": f"Keras {keras.__version__}, float32"})

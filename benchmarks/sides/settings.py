@@ -10,8 +10,8 @@ class Settings:
     """A U-Net and what it works on: tiles of 64×128 pixels with five classes.
 
     Args:
-        task: `train` (answers images a second of an epoch), `first_step` (seconds from the settings to the first
-            step's end, once) or `validate` (seconds for all images).
+        task: `train` (answers images a second of an epoch, ours also the share of waiting), `first_step` (seconds from
+            the settings to the first step's end, once) or `validate` (seconds for all images).
         filters: At the first level.
         num_blocks: Levels.
         batch_size: Images a step.

@@ -1,4 +1,4 @@
-"""A U-Net in PyTorch with bfloat16 autocast and channels last, its fastest way on a processor.
+"""A U-Net in PyTorch with bfloat16 autocast and channels last.
 
 Runs with a Python that has torch and may lack all else.
 """

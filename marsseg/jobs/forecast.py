@@ -9,6 +9,7 @@ from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError
 from marsseg.jobs.candidates import Candidates
+from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import MeasureTask
 from marsseg.models.cost import epoch_seconds, start_seconds, step_seconds
@@ -17,7 +18,7 @@ from marsseg.search.executor import LocalExecutor
 from marsseg.search.proposer import proposal_seed
 
 _SAMPLE = 64
-# What a segment costs besides building and tracing, on the reference machine: checkpoint, scores and pictures.
+# What a segment costs besides building and tracing: checkpoint, scores and pictures.
 _REPORT_S = 1.0
 _POLL_S = 0.5
 
@@ -73,14 +74,18 @@ class Forecasting:
             if should_stop():
                 raise KeyboardInterrupt
             for message in self._executor.poll(_POLL_S):
-                return self._scaled(message.body) if message.kind == "done" else None
+                if message.kind == "done":
+                    return self._scaled(message.body)
+                notify(f"how long this will take is not known: {message.body}")
+                return None
         return None
 
     def _scaled(self, measured_s: float) -> Forecast:
         factor = measured_s / self._modelled_step(self._yardstick)
         epochs = [epoch_seconds(config, self._image_shape, *self._sizes) for config in self._configs]
         starts = [start_seconds(config, self._image_shape) for config in self._configs]
-        return Forecast(statistics.fmean(epochs) * factor, (statistics.fmean(starts) + _REPORT_S) * factor)
+        # Starts are left as they are: a GPU makes steps fast, but not the building and tracing of networks.
+        return Forecast(statistics.fmean(epochs) * factor, statistics.fmean(starts) + _REPORT_S)
 
     def _modelled_step(self, config: ExperimentConfig) -> float:
         return step_seconds(config, self._image_shape)

@@ -77,7 +77,7 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     precision = explain_precision(base.training.precision, this_machine())
     notify(
         f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
-        f"about {planned} epochs planned (full training of all: {full}), "
+        f"{len(data.split.train)} training images, about {planned} epochs planned (full training of all: {full}), "
         f"{at_a_time}{base.training.threads} threads, {precision}"
     )
     return create_study(home, settings, data)
