@@ -11,7 +11,8 @@ import numpy as np
 
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
-from tests.conftest import Marsexp
+from tests.conftest import Marsexp, write_tiles
+from tests.jobs.test_train import TINY
 
 
 def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
@@ -30,6 +31,15 @@ def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[
     assert document["max_metric_difference"] == 0
     assert document["causes"] == []
     assert document["run_id"] != document["original_run_id"] == leaderboard["trials"][0]["run_id"]
+
+
+def test_float16_with_its_loss_scale_is_identical_too(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    (marsexp.folder / "tiny.toml").write_text(TINY.format(seed=0, max_epochs=2), encoding="utf-8")
+    float16 = ("--set", "training.precision=float16")
+    assert marsexp("train", "tiny.toml", "--data", "tiles.npz", *float16).status == 0
+    document = marsexp("reproduce", "best", "--json").json()
+    assert (document["verdict"], document["epochs"]) == ("identical", 2)
 
 
 def test_changed_seed_and_gpu_diverge_and_are_named(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
