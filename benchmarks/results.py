@@ -83,7 +83,7 @@ class Result:
             return None
         if self.promise.of == "ratio":
             return f"ratio ≥ {self.promise.limit:g}"
-        return f"{'≥' if self.higher_is_better else '≤'} {self.promise.limit:g} {self.unit}"
+        return f"{'≥' if self.higher_is_better else '≤'} {self.promise.limit:g} {self.unit}".rstrip()
 
     def line(self) -> dict[str, Any]:
         """The result as plain values."""

@@ -9,7 +9,6 @@ from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError
 from marsseg.jobs.candidates import Candidates
-from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import MeasureTask
 from marsseg.models.cost import epoch_seconds, start_seconds, step_seconds
@@ -74,10 +73,7 @@ class Forecasting:
             if should_stop():
                 raise KeyboardInterrupt
             for message in self._executor.poll(_POLL_S):
-                if message.kind == "done":
-                    return self._scaled(message.body)
-                notify(f"how long this will take is not known: {message.body}")
-                return None
+                return self._scaled(message.body) if message.kind == "done" else None
         return None
 
     def _scaled(self, measured_s: float) -> Forecast:

@@ -161,6 +161,7 @@ def _run(
 def _announce(standing: Standing) -> None:
     """Tells what to expect, before anything is trained."""
     if standing.forecast is None or standing.seconds_left is None:
+        notify("how long this will take is not known: no step could be timed")
         return
     settings = standing.settings
     line = f"expected to take about {in_words(standing.seconds_left)}"
