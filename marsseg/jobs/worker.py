@@ -3,7 +3,6 @@
 It writes checkpoints and a trial's pictures to disk; ledger and tracking store belong to the driver.
 """
 
-import ctypes
 import dataclasses
 import gc
 import json
@@ -24,6 +23,7 @@ from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitCo
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import CheckpointError, MarsexpError, TrainingError
 from marsseg.models.operations import count_operations
+from marsseg.training.memory import give_memory_back
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 if TYPE_CHECKING:
@@ -199,14 +199,9 @@ def _redirect_output(log: Path) -> None:
 
 
 def _free_memory() -> None:
-    """Gives the memory of networks that nobody holds any more, and of features, back to the system."""
     # Traced functions refer to each other in circles.
     gc.collect()
-    if sys.platform == "linux":
-        c_library = ctypes.CDLL(None)
-        # The C library keeps freed pages for itself; not every one of them has a way to ask for them.
-        if hasattr(c_library, "malloc_trim"):
-            c_library.malloc_trim(0)
+    give_memory_back()
 
 
 def _forget_peak_memory() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
+from marsseg.training.memory import keep_freed_memory
 from marsseg.training.precision import Gpu, Machine, choose_precision
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -95,9 +96,7 @@ def import_tensorflow_quietly() -> None:
 def configure_runtime(threads: int) -> None:
     """Makes TensorFlow deterministic on this many threads; once a process, before its first operation.
 
-    It takes memory as it needs it, and gives it back. By itself it takes all there is on a GPU; on a processor it keeps
-    regions of its own for large tensors, each twice as large as the one before: the process would hold for good what
-    its largest network has needed.
+    On a GPU it takes memory as it needs it, where by itself it takes all there is.
 
     Args:
         threads: The number of threads changes the order of sums, and with it the last bits of every weight.
@@ -107,8 +106,7 @@ def configure_runtime(threads: int) -> None:
     """
     import tensorflow as tf
 
-    # Read when the first tensor is made.
-    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+    keep_freed_memory()
     threading = tf.config.threading
     try:
         if threading.get_intra_op_parallelism_threads() != threads:

@@ -1,0 +1,37 @@
+"""Memory of large tensors: from the C library, kept while a network trains, given back when it is gone.
+
+By itself TensorFlow's oneDNN keeps regions of its own for large tensors, each twice as large as the one before, and
+gives none back: a process would hold for good what its largest network has needed. The C library, which can be taken
+instead, gives the memory of every large tensor back at once, and each next one has to wait for fresh pages: 5 % of a
+step. So it is told to keep what is freed, and asked for it between two trainings. Only glibc can do that; elsewhere
+nothing happens.
+"""
+
+import ctypes
+import os
+import sys
+
+# glibc's numbers of its settings, and the highest values that it takes.
+_M_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD = -1, 2**31 - 1
+_M_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD = -3, 32 * 2**20
+
+
+def keep_freed_memory() -> None:
+    """Lets large tensors use each other's memory; before TensorFlow makes the first."""
+    c_library = _c_library()
+    if c_library is not None:
+        os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+        c_library.mallopt(_M_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD)
+        c_library.mallopt(_M_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD)
+
+
+def give_memory_back() -> None:
+    """Returns what is free to the system."""
+    c_library = _c_library()
+    if c_library is not None:
+        c_library.malloc_trim(0)
+
+
+def _c_library() -> ctypes.CDLL | None:
+    c_library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return c_library if hasattr(c_library, "malloc_trim") else None
