@@ -6,7 +6,6 @@ Nobody else's search is run beside it: what others do with the same budget is an
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.processes import fresh_home
 from benchmarks.results import Promise, Result
-from marsseg.jobs.home import ENVIRONMENT_VARIABLE
 
 _BUDGET = 40
 _ESTIMATE = re.compile(r"expected to take about (?:(\d+) h )?(\d+) (min|s)")
@@ -24,13 +23,9 @@ _ESTIMATE = re.compile(r"expected to take about (?:(\d+) h )?(\d+) (min|s)")
 def main() -> None:
     """Searches once."""
     with tempfile.TemporaryDirectory() as folder:
-        # What names a server or other data must not be inherited.
-        environ = {key: value for key, value in os.environ.items() if not key.startswith(("MARSEXP_", "MLFLOW_"))}
         command = [str(Path(sys.executable).with_name("marsexp")), "search", "--budget", str(_BUDGET), "--json"]
         began = time.perf_counter()
-        done = subprocess.run(
-            command, env={**environ, ENVIRONMENT_VARIABLE: folder}, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=fresh_home(folder), capture_output=True, text=True, check=False)
         took_min = (time.perf_counter() - began) / 60
     if done.returncode != 0:
         raise RuntimeError(f"marsexp search ended with status {done.returncode}: {done.stderr[-2000:]}")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import run_fresh
+from benchmarks.processes import resident_mib, run_fresh
 from benchmarks.results import Promise, Result
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData, prepare_data
@@ -83,11 +83,7 @@ def resident_mib_at_rest(process: psutil.Process) -> float:
     while (now := process.cpu_times()[:2]) != before:
         before = now
         time.sleep(_REST_S)
-    return resident_mib(process)
-
-
-def resident_mib(process: psutil.Process) -> float:
-    return float(process.memory_info().rss) / 2**20
+    return resident_mib(process.pid)
 
 
 def resident_mib_of_peer() -> list[float]:
@@ -106,7 +102,7 @@ def resident_mib_of_peer() -> list[float]:
         model.fit(images, masks, config.training.batch_size, verbose=0)
         del model
         keras.backend.clear_session()
-        figures.append(resident_mib(psutil.Process()))
+        figures.append(resident_mib())
     return figures
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from benchmarks.sides.settings import Settings
+from marsseg.jobs.home import ENVIRONMENT_VARIABLE
 
 
 def run_fresh(script: str | Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Any:
@@ -36,6 +37,17 @@ def wall_seconds(command: Sequence[str], environ: Mapping[str, str] | None = Non
     return time.perf_counter() - start
 
 
+def fresh_home(folder: str | Path) -> dict[str, str]:
+    """The environment for commands that work in a folder of their own: what names a server or data is not inherited."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("MARSEXP_", "MLFLOW_"))}
+    return {**environ, ENVIRONMENT_VARIABLE: str(folder)}
+
+
+def resident_mib(pid: int | None = None) -> float:
+    """The memory that a process holds now; this one's by default."""
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
 class Side:
     """One side of a comparison, in a process that stays; see `benchmarks.sides`.
 
@@ -53,7 +65,7 @@ class Side:
     @property
     def resident_mib(self) -> float:
         """The memory that it holds now."""
-        return float(psutil.Process(self._process.pid).memory_info().rss / 2**20)
+        return resident_mib(self._process.pid)
 
     def ask(self) -> Any:
         """Its next figure.

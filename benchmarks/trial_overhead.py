@@ -13,7 +13,6 @@ and neither tracks, pauses, draws nor survives a crash. It is measured where ten
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -27,12 +26,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import run_fresh, wall_seconds
+from benchmarks.processes import fresh_home, run_fresh, wall_seconds
 from benchmarks.results import Promise, Result
 from benchmarks.turns import take_turns
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
-from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
+from marsseg.jobs.home import Home
 from marsseg.jobs.shipped import find_space
 from marsseg.search.ledger import Ledger
 from marsseg.search.space_file import load_space
@@ -70,14 +69,9 @@ class Spent:
 
 def search_ours(folder: Path) -> Spent:
     """Runs a search and reads from its ledger how long its epochs took."""
-    # What names a server or other data must not be inherited.
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("MARSEXP_", "MLFLOW_"))}
     options = ["--space", SPACE, "--budget", str(TRIALS), "--name", NAME, "--json"]
     began = time.time()
-    wall_s = wall_seconds(
-        [sys.executable, "-m", "marsseg.cli.app", "search", *options],
-        {**environ, ENVIRONMENT_VARIABLE: str(folder)},
-    )
+    wall_s = wall_seconds([sys.executable, "-m", "marsseg.cli.app", "search", *options], fresh_home(folder))
     ledger = Ledger(Home(folder).ledger)
     stretches: list[tuple[int, list[float]]] = []
     first = began + wall_s
@@ -125,7 +119,7 @@ def search_peer(began: float) -> Spent:
         """Notes when each epoch begins and how long it takes; the tuner copies it for every trial."""
 
         segments: list[list[float]] = []  # noqa: RUF012  # shared by the copies on purpose
-        first: list[float] = []  # noqa: RUF012
+        first: list[float] = []  # noqa: RUF012  # likewise
 
         def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
             Timer.segments.append([])

@@ -113,7 +113,7 @@ def test_a_benchmark_that_runs_again_replaces_its_own_lines(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("filters", "num_blocks"), [(4, 2), (8, 3)])
-def test_the_peers_train_the_network_that_ours_is(filters: int, num_blocks: int, tensorflow_runtime: int) -> None:
+def test_plain_keras_trains_the_network_that_ours_is(filters: int, num_blocks: int, tensorflow_runtime: int) -> None:
     from benchmarks.sides.marsexp import config_of
     from benchmarks.sides.plain_keras import build_unet
     from marsseg.training.network import build_network
@@ -131,7 +131,6 @@ def test_the_peers_train_the_network_that_ours_is(filters: int, num_blocks: int,
 def test_both_sides_answer(task: str) -> None:
     settings = Settings(task, filters=4, num_blocks=2, batch_size=4, num_images=8)
     with side("marsexp", settings) as ours, side("plain_keras", settings) as peer:
-        # The first figure of training comes before the turn is taken.
         assert min(float(np.max(ours.ask())), float(peer.ask())) > 0
 
 

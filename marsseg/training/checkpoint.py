@@ -22,6 +22,7 @@ Tensors = Mapping[str, NDArray[Any]]
 # The newest may be torn by a power cut even though it was flushed; the one before is whole.
 _KEPT = 2
 _DIGEST_DIGITS = 32
+_NAMES = "epoch-*.safetensors"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def latest_epoch(folder: Path) -> int:
     """The epoch of the newest checkpoint, whole or not, by its name; 0 where there is none."""
-    return max((_epoch(path) for path in _newest_first(folder)), default=0)
+    return max(map(_epoch, folder.glob(_NAMES)), default=0)
 
 
 def load_latest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -141,7 +142,7 @@ def _newest_first(folder: Path) -> list[Path]:
     def age(path: Path) -> tuple[int, int]:
         return _epoch(path), path.stat().st_mtime_ns
 
-    return sorted(folder.glob("epoch-*.safetensors"), key=age, reverse=True)
+    return sorted(folder.glob(_NAMES), key=age, reverse=True)
 
 
 def _parse(content: bytes) -> Checkpoint:

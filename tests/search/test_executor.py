@@ -123,6 +123,20 @@ def test_one_process_serves_one_task_after_the_other_and_is_renewed_for_another_
     wait_until_gone(first)
 
 
+def test_a_task_goes_to_the_worker_that_had_its_key_before() -> None:
+    executor = LocalExecutor(serve, 2, FINAL)
+    try:
+        for key in ("a", "b"):
+            executor.submit(key, ("sleep", 0.1))
+        served = {message.key: message.body for message in collect(executor, 2) if message.kind == "done"}
+        assert len(set(served.values())) == 2
+        for key in ("b", "a", "a", "b"):
+            executor.submit(key, ("count", 1))
+            assert collect(executor)[-1].body == served[key]
+    finally:
+        executor.close()
+
+
 def test_two_workers_run_at_once() -> None:
     executor = LocalExecutor(serve, 2, FINAL)
     try:
