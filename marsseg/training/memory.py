@@ -2,9 +2,10 @@
 
 By itself TensorFlow's oneDNN keeps regions of its own for large tensors, each twice as large as the one before, and
 gives none back: a process would hold for good what its largest network has needed. The C library, which can be taken
-instead, gives the memory of every large tensor back at once, and each next one has to wait for fresh pages: 5 % of a
-step. So it is told to keep what is freed, and asked for it between two trainings. Only glibc can do that; elsewhere
-nothing happens.
+instead, gives the memory of every large tensor back at once, and each next one has to wait for fresh pages: 10 % of a
+step. So it is told to keep what is freed, to keep it in one place for all threads (those of single threads are too
+small for a step's tensors, and go back whatever it was told), and asked for it between two trainings. Only glibc can do
+that; elsewhere nothing happens.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ import sys
 # glibc's numbers of its settings, and the highest values that it takes.
 _M_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD = -1, 2**31 - 1
 _M_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD = -3, 32 * 2**20
+_M_ARENA_MAX = -8
 
 
 def keep_freed_memory() -> None:
@@ -23,6 +25,7 @@ def keep_freed_memory() -> None:
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         c_library.mallopt(_M_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD)
         c_library.mallopt(_M_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD)
+        c_library.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_memory_back() -> None:
