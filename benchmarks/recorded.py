@@ -21,6 +21,7 @@ NAME = "recorded"
 _SPACE = "unet"
 _BEGAN_MS = 1_750_000_000_000
 _EPOCH_S = 12.0
+_COST = {"epoch": _EPOCH_S, "start": 2.0}
 _CLASSES = ("soil", "bedrock", "sand", "big_rock")
 _FAILED_SHARE, _REJECTED_SHARE = 0.02, 0.02
 
@@ -73,7 +74,7 @@ def segment_facts(records: Sequence[Mapping[str, Any]], max_epochs: int, luck: r
     return {
         "completed": len(scores) >= max_epochs,
         "epochs": len(scores),
-        "score": sum(scores[-3:]) / len(scores[-3:]),
+        "scores": scores,
         "best_val_mean_iou": max(scores),
         "best_epoch": scores.index(max(scores)) + 1,
         "params": luck.randrange(100_000, 30_000_000),
@@ -105,7 +106,9 @@ def _fill(writer: LedgerWriter, settings: StudySettings, num_trials: int) -> Non
     first = settings.rungs.levels[0]
     writer.append("tracked", run_id=luck.randbytes(16).hex())
     for trial in range(num_trials):
-        writer.append("proposed", trial, values=proposer.propose([], seed=trial))
+        writer.append(
+            "proposed", trial, values=proposer.propose([], seed=trial), cost={"epoch": _EPOCH_S, "start": 2.0}
+        )
         if luck.random() < _REJECTED_SHARE:
             writer.append("rejected", trial, reason=f"the same as trial {trial // 2}")
             continue

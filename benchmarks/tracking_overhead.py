@@ -110,7 +110,7 @@ class Ours:
         """Tells of a trial that is paused at each of these epochs but the last."""
         clock, number, luck = Clock(), len(self._state.trials), random.Random(0)
         records: list[dict[str, Any]] = []
-        self._append("proposed", number, values=self._values)
+        self._append("proposed", number, values=self._values, cost={})
         for until in rungs:
             self._append("started", number, until=until)
             clock.other(self.tracker.on_change, self._state, self._state.trials[number])

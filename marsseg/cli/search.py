@@ -34,7 +34,9 @@ def search(
             "--sampler", metavar="S", help="How: tpe or random with optuna, bayesian or random with keras-tuner."
         ),
     ] = None,
-    scheduler: Annotated[str, typer.Option("--scheduler", metavar="S", help="Who gets epochs: asha or none.")] = "asha",
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", metavar="S", help="Who gets epochs: asha, hyperband, median, topk or none.")
+    ] = "asha",
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
     reduction_factor: Annotated[

@@ -4,8 +4,8 @@ A kill at any line loses at most the epoch in progress: whatever was decided sta
 in a checkpoint, and going on starts from both.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from marsseg.config import ExperimentConfig
@@ -14,10 +14,11 @@ from marsseg.jobs.candidates import Candidates
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import TrainTask
+from marsseg.models.cost import epoch_seconds, start_seconds
 from marsseg.search.executor import LocalExecutor, Message
 from marsseg.search.ledger import LedgerWriter
-from marsseg.search.scheduler import Finish, RunSegment, Scheduler, StartTrial
-from marsseg.search.state import SearchState, Trial, TrialState, replay
+from marsseg.search.scheduler import Finish, Propose, RunSegment, Scheduler
+from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
 
 _MAX_REJECTED_IN_A_ROW = 200
 _POLL_S = 1.0
@@ -46,6 +47,7 @@ class Driver:
         observers: Told of everything.
         home: Where checkpoints are.
         image_shape: (height, width) of the data.
+        part_sizes: Images to train on and to validate with.
         state: What the ledger adds up to so far.
         should_stop: Asked between two writes; true interrupts the study.
     """
@@ -58,6 +60,7 @@ class Driver:
     observers: list[Observer]
     home: Home
     image_shape: tuple[int, int]
+    part_sizes: tuple[int, int]
     state: SearchState
     should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
@@ -78,6 +81,9 @@ class Driver:
         for trial in self.state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._identities[self.candidates.identity(trial.values)] = trial.number
+        for trial in self.state.in_state(TrialState.PROPOSED):
+            # A kill may have come before it was looked at.
+            self._admit(trial)
         while True:
             finished = self._dispatch()
             # Workers come first: observers are told while these train.
@@ -105,10 +111,8 @@ class Driver:
             match self.scheduler.decide(self.state, self._budget()):
                 case RunSegment(number, until):
                     self._start(number, until)
-                case StartTrial(until):
-                    candidate = self._next_candidate()
-                    if candidate is not None:
-                        self._start(candidate, until)
+                case Propose():
+                    self._propose()
                 case Finish():
                     return True
                 case _:
@@ -119,20 +123,26 @@ class Driver:
         exhausted = self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
         return self.state.num_started if exhausted else self.settings.budget
 
-    def _next_candidate(self) -> int | None:
-        """The number of the next trial to start, or None where the proposal was rejected."""
-        pending = self.state.in_state(TrialState.PROPOSED)
-        if pending:
-            trial = pending[0]
-        else:
-            self._append("proposed", len(self.state.trials), values=self.candidates.propose(self.state))
-            trial = self.state.trials[-1]
+    def _propose(self) -> None:
+        values = self.candidates.propose(self.state)
+        self._append("proposed", len(self.state.trials), values=values, cost=asdict(self._cost(values)))
+        self._admit(self.state.trials[-1])
+
+    def _admit(self, trial: Trial) -> None:
+        """Rejects a proposal that cannot be tried, or has been."""
         reason = self._reason_to_reject(trial)
-        if reason is None:
-            return trial.number
-        self._append("rejected", trial.number, reason=reason)
-        self._changed(trial.number)
-        return None
+        if reason is not None:
+            self._append("rejected", trial.number, reason=reason)
+            self._changed(trial.number)
+
+    def _cost(self, values: Mapping[str, Any]) -> Cost:
+        try:
+            config = self.candidates.config(values)
+            config.model.check_image_fits(*self.image_shape)
+        except ConfigError:
+            # It will be rejected.
+            return Cost()
+        return Cost(epoch_seconds(config, self.image_shape, *self.part_sizes), start_seconds(config, self.image_shape))
 
     def _reason_to_reject(self, trial: Trial) -> str | None:
         try:

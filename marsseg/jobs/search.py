@@ -19,7 +19,7 @@ from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.plan import expected_epochs
-from marsseg.search.scheduler import SCHEDULERS
+from marsseg.search.schedulers import SCHEDULERS
 from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
 from marsseg.training.precision import explain_precision

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from marsseg.config import ExperimentConfig, parse_config
-from marsseg.search.scheduler import SCHEDULERS, Rungs, Scheduler
+from marsseg.search.scheduler import Rungs, Scheduler
+from marsseg.search.schedulers import SCHEDULERS
 from marsseg.search.space import Space
 from marsseg.search.space_file import parse_space
 

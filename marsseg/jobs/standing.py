@@ -141,8 +141,8 @@ class Standing:
             return {}
         standing = dict.fromkeys(levels, 0)
         for trial in self.state.trials:
-            if trial.rung_scores and trial.state is not TrialState.FAILED:
-                reached = [level for level in levels if level <= max(trial.rung_scores)] or levels[:1]
+            if trial.scores and trial.state is not TrialState.FAILED:
+                reached = [level for level in levels if trial.reached(level)] or levels[:1]
                 # What stopped early is as complete as what went to the end.
                 standing[levels[-1] if trial.state is TrialState.COMPLETED else reached[-1]] += 1
         return standing

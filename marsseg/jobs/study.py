@@ -126,6 +126,7 @@ def _run(
         observers=[tracker],
         home=home,
         image_shape=(data.images.shape[1], data.images.shape[2]),
+        part_sizes=(len(data.split.train), len(data.split.validation)),
         state=state,
     )
     cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]

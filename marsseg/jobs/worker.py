@@ -33,7 +33,6 @@ FINAL_KINDS = frozenset({"done", "failed"})
 _HEARTBEAT_S = 1.0
 # Linux: a "5" in the first sets the peak in the second back to what is resident now.
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-_SCORED_EPOCHS = 3
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult"
     return {
         "completed": result.stopped_early or epochs >= config.training.max_epochs,
         "epochs": epochs,
-        "score": sum(scores[-_SCORED_EPOCHS:]) / len(scores[-_SCORED_EPOCHS:]),
+        "scores": scores,
         "best_val_mean_iou": scores[result.best_epoch - 1],
         "best_epoch": result.best_epoch,
         "params": operations.params,

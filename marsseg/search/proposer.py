@@ -64,22 +64,21 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
     Returns:
         One observation a trial that was started and has not failed.
     """
-    trials = [trial for trial in state.trials if trial.rung_scores or trial.state is TrialState.RUNNING]
-    reached = {level: [trial for trial in trials if level in trial.rung_scores] for level in rungs.levels}
+    trials = [trial for trial in state.trials if trial.scores or trial.state is TrialState.RUNNING]
+    reached = {level: [trial for trial in trials if trial.reached(level)] for level in rungs.levels}
     common = max(
         (level for level in rungs.levels if len(reached[level]) >= _MIN_TRIALS_AT_RUNG), default=rungs.levels[0]
     )
 
     def gain(level: int) -> float:
-        both = [trial.rung_scores for trial in reached[common] if level in trial.rung_scores]
-        return sum(scores[common] - scores[level] for scores in both) / len(both) if both else 0.0
+        gains = [trial.score_at(common) - trial.score_at(level) for trial in reached[common]]
+        return sum(gains) / len(gains) if gains else 0.0
 
-    gains = {level: gain(level) for level in rungs.levels}
     observations = []
     for trial in trials:
         if trial.state is TrialState.FAILED:
             continue
-        known = [level for level in trial.rung_scores if level <= common] or list(trial.rung_scores)
-        score = trial.rung_scores[max(known)] + gains.get(max(known), 0.0) if known else None
+        epoch = min(len(trial.scores), common)
+        score = trial.score_at(epoch) + gain(epoch) if epoch else None
         observations.append(Observation(trial.values, score))
     return observations

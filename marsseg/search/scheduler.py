@@ -1,24 +1,25 @@
-"""Schedulers: how many epochs each trial gets. Pure functions from the state of a search to the next decision."""
+"""What a scheduler is: it decides how many epochs each trial gets, as a pure function of a search's state.
+
+Decisions are values. The schedulers themselves live in rooms of their own, by kind; `schedulers.py` has them by name.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from marsseg.search.state import SearchState, Trial, TrialState
+from marsseg.search.state import SearchState, TrialState
 
 
 @dataclass(frozen=True)
 class RunSegment:
-    """Let a paused trial go on to the end of epoch `until`."""
+    """Train a proposed or paused trial to the end of epoch `until`."""
 
     trial: int
     until: int
 
 
 @dataclass(frozen=True)
-class StartTrial:
-    """Take the next proposal and train it to the end of epoch `until`."""
-
-    until: int
+class Propose:
+    """Have another configuration proposed, then ask again."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Finish:
     """The search is over."""
 
 
-Decision = RunSegment | StartTrial | Wait | Finish
+Decision = RunSegment | Propose | Wait | Finish
 
 
 @dataclass(frozen=True)
@@ -78,51 +79,20 @@ class Scheduler(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class FullTraining:
-    """Trains every configuration to the last rung: `--scheduler none`."""
-
-    rungs: Rungs
-
-    def decide(self, state: SearchState, budget: int) -> Decision:
-        """Starts configurations until the budget is spent."""
-        if state.num_started < budget:
-            return StartTrial(self.rungs.max_epochs)
-        return Wait() if state.in_state(TrialState.RUNNING) else Finish()
+def start_new(state: SearchState, budget: int, until: int) -> Decision | None:
+    """Starts the configuration that was proposed first, if need be by having one proposed; None without budget."""
+    if state.num_started >= budget:
+        return None
+    waiting = state.in_state(TrialState.PROPOSED)
+    return RunSegment(waiting[0].number, until) if waiting else Propose()
 
 
-@dataclass(frozen=True)
-class Asha:
-    """Asynchronous successive halving by promotion (Li et al., 2018, arXiv 1810.05934).
-
-    A free worker promotes the best trial that stands in the top 1/`reduction_factor` of its rung and has not been
-    promoted; if there is none, it starts a new configuration. Once the budget is spent only promotions run, and if
-    they run out before anything is complete, the best trial of the highest rung goes on.
-    """
-
-    rungs: Rungs
-
-    def decide(self, state: SearchState, budget: int) -> Decision:
-        """Promotes from the highest rung downwards, else starts a configuration."""
-        for level, following in reversed(list(zip(self.rungs.levels, self.rungs.levels[1:], strict=False))):
-            candidate = self._promotable(state, level)
-            if candidate is not None:
-                return RunSegment(candidate.number, following)
-        if state.num_started < budget:
-            return StartTrial(self.rungs.levels[0])
-        if state.in_state(TrialState.RUNNING):
-            return Wait()
-        paused = state.in_state(TrialState.PAUSED)
-        if paused and not state.in_state(TrialState.COMPLETED):
-            leader = max(paused, key=lambda trial: (trial.epochs, trial.rung_scores[trial.epochs], -trial.number))
-            return RunSegment(leader.number, next(level for level in self.rungs.levels if level > leader.epochs))
-        return Finish()
-
-    def _promotable(self, state: SearchState, level: int) -> Trial | None:
-        at_rung = [trial for trial in state.trials if level in trial.rung_scores]
-        at_rung.sort(key=lambda trial: (-trial.rung_scores[level], trial.number))
-        top = at_rung[: len(at_rung) // self.rungs.reduction_factor]
-        return next((trial for trial in top if trial.state is TrialState.PAUSED and trial.epochs == level), None)
-
-
-SCHEDULERS: dict[str, type[Asha] | type[FullTraining]] = {"asha": Asha, "none": FullTraining}
+def conclude(state: SearchState, levels: tuple[int, ...]) -> Decision:
+    """The end: waits for what runs; where nothing completed, the leader of the highest rung goes on to its next one."""
+    if state.in_state(TrialState.RUNNING):
+        return Wait()
+    paused = state.in_state(TrialState.PAUSED)
+    if paused and not state.in_state(TrialState.COMPLETED):
+        leader = max(paused, key=lambda trial: (trial.epochs, trial.score, -trial.number))
+        return RunSegment(leader.number, next(level for level in levels if level > leader.epochs))
+    return Finish()

@@ -8,6 +8,8 @@ from typing import Any
 from marsseg.errors import LedgerError
 from marsseg.search.ledger import Event
 
+_SCORED_EPOCHS = 3
+
 
 class TrialState(StrEnum):
     """Where a trial stands."""
@@ -22,6 +24,19 @@ class TrialState(StrEnum):
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Modelled seconds on the reference machine: decisions may look at them, since no clock ever does.
+
+    Args:
+        epoch: An epoch with its validation.
+        start: What a segment costs on top where a worker last trained something else.
+    """
+
+    epoch: float = 0.0
+    start: float = 0.0
+
+
+@dataclass(frozen=True)
 class Trial:
     """One configuration of a search.
 
@@ -31,7 +46,8 @@ class Trial:
         state: Where it stands.
         until: The last epoch of the segment handed out last.
         epochs: Epochs finished.
-        rung_scores: Score at the end of each finished segment, by epoch.
+        scores: `val_mean_iou` after each epoch of the finished segments.
+        cost: What training it takes, by the model that ships with the package.
         best_val_mean_iou: The best epoch's.
         best_epoch: Counted from 1; 0 before the first segment has finished.
         params: Number of weights; 0 while unknown.
@@ -46,7 +62,8 @@ class Trial:
     state: TrialState = TrialState.PROPOSED
     until: int = 0
     epochs: int = 0
-    rung_scores: Mapping[int, float] = field(default_factory=dict)
+    scores: tuple[float, ...] = ()
+    cost: Cost = Cost()
     best_val_mean_iou: float | None = None
     best_epoch: int = 0
     params: int = 0
@@ -54,6 +71,23 @@ class Trial:
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = ""
+
+    def reached(self, epoch: int) -> bool:
+        """Whether there is a score to compare at the end of this epoch."""
+        return len(self.scores) >= epoch
+
+    def score_at(self, epoch: int) -> float:
+        """What the trial is compared by at the end of an epoch that it reached: the mean of the last three epochs.
+
+        A lucky epoch is not a good network.
+        """
+        last = self.scores[max(0, epoch - _SCORED_EPOCHS) : epoch]
+        return sum(last) / len(last)
+
+    @property
+    def score(self) -> float:
+        """`score_at` the last epoch of the finished segments, of which there must be one."""
+        return self.score_at(len(self.scores))
 
 
 @dataclass(frozen=True)
@@ -124,10 +158,11 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
         if event.kind == "proposed":
-            trials.append({"number": len(trials), "values": event.payload["values"]})
+            payload = event.payload
+            trials.append({"number": len(trials), "values": payload["values"], "cost": Cost(**payload["cost"])})
         elif event.trial is not None:
             fields = _fields(trials[event.trial])
-            fields.update(_changes(fields, event))
+            fields.update(_changes(event))
             trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
@@ -152,7 +187,7 @@ def _state(trial: Trial | dict[str, Any]) -> TrialState:
     return state
 
 
-def _changes(fields: Mapping[str, Any], event: Event) -> dict[str, Any]:
+def _changes(event: Event) -> dict[str, Any]:
     """What an event changes in a trial."""
     payload = event.payload
     match event.kind:
@@ -168,7 +203,7 @@ def _changes(fields: Mapping[str, Any], event: Event) -> dict[str, Any]:
             return {
                 "state": TrialState.COMPLETED if payload["completed"] else TrialState.PAUSED,
                 "epochs": payload["epochs"],
-                "rung_scores": {**fields.get("rung_scores", {}), payload["epochs"]: payload["score"]},
+                "scores": tuple(payload["scores"]),
                 "best_val_mean_iou": payload["best_val_mean_iou"],
                 "best_epoch": payload["best_epoch"],
                 "params": payload["params"],

@@ -240,7 +240,9 @@ def test_proposal_seeds_differ_by_search_and_number() -> None:
 
 
 def trial(number: int, scores: dict[int, float], state: TrialState = TrialState.PAUSED) -> Trial:
-    return Trial(number, {"n": number}, state, epochs=max(scores, default=0), rung_scores=scores)
+    """Its scores by rung; each holds from the rung before."""
+    flat = [scores[min(level for level in scores if level >= epoch)] for epoch in range(1, max(scores, default=0) + 1)]
+    return Trial(number, {"n": number}, state, epochs=len(flat), scores=tuple(flat))
 
 
 def observed(*trials: Trial) -> dict[Any, float | None]:

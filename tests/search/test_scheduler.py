@@ -2,6 +2,7 @@
 
 import json
 import random
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,19 +11,11 @@ import pytest
 
 from marsseg.search.ledger import Event
 from marsseg.search.plan import expected_epochs
-from marsseg.search.scheduler import (
-    SCHEDULERS,
-    Asha,
-    Decision,
-    Finish,
-    FullTraining,
-    Rungs,
-    RunSegment,
-    Scheduler,
-    StartTrial,
-    Wait,
-)
+from marsseg.search.scheduler import Decision, Finish, Propose, Rungs, RunSegment, Scheduler, Wait
+from marsseg.search.schedulers import SCHEDULERS
 from marsseg.search.state import SearchState, Trial, TrialState, replay
+from marsseg.search.stopping import FullTraining, MedianStopping
+from marsseg.search.successive_halving import Asha, Hyperband, TopK
 
 RUNGS = Rungs(3, 27, 3)
 BUDGET = 30
@@ -67,10 +60,12 @@ class Simulation:
                 if isinstance(decision, Wait):
                     assert busy
                     break
-                number = self._take(decision)
-                if number is not None:
-                    trial = self.state.trials[number]
-                    busy.append((now + trial.until - trial.epochs, number))
+                if isinstance(decision, Propose):
+                    self._propose()
+                else:
+                    self._append("started", decision.trial, until=decision.until)
+                    trial = self.state.trials[decision.trial]
+                    busy.append((now + trial.until - trial.epochs, trial.number))
             now, number = min(busy)
             busy.remove((now, number))
             self._finish(self.state.trials[number])
@@ -78,19 +73,20 @@ class Simulation:
     def segments(self) -> list[tuple[SearchState, RunSegment]]:
         return [(state, decision) for _, state, decision in self.decisions if isinstance(decision, RunSegment)]
 
+    def promotions(self) -> list[tuple[int, int]]:
+        return [
+            (segment.trial, segment.until) for state, segment in self.segments() if state.trials[segment.trial].epochs
+        ]
+
     def _append(self, kind: str, trial: int, **payload: Any) -> None:
         self.events.append(Event(kind, trial, json.loads(json.dumps(payload)), 0))
         self.state = replay(self.events[-1:], self.state)
 
-    def _take(self, decision: Decision) -> int | None:
-        number = decision.trial if isinstance(decision, RunSegment) else len(self.state.trials)
-        if isinstance(decision, StartTrial):
-            self._append("proposed", number, values={"n": number})
-            if number in self.rejected:
-                self._append("rejected", number, reason="toy")
-                return None
-        self._append("started", number, until=decision.until)
-        return number
+    def _propose(self) -> None:
+        number = len(self.state.trials)
+        self._append("proposed", number, values={"n": number}, cost={"epoch": 1.0, "start": 0.5})
+        if number in self.rejected:
+            self._append("rejected", number, reason="toy")
 
     def _finish(self, trial: Trial) -> None:
         if trial.number in self.failing:
@@ -98,14 +94,14 @@ class Simulation:
             return
         early = trial.number in self.stops_early and trial.epochs > 0
         epochs = trial.until - 1 if early else trial.until
-        score = self.qualities[trial.number] * (1 - 0.5**epochs)
+        scores = [self.qualities[trial.number] * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
         self._append(
             "finished",
             trial.number,
             completed=early or epochs == RUNGS.max_epochs,
             epochs=epochs,
-            score=score,
-            best_val_mean_iou=score,
+            scores=scores,
+            best_val_mean_iou=max(scores),
             best_epoch=epochs,
             params=1,
             duration_s=1.0,
@@ -139,15 +135,19 @@ class SchedulerLaws:
         assert len(simulation.state.in_state(TrialState.FAILED)) == len(simulation.failing)
 
     def test_after_the_budget_nothing_new_is_started(self, simulation: Simulation) -> None:
-        late = [decision for _, state, decision in simulation.decisions if state.num_started == BUDGET]
+        late = [(state, decision) for _, state, decision in simulation.decisions if state.num_started == BUDGET]
         assert late
-        assert not any(isinstance(decision, StartTrial) for decision in late)
+        for state, decision in late:
+            assert not isinstance(decision, Propose)
+            if isinstance(decision, RunSegment):
+                assert state.trials[decision.trial].state is TrialState.PAUSED
 
-    def test_every_segment_goes_to_a_paused_trial_up_to_its_next_rung(self, simulation: Simulation) -> None:
+    def test_every_segment_takes_a_waiting_trial_forward(self, simulation: Simulation) -> None:
+        assert simulation.segments()
         for state, segment in simulation.segments():
             trial = state.trials[segment.trial]
-            assert trial.state is TrialState.PAUSED
-            assert segment.until == min(level for level in RUNGS.levels if level > trial.epochs)
+            assert trial.state in (TrialState.PROPOSED, TrialState.PAUSED)
+            assert trial.epochs < segment.until <= RUNGS.max_epochs
 
     def test_nothing_is_handed_out_twice(self, simulation: Simulation) -> None:
         handed = [(event.trial, event.payload["until"]) for event in simulation.events if event.kind == "started"]
@@ -174,7 +174,17 @@ class SchedulerLaws:
         assert state.winner is None
 
 
-class TestAsha(SchedulerLaws):
+class RungLaws(SchedulerLaws):
+    """What those owe that compare at rungs."""
+
+    def test_a_promotion_ends_at_the_next_rung(self, simulation: Simulation) -> None:
+        for state, segment in simulation.segments():
+            trial = state.trials[segment.trial]
+            if trial.epochs:
+                assert segment.until == min(level for level in RUNGS.levels if level > trial.epochs)
+
+
+class TestAsha(RungLaws):
     @pytest.fixture
     def scheduler(self) -> Scheduler:
         return Asha(RUNGS)
@@ -182,8 +192,10 @@ class TestAsha(SchedulerLaws):
     def test_promotes_only_from_the_top_third_of_a_rung(self, simulation: Simulation) -> None:
         for state, segment in simulation.segments():
             trial = state.trials[segment.trial]
-            scores = [other.rung_scores[trial.epochs] for other in state.trials if trial.epochs in other.rung_scores]
-            better = sum(score > trial.rung_scores[trial.epochs] for score in scores)
+            if trial.state is TrialState.PROPOSED:
+                continue
+            scores = [other.score_at(trial.epochs) for other in state.trials if other.reached(trial.epochs)]
+            better = sum(score > trial.score for score in scores)
             if better >= len(scores) // 3:
                 # Allowed once everything else has come to its end: the leader of the highest rung.
                 assert state.num_started == BUDGET
@@ -205,7 +217,7 @@ class TestAsha(SchedulerLaws):
 
     def test_where_nothing_completed_the_best_of_the_highest_rung_goes_on(self, scheduler: Scheduler) -> None:
         simulation = Simulation(scheduler, [2.0, 5.0, 1.0, 3.0]).run(4)
-        assert [(segment.trial, segment.until) for _, segment in simulation.segments()] == [(1, 9), (1, 27)]
+        assert simulation.promotions() == [(1, 9), (1, 27)]
 
     def test_the_leader_is_replaced_where_it_fails(self, scheduler: Scheduler) -> None:
         state = Simulation(scheduler, [5.0, 2.0], failing=frozenset({0})).run(2).state
@@ -214,12 +226,14 @@ class TestAsha(SchedulerLaws):
 
     def test_equal_scores_go_by_number(self, scheduler: Scheduler) -> None:
         simulation = Simulation(scheduler, [1.0] * 9).run(9)
-        assert [segment.trial for _, segment in simulation.segments()] == [0, 1, 2, 0]
+        assert [trial for trial, _ in simulation.promotions()] == [0, 1, 2, 0]
 
     def test_waits_while_a_segment_runs_after_the_budget(self, scheduler: Scheduler) -> None:
         running = SearchState((Trial(0, {}, TrialState.RUNNING, until=3),))
         assert scheduler.decide(running, 1) == Wait()
-        assert scheduler.decide(running, 2) == StartTrial(3)
+        assert scheduler.decide(running, 2) == Propose()
+        proposed = SearchState((*running.trials, Trial(1, {})))
+        assert scheduler.decide(proposed, 2) == RunSegment(1, 3)
 
 
 class TestFullTraining(SchedulerLaws):
@@ -228,12 +242,91 @@ class TestFullTraining(SchedulerLaws):
         return FullTraining(RUNGS)
 
     def test_trains_everything_to_the_end_in_one_segment(self, simulation: Simulation) -> None:
-        assert not simulation.segments()
+        assert not simulation.promotions()
         assert {trial.epochs for trial in simulation.state.in_state(TrialState.COMPLETED)} == {27}
 
 
+class TestMedianStopping(SchedulerLaws):
+    @pytest.fixture
+    def scheduler(self) -> Scheduler:
+        return MedianStopping(RUNGS)
+
+    def test_goes_on_only_with_what_is_not_worse_than_the_median_of_those_before(self, simulation: Simulation) -> None:
+        for state, segment in simulation.segments():
+            trial = state.trials[segment.trial]
+            if trial.epochs:
+                assert segment.until == trial.epochs + RUNGS.min_epochs
+                before = [t.score_at(trial.epochs) for t in state.trials[: trial.number] if t.reached(trial.epochs)]
+                assert len(before) < 5 or trial.score >= statistics.median(before)
+
+    def test_the_best_of_clear_curves_wins(self, scheduler: Scheduler, workers: int) -> None:
+        qualities = random_qualities(5)
+        winner = Simulation(scheduler, qualities, workers).run().state.winner
+        assert winner is not None
+        assert qualities[winner.number] == max(qualities[:BUDGET])
+
+    def test_where_each_is_worse_than_the_one_before_only_five_are_trained_in_full(self, scheduler: Scheduler) -> None:
+        state = Simulation(scheduler, range(400, 0, -1)).run().state
+        assert [trial.epochs for trial in state.trials] == [27] * 5 + [3] * 25
+
+
+class TestHyperband(RungLaws):
+    @pytest.fixture
+    def scheduler(self) -> Scheduler:
+        return Hyperband(RUNGS)
+
+    def test_brackets_are_those_of_the_paper(self, scheduler: Scheduler) -> None:
+        simulation = Simulation(scheduler, random_qualities(1)).run(17 + 4)
+        first = [segment.until for state, segment in simulation.segments() if not state.trials[segment.trial].epochs]
+        # η = 3 and R/r = 9: 9 configurations from 3 epochs, ⌈3/2 · 3⌉ = 5 from 9, 3 from 27; then again.
+        assert first == [3] * 9 + [9] * 5 + [27] * 3 + [3] * 4
+        epochs = sorted(trial.epochs for trial in simulation.state.trials[:9])
+        assert epochs == [3] * 6 + [9] * 2 + [27]
+        assert sorted(trial.epochs for trial in simulation.state.trials[9:17]) == [9] * 4 + [27] * 4
+        assert sorted(trial.epochs for trial in simulation.state.trials[17:]) == [3] * 3 + [27]
+
+    def test_the_best_of_each_rung_go_on(self, scheduler: Scheduler) -> None:
+        qualities = random_qualities(2)
+        trials = Simulation(scheduler, qualities).run(9).state.trials
+        order = sorted(range(9), key=lambda number: -qualities[number])
+        assert [trials[number].epochs for number in order] == [27, 9, 9] + [3] * 6
+
+    def test_compares_a_rung_only_once_it_is_complete(self, simulation: Simulation) -> None:
+        for state, segment in simulation.segments():
+            trial = state.trials[segment.trial]
+            if trial.epochs:
+                members = bracket_of(trial, state)
+                assert not [other for other in members if other.until == trial.epochs and other.state == "running"]
+
+
+def bracket_of(trial: Trial, state: SearchState) -> list[Trial]:
+    tried = [t for t in state.trials if t.state is not TrialState.REJECTED]
+    place = tried.index(trial)
+    edges = [0, 9, 14, 17, 26, 31]
+    first = max(edge for edge in edges if edge <= place)
+    return tried[first : edges[edges.index(first) + 1]]
+
+
+class TestTopK(SchedulerLaws):
+    @pytest.fixture
+    def scheduler(self) -> Scheduler:
+        return TopK(RUNGS)
+
+    def test_the_best_ninth_of_the_first_rung_is_trained_in_full(self, scheduler: Scheduler, workers: int) -> None:
+        qualities = random_qualities(3)
+        trials = Simulation(scheduler, qualities, workers).run(40).state.trials
+        order = sorted(range(40), key=lambda number: -qualities[number])
+        assert [trials[number].epochs for number in order] == [27] * 4 + [3] * 36
+
+    def test_promotes_only_once_all_have_come_to_the_rung(self, simulation: Simulation) -> None:
+        for state, segment in simulation.segments():
+            if state.trials[segment.trial].epochs:
+                assert state.num_started == BUDGET
+                assert all(t.until == RUNGS.max_epochs for t in state.in_state(TrialState.RUNNING))
+
+
 def test_all_schedulers_have_their_laws() -> None:
-    assert set(SCHEDULERS.values()) == {Asha, FullTraining}
+    assert set(SCHEDULERS.values()) == {Asha, FullTraining, Hyperband, MedianStopping, TopK}
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from marsseg.errors import LedgerError
 from marsseg.search.ledger import Event
-from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
+from marsseg.search.state import Cost, SearchState, Trial, TrialState, ranked, replay
 
 LEVELS = (1, 3, 9)
+COST = {"epoch": 2.0, "start": 0.5}
 
 
 def event(kind: str, trial: int | None = None, **payload: Any) -> Event:
@@ -25,7 +26,7 @@ def finished(number: int, epochs: int, score: float, completed: bool = False) ->
         number,
         completed=completed,
         epochs=epochs,
-        score=score - 0.01,
+        scores=[score - 0.01] * epochs,
         best_val_mean_iou=score,
         best_epoch=epochs,
         params=1234,
@@ -42,7 +43,7 @@ def records(draw: st.DrawFn) -> list[Event]:
         movable = [number for number, (state, _) in enumerate(states) if state in ("proposed", "running", "paused")]
         action = draw(st.sampled_from(["propose", "track", "close", *["move"] * 5]))
         if action == "propose" or not movable:
-            events.append(event("proposed", len(states), values={"n": len(states)}))
+            events.append(event("proposed", len(states), values={"n": len(states)}, cost=COST))
             states.append(("proposed", 0))
         elif action == "track":
             trial = draw(st.none() | st.sampled_from(range(len(states))))
@@ -86,7 +87,7 @@ def test_counts_follow_from_the_record(events: list[Event]) -> None:
     state = replay(events)
     assert [trial.number for trial in state.trials] == list(range(len(state.trials)))
     assert state.num_started == len({entry.trial for entry in events if entry.kind == "started"})
-    assert state.epochs_spent == sum(max(trial.rung_scores, default=0) for trial in state.trials)
+    assert state.epochs_spent == sum(len(trial.scores) for trial in state.trials)
     assert len(state.in_state(*TrialState)) == len(state.trials)
 
 
@@ -101,7 +102,7 @@ def test_the_leaderboard_holds_every_trial_once_and_the_winner_on_top(events: li
 
 def test_the_life_of_a_trial() -> None:
     story = [
-        (event("proposed", 0, values={"model.se": "none"}), TrialState.PROPOSED, 0),
+        (event("proposed", 0, values={"model.se": "none"}, cost=COST), TrialState.PROPOSED, 0),
         (event("started", 0, until=3), TrialState.RUNNING, 0),
         (event("tracked", 0, run_id="abc"), TrialState.RUNNING, 0),
         (finished(0, 3, 0.4), TrialState.PAUSED, 3),
@@ -121,7 +122,8 @@ def test_the_life_of_a_trial() -> None:
         TrialState.COMPLETED,
         until=9,
         epochs=7,
-        rung_scores={3: 0.4 - 0.01, 7: 0.6 - 0.01},
+        scores=(0.6 - 0.01,) * 7,
+        cost=Cost(2.0, 0.5),
         best_val_mean_iou=0.6,
         best_epoch=7,
         params=1234,
@@ -132,7 +134,7 @@ def test_the_life_of_a_trial() -> None:
 
 
 def test_closing_stops_what_is_paused_and_nothing_else() -> None:
-    events = [event("proposed", number, values={"n": number}) for number in range(4)]
+    events = [event("proposed", number, values={"n": number}, cost=COST) for number in range(4)]
     events += [event("started", number, until=3) for number in range(3)]
     events += [finished(0, 3, 0.4), finished(1, 3, 0.5, completed=True), event("failed", 2, reason="NaN", epochs=1)]
     state = replay([*events, event("closed")])
@@ -147,7 +149,7 @@ def test_rejections_in_a_row_are_counted_from_the_end() -> None:
             entry
             for number, is_rejected in enumerate(rejected)
             for entry in (
-                event("proposed", number, values={}),
+                event("proposed", number, values={}, cost=COST),
                 event("rejected", number, reason="") if is_rejected else event("started", number, until=3),
             )
         ]
@@ -181,4 +183,13 @@ def test_ranked_puts_completed_first_then_scores_then_none_and_the_earlier_of_eq
 @pytest.mark.parametrize("trial", [0, None])
 def test_an_event_of_a_later_version_is_refused(trial: int | None) -> None:
     with pytest.raises(LedgerError, match="event 'frozen' that this version does not know"):
-        replay([event("proposed", 0, values={}), event("frozen", trial)])
+        replay([event("proposed", 0, values={}, cost=COST), event("frozen", trial)])
+
+
+def test_a_trial_is_compared_by_the_mean_of_its_last_three_epochs() -> None:
+    trial = Trial(0, {}, epochs=5, scores=(0.1, 0.3, 0.2, 0.7, 0.6))
+    assert [trial.reached(epoch) for epoch in (1, 5, 6)] == [True, True, False]
+    assert trial.score_at(1) == pytest.approx(0.1)
+    assert trial.score_at(2) == pytest.approx(0.2)
+    assert trial.score_at(4) == pytest.approx((0.3 + 0.2 + 0.7) / 3)
+    assert trial.score == pytest.approx(trial.score_at(5)) == pytest.approx(0.5)

@@ -1,0 +1,101 @@
+"""Searches that train nothing: learning curves are known, a scheduler decides, and a clock of modelled cost runs.
+
+What a search will cost is told with made-up curves, what a scheduler is worth with recorded ones.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from marsseg.search.scheduler import Propose, RunSegment, Scheduler
+from marsseg.search.state import Cost, SearchState, Trial, TrialState
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a configuration's training would show.
+
+    Args:
+        scores: `val_mean_iou` after each epoch of a full training.
+        cost: What training it takes.
+        values: The values that vary, by dotted path.
+    """
+
+    scores: tuple[float, ...]
+    cost: Cost
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a simulated search stands after a segment.
+
+    Args:
+        time: On the clock, in units of cost.
+        cost: Spent by all workers so far.
+        state: All trials.
+    """
+
+    time: float
+    cost: float
+    state: SearchState
+
+
+def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers: int = 1) -> Iterator[Moment]:
+    """Runs a search over known curves.
+
+    Args:
+        scheduler: Decides.
+        curves: Proposal n is curve n; at least as many as the budget and what the scheduler looks ahead.
+        budget: Configurations to start.
+        workers: Segments at a time.
+
+    Yields:
+        A moment for each finished segment, in the order of the clock; the same for the same arguments.
+    """
+    trials: list[Trial] = []
+    busy: list[tuple[float, int, int]] = []
+    last_trained: dict[int, int | None] = dict.fromkeys(range(workers))
+    now = cost = 0.0
+    while True:
+        while len(busy) < workers:
+            decision = scheduler.decide(SearchState(tuple(trials)), budget)
+            if isinstance(decision, Propose):
+                curve = curves[len(trials)]
+                trials.append(Trial(len(trials), curve.values, cost=curve.cost))
+            elif isinstance(decision, RunSegment):
+                worker = _free_worker(decision, last_trained, {worker for _, _, worker in busy})
+                trial = trials[decision.trial]
+                duration = (decision.until - trial.epochs) * trial.cost.epoch
+                duration += trial.cost.start * (last_trained[worker] != trial.number)
+                last_trained[worker] = trial.number
+                trials[trial.number] = replace(trial, state=TrialState.RUNNING, until=decision.until)
+                heapq.heappush(busy, (now + duration, trial.number, worker))
+                cost += duration
+            else:
+                break
+        if not busy:
+            return
+        now, number, _ = heapq.heappop(busy)
+        trials[number] = _after_segment(trials[number], curves[number])
+        yield Moment(now, cost, SearchState(tuple(trials)))
+
+
+def _free_worker(segment: RunSegment, last_trained: Mapping[int, int | None], busy: set[int]) -> int:
+    """Who trained this trial last, if it is free."""
+    free = [worker for worker in last_trained if worker not in busy]
+    return next((worker for worker in free if last_trained[worker] == segment.trial), free[0])
+
+
+def _after_segment(trial: Trial, curve: Curve) -> Trial:
+    scores = curve.scores[: trial.until]
+    best = max(scores)
+    return replace(
+        trial,
+        state=TrialState.COMPLETED if len(scores) == len(curve.scores) else TrialState.PAUSED,
+        epochs=len(scores),
+        scores=scores,
+        best_val_mean_iou=best,
+        best_epoch=scores.index(best) + 1,
+    )

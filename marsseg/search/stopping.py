@@ -1,0 +1,46 @@
+"""Schedulers that look at one trial after the other: each is trained until something stops it."""
+
+import statistics
+from dataclasses import dataclass
+
+from marsseg.search.scheduler import Decision, Rungs, RunSegment, conclude, start_new
+from marsseg.search.state import SearchState, Trial, TrialState
+
+_TRIALS_FOR_A_MEDIAN = 5
+
+
+@dataclass(frozen=True)
+class FullTraining:
+    """Trains every configuration to the last rung: `--scheduler none`."""
+
+    rungs: Rungs
+
+    def decide(self, state: SearchState, budget: int) -> Decision:
+        """Starts configurations until the budget is spent."""
+        full = self.rungs.max_epochs
+        return start_new(state, budget, full) or conclude(state, (full,))
+
+
+@dataclass(frozen=True)
+class MedianStopping:
+    """The median stopping rule (Golovin et al., 2017, Google Vizier).
+
+    After every `min_epochs` epochs a trial goes on unless it is worse than the median of those that were started before
+    it and came as far; the first five are compared with nothing. Which of two trials finished first decides nothing.
+    """
+
+    rungs: Rungs
+
+    def decide(self, state: SearchState, budget: int) -> Decision:
+        """Goes on with the oldest trial that may, else starts a configuration."""
+        step, full = self.rungs.min_epochs, self.rungs.max_epochs
+        for trial in state.in_state(TrialState.PAUSED):
+            if _may_go_on(trial, state):
+                return RunSegment(trial.number, min(trial.epochs + step, full))
+        levels = (*tuple(range(step, full, step)), full)
+        return start_new(state, budget, step) or conclude(state, levels)
+
+
+def _may_go_on(trial: Trial, state: SearchState) -> bool:
+    before = [other.score_at(trial.epochs) for other in state.trials[: trial.number] if other.reached(trial.epochs)]
+    return len(before) < _TRIALS_FOR_A_MEDIAN or trial.score >= statistics.median(before)
