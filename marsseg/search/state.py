@@ -45,6 +45,7 @@ class Trial:
         values: The values that vary, by dotted path; inactive ones are absent.
         state: Where it stands.
         until: The last epoch of the segment handed out last.
+        starts: Segments before which another trial's had finished: a worker had to build the network anew.
         epochs: Epochs finished.
         scores: `val_mean_iou` after each epoch of the finished segments.
         cost: What training it takes, by the model that ships with the package.
@@ -61,6 +62,7 @@ class Trial:
     values: Mapping[str, Any]
     state: TrialState = TrialState.PROPOSED
     until: int = 0
+    starts: int = 0
     epochs: int = 0
     scores: tuple[float, ...] = ()
     cost: Cost = Cost()
@@ -98,11 +100,13 @@ class SearchState:
         trials: By number.
         closed: Whether the search has come to its end.
         run_id: The search's run in the tracking store; empty while there is none.
+        last_trained: The trial whose segment has finished last: the worker that is free now still has it.
     """
 
     trials: tuple[Trial, ...] = ()
     closed: bool = False
     run_id: str = ""
+    last_trained: int | None = None
 
     def in_state(self, *states: TrialState) -> list[Trial]:
         """The trials that stand in one of these states, by number."""
@@ -153,7 +157,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         The state after the last event.
     """
     start = start or SearchState()
-    closed, run_id = start.closed, start.run_id
+    closed, run_id, last_trained = start.closed, start.run_id, start.last_trained
     # A trial that many events touch is made once, at the end.
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
@@ -163,6 +167,10 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         elif event.trial is not None:
             fields = _fields(trials[event.trial])
             fields.update(_changes(event))
+            if event.kind == "started" and last_trained != event.trial:
+                fields["starts"] = fields.get("starts", 0) + 1
+            elif event.kind == "finished":
+                last_trained = event.trial
             trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
@@ -175,7 +183,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
                 before, after = after, before
             trials = [{**_fields(trial), "state": after} if _state(trial) is before else trial for trial in trials]
     made = (trial if isinstance(trial, Trial) else Trial(**trial) for trial in trials)
-    return SearchState(tuple(made), closed, run_id)
+    return SearchState(tuple(made), closed, run_id, last_trained)
 
 
 def _fields(trial: Trial | dict[str, Any]) -> dict[str, Any]:
