@@ -1,5 +1,6 @@
 """`marsexp search`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 # What may stand beside --resume: the rest was settled when the search began.
-_BESIDE_RESUME = {"resume", "budget", "data", "json", "debug"}
+_BESIDE_RESUME = {"resume", "budget", "data", "record", "json", "debug"}
 
 
 def search(
@@ -35,7 +36,10 @@ def search(
         ),
     ] = None,
     scheduler: Annotated[
-        str, typer.Option("--scheduler", metavar="S", help="Who gets epochs: asha, hyperband, median, topk or none.")
+        str,
+        typer.Option(
+            "--scheduler", metavar="S", help="Who gets epochs: asha, freeze-thaw, hyperband, median, topk or none."
+        ),
     ] = "asha",
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
@@ -50,6 +54,10 @@ def search(
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,
     assignments: options.Set = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="Write all learning curves to a new file, a line each (JSON)."),
+    ] = None,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
     tag: options.Tag = None,
@@ -67,7 +75,7 @@ def search(
 
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)
-        document = resume_search(open_home(), resume, budget, data)
+        document = resume_search(open_home(), resume, budget, data, record)
     else:
         if budget is None:
             raise UsageError("expected --budget, as in: marsexp search --budget 40")
@@ -87,6 +95,7 @@ def search(
                 seed=seed,
                 name=name,
                 assignments=assignments or (),
+                record=record,
                 provenance=options.build_provenance(author, tag, note, tracking_uri),
             ),
         )

@@ -3,12 +3,14 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
+from marsseg.jobs.curves import record_curves
 from marsseg.jobs.devices import default_workers
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
@@ -16,6 +18,7 @@ from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.new_file import check_new_file
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.plan import expected_epochs
@@ -49,6 +52,7 @@ class SearchOptions:
     seed: int = 0
     name: str | None = None
     assignments: Sequence[str] = ()
+    record: Path | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
 
@@ -62,6 +66,8 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
         MarsexpError: If an option, the space or the data is not valid, before anything is trained.
     """
     settings, base = _plan(options)
+    if options.record is not None:
+        check_new_file(options.record)
     if settings.name in Ledger(home.ledger).names():
         raise UsageError(
             f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
@@ -80,11 +86,22 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
         f"{len(data.split.train)} training images, about {planned} epochs planned (full training of all: {full}), "
         f"{at_a_time}{base.training.threads} threads, {precision}"
     )
-    return create_study(home, settings, data)
+    document = create_study(home, settings, data)
+    _record(home, settings.name, options.record)
+    return document
 
 
-def resume_search(home: Home, name: str, budget: int | None, data_source: str | None) -> dict[str, Any]:
+def resume_search(
+    home: Home, name: str, budget: int | None, data_source: str | None, record: Path | None = None
+) -> dict[str, Any]:
     """Goes on with a search, or extends a finished one by a larger budget.
+
+    Args:
+        home: Where everything is kept.
+        name: The search's.
+        budget: A larger one, or None.
+        data_source: Where the data lies now, or None.
+        record: A new file for its learning curves, or None.
 
     Returns:
         Its leaderboard document.
@@ -92,12 +109,21 @@ def resume_search(home: Home, name: str, budget: int | None, data_source: str | 
     Raises:
         MarsexpError: If there is no such search, or its data has changed.
     """
+    if record is not None:
+        check_new_file(record)
     settings = load_settings(home, name, "search")
     base = settings.config(BASE)
     if data_source:
         base = base.with_values({"data.source": resolve_source(data_source)})
         settings = replace(settings, configs={BASE: base.model_dump(mode="json")})
-    return resume_study(home, settings, load_data(base), budget)
+    document = resume_study(home, settings, load_data(base), budget)
+    _record(home, name, record)
+    return document
+
+
+def _record(home: Home, name: str, path: Path | None) -> None:
+    if path is not None:
+        notify(f"wrote {record_curves(home, name, path)} learning curves to {path}")
 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:

@@ -26,7 +26,6 @@ from marsseg.training.precision import explain_precision
 from marsseg.training.runtime import this_machine
 
 _STATUS = {
-    TrialState.PROPOSED: "RUNNING",
     TrialState.RUNNING: "RUNNING",
     TrialState.PAUSED: "SCHEDULED",
     TrialState.COMPLETED: "FINISHED",
@@ -163,7 +162,7 @@ class StudyTracker:
         """
         self._open_parent(state)
         for trial in state.trials:
-            if trial.state is not TrialState.REJECTED:
+            if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._run_ids.setdefault(trial.number, trial.run_id)
                 self._sync(trial)
         self._behind.clear()
