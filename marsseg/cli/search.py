@@ -20,7 +20,10 @@ _BESIDE_RESUME = {"resume", "budget", "data", "record", "json", "debug"}
 
 def search(
     context: typer.Context,
-    budget: Annotated[int | None, typer.Option("--budget", min=1, metavar="N", help="Configurations to try.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="B", help="What to spend: 40 (configurations), 500epochs, 30min or 2h."),
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option("--space", metavar="F", help="A space file or a shipped space; default: unet, without a GPU cpu."),
@@ -72,17 +75,19 @@ def search(
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
     from marsseg.jobs.search import SearchOptions, resume_search, start_search
+    from marsseg.search.budget import Budget
 
+    limit = Budget.parse(budget) if budget is not None else None
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)
-        document = resume_search(open_home(), resume, budget, data, record)
+        document = resume_search(open_home(), resume, limit, data, record)
     else:
-        if budget is None:
+        if limit is None:
             raise UsageError("expected --budget, as in: marsexp search --budget 40")
         document = start_search(
             open_home(),
             SearchOptions(
-                budget=budget,
+                budget=limit,
                 space=space,
                 data=data,
                 engine=engine,

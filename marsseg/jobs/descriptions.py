@@ -91,7 +91,7 @@ def study_section(
         Markdown.
     """
     lines = [
-        f"**{settings.name}**: {settings.budget} configurations from `{settings.space_name or 'recipes'}`, "
+        f"**{settings.name}**: {settings.budget.in_words} from `{settings.space_name or 'recipes'}`, "
         f"{settings.engine} ({settings.sampler}), scheduler `{settings.scheduler}`, seed {settings.seed}."
     ]
     if document:

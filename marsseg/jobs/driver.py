@@ -4,6 +4,7 @@ A kill at any line loses at most the epoch in progress: whatever was decided sta
 in a checkpoint, and going on starts from both.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -67,6 +68,8 @@ class Driver:
     _active: set[int] = field(default_factory=set)
     _epochs: dict[int, int] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
+    _active_before_s: float = 0.0
+    _began: float = 0.0
     _untold: list[Callable[[Observer], None]] = field(default_factory=list)
 
     def run(self) -> SearchState:
@@ -78,6 +81,7 @@ class Driver:
         Raises:
             KeyboardInterrupt: If it should stop before.
         """
+        self._active_before_s, self._began = self.state.active_s, time.monotonic()
         for trial in self.state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._identities[self.candidates.identity(trial.values)] = trial.number
@@ -121,7 +125,7 @@ class Driver:
 
     def _budget(self) -> int:
         exhausted = self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
-        return self.state.num_started if exhausted else self.settings.budget
+        return self.state.num_started if exhausted else self.settings.budget.most_trials
 
     def _propose(self) -> None:
         values = self.candidates.propose(self.state)
@@ -186,15 +190,18 @@ class Driver:
             return
         self._active.discard(number)
         if message.kind == "done":
-            self._append("finished", number, **message.body)
+            self._append("finished", number, **message.body, active_s=self._active_s())
         elif message.kind == "died" and self._deaths.get(number) != self._epochs.get(number, 0):
             # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
             self._deaths[number] = self._epochs.get(number, 0)
             return
         else:
             epochs = self._epochs.get(number, self.state.trials[number].epochs)
-            self._append("failed", number, reason=message.body, epochs=epochs)
+            self._append("failed", number, reason=message.body, epochs=epochs, active_s=self._active_s())
         self._changed(number)
+
+    def _active_s(self) -> float:
+        return self._active_before_s + time.monotonic() - self._began
 
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
         # A worker that goes on from a checkpoint tells its epochs again, from the first.

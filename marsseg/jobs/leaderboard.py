@@ -50,7 +50,7 @@ def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[st
         "search_run_id": state.run_id or None,
         "tracking_uri": settings.tracking_uri,
         "objectives": [_OBJECTIVE],
-        "budget": settings.budget,
+        "budget": settings.budget.trials or str(settings.budget),
         "epochs_planned": settings.epochs_planned,
         "epochs_spent": state.epochs_spent,
         "trials": [_row(rank, trial) for rank, trial in enumerate(shown, start=1)],

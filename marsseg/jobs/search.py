@@ -19,6 +19,7 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.new_file import check_new_file
+from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.plan import expected_epochs
@@ -39,7 +40,7 @@ _OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "-
 class SearchOptions:
     """What the command was asked for; None where the space or the default decides."""
 
-    budget: int
+    budget: Budget
     space: str | None = None
     data: str | None = None
     engine: str = "optuna"
@@ -78,13 +79,14 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     _check_some_depth_fits(settings, data)
     planned = expected_epochs(settings.build_scheduler(), settings.budget)
     settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
-    full = settings.budget * settings.max_epochs
+    trials, full = settings.budget.trials, settings.max_epochs
+    plan = f"about {planned} epochs planned (full training of all: {trials * full}), " if trials else ""
     at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""
     precision = explain_precision(base.training.precision, this_machine())
     notify(
-        f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
-        f"{len(data.split.train)} training images, about {planned} epochs planned (full training of all: {full}), "
-        f"{at_a_time}{base.training.threads} threads, {precision}"
+        f"search '{settings.name}': {settings.budget.in_words} of space '{settings.space_name}', "
+        f"{len(data.split.train)} training images, "
+        f"{plan}{at_a_time}{base.training.threads} threads, {precision}"
     )
     document = create_study(home, settings, data)
     _record(home, settings.name, options.record)
@@ -92,7 +94,7 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
 
 
 def resume_search(
-    home: Home, name: str, budget: int | None, data_source: str | None, record: Path | None = None
+    home: Home, name: str, budget: Budget | None, data_source: str | None, record: Path | None = None
 ) -> dict[str, Any]:
     """Goes on with a search, or extends a finished one by a larger budget.
 
@@ -136,6 +138,8 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
             raise UsageError(f"--set {path}: a search has {option} for that")
     min_epochs = options.min_epochs or space.min_epochs
     max_epochs = options.max_epochs or space.max_epochs
+    if options.budget.epochs is not None and options.budget.epochs < max_epochs:
+        raise UsageError(f"--budget: expected at least one full training, {max_epochs} epochs, found {options.budget}")
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from marsseg.config import ExperimentConfig, parse_config
+from marsseg.search.budget import Budget
 from marsseg.search.scheduler import Rungs, Scheduler
-from marsseg.search.schedulers import SCHEDULERS
+from marsseg.search.schedulers import build_scheduler
 from marsseg.search.space import Space
 from marsseg.search.space_file import parse_space
 
@@ -20,7 +21,7 @@ class StudySettings:
         uid: Unique everywhere: several ledgers may write to one tracking store.
         kind: `search` or `training`.
         seed: Decides proposals and the trials' own seeds.
-        budget: Configurations to start.
+        budget: What it may spend.
         engine: `optuna`, or `recipes` for a training.
         sampler: One of the engine's.
         scheduler: Name of a scheduler.
@@ -45,7 +46,7 @@ class StudySettings:
     uid: str
     kind: str
     seed: int
-    budget: int
+    budget: Budget
     engine: str
     sampler: str
     scheduler: str
@@ -82,7 +83,7 @@ class StudySettings:
 
     def build_scheduler(self) -> Scheduler:
         """The scheduler by name."""
-        return SCHEDULERS[self.scheduler](self.rungs)
+        return build_scheduler(self.scheduler, self.rungs, self.budget)
 
     def build_space(self) -> Space:
         """The space, with what was pinned on the command line."""
@@ -99,4 +100,4 @@ class StudySettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
         """The settings as they were stored."""
-        return cls(**values)
+        return cls(**{**values, "budget": Budget(**values["budget"])})

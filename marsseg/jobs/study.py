@@ -18,6 +18,7 @@ from marsseg.jobs.progress import notify, show_progress
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.standing import Standing, in_words
 from marsseg.jobs.worker import FINAL_KINDS, serve
+from marsseg.search.budget import Budget
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.plan import expected_epochs
@@ -61,7 +62,9 @@ def load_settings(home: Home, name: str, kind: str) -> StudySettings:
     return settings
 
 
-def resume_study(home: Home, settings: StudySettings, data: PreparedData, budget: int | None = None) -> dict[str, Any]:
+def resume_study(
+    home: Home, settings: StudySettings, data: PreparedData, budget: Budget | None = None
+) -> dict[str, Any]:
     """Goes on with a study, or extends a finished one.
 
     Args:
@@ -81,17 +84,18 @@ def resume_study(home: Home, settings: StudySettings, data: PreparedData, budget
     changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
     if changed:
         raise DataError(f"the data is not what '{settings.name}' began with; changed: {', '.join(changed)}")
-    if budget is not None and budget < settings.budget:
+    if budget is not None and not budget.covers(settings.budget):
         raise UsageError(f"--budget: expected at least {settings.budget}, which '{settings.name}' has, found {budget}")
-    if budget:
-        planned = expected_epochs(settings.build_scheduler(), budget)
-        settings = replace(settings, budget=budget, epochs_planned=planned)
+    extended = budget is not None and budget != settings.budget
+    if budget is not None:
+        settings = replace(settings, budget=budget)
+        settings = replace(settings, epochs_planned=expected_epochs(settings.build_scheduler(), budget))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
-        writer.update_settings(settings.to_dict())
-        state = replay(ledger.events(settings.name))
-        if state.closed and state.num_started < settings.budget:
+        # First, so that a kill in between leaves a search that goes on.
+        if extended and replay(ledger.events(settings.name)).closed:
             writer.append("opened")
+        writer.update_settings(settings.to_dict())
         return _run(home, ledger, writer, settings, data)
 
 
@@ -166,8 +170,9 @@ def _announce(standing: Standing) -> None:
         return
     settings = standing.settings
     line = f"expected to take about {in_words(standing.seconds_left)}"
-    if settings.kind == "search":
-        full_s = settings.budget * (settings.max_epochs * standing.forecast.epoch_s + standing.forecast.segment_s)
+    trials = settings.budget.trials
+    if settings.kind == "search" and trials is not None:
+        full_s = trials * (settings.max_epochs * standing.forecast.epoch_s + standing.forecast.segment_s)
         line += f"; full training of all would take about {in_words(full_s / settings.workers)}"
     notify(line)
 

@@ -180,7 +180,7 @@ class StudyTracker:
 
     def _open_parent(self, state: SearchState) -> None:
         """Creates or finds the study's own run; a single training has none."""
-        if self._parent is not None or (self._settings.kind == "training" and self._settings.budget == 1):
+        if self._parent is not None or (self._settings.kind == "training" and self._settings.budget.trials == 1):
             return
         spec = RunSpec(
             identity={"marsexp.study": self._settings.uid, "marsexp.trial": "none"},

@@ -121,7 +121,9 @@ def summary_line(document: Mapping[str, Any]) -> str:
     for trial in document["trials"]:
         states[trial["state"]] = states.get(trial["state"], 0) + 1
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    return f"{document['epochs_spent']} of {document['epochs_planned']} planned epochs; {counts or 'no trials yet'}"
+    # A limit in hours plans none.
+    planned = f" of {document['epochs_planned']} planned" if document["epochs_planned"] else ""
+    return f"{document['epochs_spent']}{planned} epochs; {counts or 'no trials yet'}"
 
 
 def _short(path: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from marsseg.search.curve_model import CurveModel
-from marsseg.search.scheduler import Decision, Finish, Propose, Rungs, RunSegment, Wait, start_new
+from marsseg.search.scheduler import Decision, Propose, Rungs, RunSegment, finish_leader, leader_of, start_new
 from marsseg.search.state import SearchState, Trial, TrialState
 
 # Proposals that wait to be started: more to choose from, but made when less was known.
@@ -54,33 +54,34 @@ class FreezeThaw:
         first = self.rungs.min_epochs
         waiting = state.in_state(TrialState.PROPOSED)
         if not any(trial.scores for trial in state.trials):
-            return start_new(state, budget, first) or self._conclude(state)
+            return start_new(state, budget, first) or finish_leader(state, self.rungs.max_epochs)
         if len(waiting) < _WAITING and state.num_started + len(waiting) < budget:
             return Propose()
         steps = self._affordable_steps(state, budget)
         if steps:
             return self._best(steps, state)
         owed = start_new(state, budget, first) if self.spend is None else None
-        return owed or self._conclude(state)
+        return owed or finish_leader(state, self.rungs.max_epochs)
 
     def _affordable_steps(self, state: SearchState, budget: int) -> list[_Step]:
         """What leaves enough for the leader's way to the end, and for the first segments still owed."""
         known = [trial for trial in state.trials if trial.state is not TrialState.REJECTED]
         epoch, start = fmean(trial.cost.epoch for trial in known), fmean(trial.cost.start for trial in known)
-        left, owed_each = self.spend, 0.0
-        if left is None:
-            left = _SHARE * budget * (self.rungs.max_epochs * epoch + start)
-            owed_each = self.rungs.min_epochs * epoch + start
-        left -= owed_each * (budget - state.num_started)
-        left -= sum(max(t.epochs, t.until) * t.cost.epoch + t.starts * t.cost.start for t in known)
-        leader = _leader(state)
+        left = self.spend if self.spend is not None else _SHARE * budget * (self.rungs.max_epochs * epoch + start)
+        leader = leader_of(state)
         if leader is not None and not state.in_state(TrialState.COMPLETED):
             left -= (self.rungs.max_epochs - leader.epochs) * leader.cost.epoch + leader.cost.start
+        spent = sum(max(t.epochs, t.until) * t.cost.epoch + t.starts * t.cost.start for t in known)
+        owed = 0.0
+        if self.spend is None:
+            # Beside the first segments owed to all, what falls to those started: the best may come last.
+            owed = self.rungs.min_epochs * epoch + start
+            left, spent = (left - owed * budget) * state.num_started / budget, spent - owed * state.num_started
         return [
             step
             for trial in state.in_state(TrialState.PROPOSED, TrialState.PAUSED)
             for step in self._steps(trial, state)
-            if step.cost <= left + (0.0 if trial.epochs else owed_each)
+            if step.cost <= left - spent + (0.0 if trial.epochs else owed)
         ]
 
     def _steps(self, trial: Trial, state: SearchState) -> list[_Step]:
@@ -119,16 +120,3 @@ class FreezeThaw:
             zip(-utility, steps, strict=True), key=lambda pair: (pair[0], pair[1].trial.number, pair[1].horizon)
         )[1]
         return RunSegment(step.trial.number, step.until)
-
-    def _conclude(self, state: SearchState) -> Decision:
-        if state.in_state(TrialState.RUNNING):
-            return Wait()
-        leader = _leader(state)
-        if leader is not None and not state.in_state(TrialState.COMPLETED):
-            return RunSegment(leader.number, self.rungs.max_epochs)
-        return Finish()
-
-
-def _leader(state: SearchState) -> Trial | None:
-    """The paused trial with the best score."""
-    return max(state.in_state(TrialState.PAUSED), key=lambda trial: (trial.score, -trial.number), default=None)

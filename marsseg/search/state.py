@@ -100,12 +100,14 @@ class SearchState:
         trials: By number.
         closed: Whether the search has come to its end.
         run_id: The search's run in the tracking store; empty while there is none.
+        active_s: Seconds during which the search was being run, up to the end of its last segment.
         last_trained: The trial whose segment has finished last: the worker that is free now still has it.
     """
 
     trials: tuple[Trial, ...] = ()
     closed: bool = False
     run_id: str = ""
+    active_s: float = 0.0
     last_trained: int | None = None
 
     def in_state(self, *states: TrialState) -> list[Trial]:
@@ -157,7 +159,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         The state after the last event.
     """
     start = start or SearchState()
-    closed, run_id, last_trained = start.closed, start.run_id, start.last_trained
+    closed, run_id, active_s, last_trained = start.closed, start.run_id, start.active_s, start.last_trained
     # A trial that many events touch is made once, at the end.
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
@@ -169,8 +171,8 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
             fields.update(_changes(event))
             if event.kind == "started" and last_trained != event.trial:
                 fields["starts"] = fields.get("starts", 0) + 1
-            elif event.kind == "finished":
-                last_trained = event.trial
+            elif event.kind in ("finished", "failed"):
+                last_trained, active_s = event.trial, event.payload["active_s"]
             trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
@@ -183,7 +185,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
                 before, after = after, before
             trials = [{**_fields(trial), "state": after} if _state(trial) is before else trial for trial in trials]
     made = (trial if isinstance(trial, Trial) else Trial(**trial) for trial in trials)
-    return SearchState(tuple(made), closed, run_id, last_trained)
+    return SearchState(tuple(made), closed, run_id, active_s, last_trained)
 
 
 def _fields(trial: Trial | dict[str, Any]) -> dict[str, Any]:

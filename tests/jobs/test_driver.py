@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from marsseg.errors import LedgerError
+from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import TrialState
@@ -27,7 +28,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, int]:
 def check_nothing_lost_or_doubled(study: Study) -> None:
     state = study.state
     assert state.closed
-    assert state.num_started == study.settings.budget
+    assert state.num_started == study.settings.budget.trials
     assert not state.in_state(TrialState.RUNNING, TrialState.PROPOSED, TrialState.PAUSED)
     for trial in state.trials:
         epochs = [record["epoch"] for record in study.ledger.epochs("toy", trial.number)]
@@ -109,7 +110,7 @@ def test_whoever_proposes_a_killed_search_goes_on_with_the_proposals_it_would_ha
     engine: str, sampler: str, tmp_path: Path
 ) -> None:
     # Samplers that model scores begin to do so at ten.
-    settings = build_settings(engine=engine, sampler=sampler, budget=14)
+    settings = build_settings(engine=engine, sampler=sampler, budget=Budget(14))
     undisturbed, killed = Study(tmp_path / "undisturbed", settings), Study(tmp_path / "killed", settings)
     num_writes = undisturbed.drive()
     for share in (0.3, 0.6, 0.85):
@@ -133,7 +134,7 @@ def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice
 
 
 def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(scheduler="none", budget=4), mishaps=False)
+    study = Study(tmp_path, build_settings(scheduler="none", budget=Budget(4)), mishaps=False)
     study.drive()
     check_nothing_lost_or_doubled(study)
     assert [trial.epochs for trial in study.state.trials] == [4] * 4
@@ -151,7 +152,7 @@ def test_the_seed_decides_a_search(undisturbed: tuple[Study, int], tmp_path: Pat
 
 def test_duplicates_are_rejected_and_cost_no_budget(tmp_path: Path) -> None:
     document = space_of("model.base_filters", [4, 8, 12, 16])
-    study = Study(tmp_path, build_settings(space=document, budget=4, sampler="random"), mishaps=False)
+    study = Study(tmp_path, build_settings(space=document, budget=Budget(4), sampler="random"), mishaps=False)
     study.drive()
     state = study.state
     rejected = state.in_state(TrialState.REJECTED)
@@ -182,7 +183,7 @@ def test_200_rejections_in_a_row_end_a_search_with_what_it_has(tmp_path: Path) -
 
 
 def test_a_network_too_deep_for_the_images_is_rejected_with_the_reason(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(budget=4), mishaps=False, image_shape=(4, 8))
+    study = Study(tmp_path, build_settings(budget=Budget(4)), mishaps=False, image_shape=(4, 8))
     study.drive()
     rejected = study.state.in_state(TrialState.REJECTED)
     assert rejected
@@ -191,7 +192,7 @@ def test_a_network_too_deep_for_the_images_is_rejected_with_the_reason(tmp_path:
 
 
 def test_a_finished_search_driven_again_changes_nothing(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(budget=3), mishaps=False)
+    study = Study(tmp_path, build_settings(budget=Budget(3)), mishaps=False)
     study.drive()
     before = study.ledger.events("toy")
     assert study.drive() == 0
@@ -199,10 +200,10 @@ def test_a_finished_search_driven_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_extended_search_starts_the_rest_of_its_budget(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(budget=4), mishaps=False)
+    study = Study(tmp_path, build_settings(budget=Budget(4)), mishaps=False)
     study.drive()
     first = study.state.trials
-    study.settings = replace(study.settings, budget=9)
+    study.settings = replace(study.settings, budget=Budget(9))
     with study.ledger.drive("toy") as writer:
         writer.update_settings(study.settings.to_dict())
         writer.append("opened")

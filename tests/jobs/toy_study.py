@@ -17,6 +17,7 @@ from marsseg.jobs.home import Home
 from marsseg.jobs.leaderboard import leaderboard_document
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import TrainTask
+from marsseg.search.budget import Budget
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.space_file import load_space
@@ -33,7 +34,7 @@ def build_settings(**changes: Any) -> StudySettings:
         uid="toy",
         kind="search",
         seed=5,
-        budget=12,
+        budget=Budget(12),
         engine="optuna",
         sampler="tpe",
         scheduler="asha",
