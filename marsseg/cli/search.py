@@ -57,6 +57,16 @@ def search(
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,
     assignments: options.Set = None,
+    max_params: Annotated[
+        int | None, typer.Option("--max-params", min=1, metavar="N", help="Try no network with more weights.")
+    ] = None,
+    max_flops: Annotated[
+        int | None, typer.Option("--max-flops", min=1, metavar="N", help="Try none that computes more for one image.")
+    ] = None,
+    max_step_ms: Annotated[
+        float | None,
+        typer.Option("--max-step-ms", min=0.0, metavar="N", help="Try none whose training step takes longer here."),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option("--record", metavar="FILE", help="Write all learning curves to a new file, a line each (JSON)."),
@@ -75,6 +85,7 @@ def search(
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
     from marsseg.jobs.search import SearchOptions, resume_search, start_search
+    from marsseg.jobs.settings import Filters
     from marsseg.search.budget import Budget
 
     limit = Budget.parse(budget) if budget is not None else None
@@ -100,6 +111,7 @@ def search(
                 seed=seed,
                 name=name,
                 assignments=assignments or (),
+                filters=Filters(max_params, max_flops, max_step_ms),
                 record=record,
                 provenance=options.build_provenance(author, tag, note, tracking_uri),
             ),

@@ -5,21 +5,21 @@ in a checkpoint, and going on starts from both.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from marsseg.config import ExperimentConfig
-from marsseg.errors import ConfigError
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import Candidates
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.worker import TrainTask
-from marsseg.models.cost import epoch_seconds, start_seconds
+from marsseg.jobs.worker import MeasureTask, TrainTask
 from marsseg.search.executor import LocalExecutor, Message
 from marsseg.search.ledger import LedgerWriter
 from marsseg.search.scheduler import Finish, Propose, RunSegment, Scheduler
-from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
+from marsseg.search.state import SearchState, Trial, TrialState, replay
 
 _MAX_REJECTED_IN_A_ROW = 200
 _POLL_S = 1.0
@@ -42,29 +42,28 @@ class Driver:
     Args:
         settings: What the study is.
         candidates: Gives configurations.
+        admission: Looks at them first.
         scheduler: Gives epochs.
         writer: The ledger, held by this driver alone.
         executor: Runs segments.
         observers: Told of everything.
         home: Where checkpoints are.
-        image_shape: (height, width) of the data.
-        part_sizes: Images to train on and to validate with.
         state: What the ledger adds up to so far.
         should_stop: Asked between two writes; true interrupts the study.
     """
 
     settings: StudySettings
     candidates: Candidates
+    admission: Admission
     scheduler: Scheduler
     writer: LedgerWriter
     executor: LocalExecutor
     observers: list[Observer]
     home: Home
-    image_shape: tuple[int, int]
-    part_sizes: tuple[int, int]
     state: SearchState
     should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
+    _measuring: int | None = None
     _active: set[int] = field(default_factory=set)
     _epochs: dict[int, int] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
@@ -114,6 +113,10 @@ class Driver:
                 continue
             match self.scheduler.decide(self.state, self._budget()):
                 case RunSegment(number, until):
+                    if not self._is_measured(number):
+                        if self._measuring is None:
+                            self._measure(number)
+                        return False
                     self._start(number, until)
                 case Propose():
                     self._propose()
@@ -129,37 +132,47 @@ class Driver:
 
     def _propose(self) -> None:
         values = self.candidates.propose(self.state)
-        self._append("proposed", len(self.state.trials), values=values, cost=asdict(self._cost(values)))
+        self._append("proposed", len(self.state.trials), values=values, cost=asdict(self.admission.cost(values)))
         self._admit(self.state.trials[-1])
 
     def _admit(self, trial: Trial) -> None:
         """Rejects a proposal that cannot be tried, or has been."""
-        reason = self._reason_to_reject(trial)
+        reason = self.admission.reason_to_reject(trial.values)
+        if reason is None:
+            same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
+            reason = None if same == trial.number else f"the same as trial {same}"
+        self._reject_for(reason, trial.number)
+
+    def _reject_for(self, reason: str | None, number: int) -> None:
         if reason is not None:
-            self._append("rejected", trial.number, reason=reason)
-            self._changed(trial.number)
+            self._append("rejected", number, reason=reason)
+            self._changed(number)
 
-    def _cost(self, values: Mapping[str, Any]) -> Cost:
-        try:
-            config = self.candidates.config(values)
-            config.model.check_image_fits(*self.image_shape)
-        except ConfigError:
-            # It will be rejected.
-            return Cost()
-        return Cost(epoch_seconds(config, self.image_shape, *self.part_sizes), start_seconds(config, self.image_shape))
-
-    def _reason_to_reject(self, trial: Trial) -> str | None:
-        try:
-            config = self.candidates.config(trial.values)
-            config.model.check_image_fits(*self.image_shape)
-        except ConfigError as error:
-            return str(error)
-        same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
-        return None if same == trial.number else f"the same as trial {same}"
+    @property
+    def _log(self) -> Path:
+        return self.home.log(f"study-{self.settings.name}")
 
     def config(self, trial: Trial) -> ExperimentConfig:
         """A trial's experiment config."""
         return self.candidates.config(trial.values)
+
+    def _is_measured(self, number: int) -> bool:
+        trial = self.state.trials[number]
+        limited = self.admission.filters.max_step_ms is not None
+        return not limited or trial.step_ms is not None or trial.state is not TrialState.PROPOSED
+
+    def _measure(self, number: int) -> None:
+        config = self.config(self.state.trials[number])
+        task = MeasureTask(config.to_json(), self.admission.image_shape, self._log)
+        self._measuring = number
+        self.executor.submit(("step", number), task, runtime=config.training.threads)
+
+    def _take_step(self, number: int, message: Message) -> None:
+        """A step that could not be made has the limit of none: training will show what is wrong."""
+        self._measuring = None
+        step_ms = message.body * 1000 if message.kind == "done" else 0.0
+        self._append("measured", number, step_ms=step_ms)
+        self._reject_for(self.admission.reason_after_measuring(step_ms), number)
 
     def _start(self, number: int, until: int) -> None:
         max_epochs = self.config(self.state.trials[number]).training.max_epochs
@@ -175,16 +188,20 @@ class Driver:
             folder,
             trial.until,
             self.settings.fingerprint["digest"],
-            self.home.log(f"study-{self.settings.name}"),
+            self._log,
         )
         self._active.add(trial.number)
         self.executor.submit(trial.number, task, runtime=config.training.threads)
 
     def _take(self, message: Message) -> None:
         """Writes what a worker said to the ledger."""
-        number = message.key
-        if not isinstance(number, int):
-            raise TypeError(f"expected a trial's number, found {number!r}")
+        match message.key:
+            case int(number):
+                self._take_segment(number, message)
+            case ("step", int(number)):
+                self._take_step(number, message)
+
+    def _take_segment(self, number: int, message: Message) -> None:
         if message.kind == "epoch":
             self._take_epoch(number, message.body)
             return

@@ -15,7 +15,7 @@ from marsseg.jobs.devices import default_workers
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
-from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.settings import Filters, StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.new_file import check_new_file
@@ -53,6 +53,7 @@ class SearchOptions:
     seed: int = 0
     name: str | None = None
     assignments: Sequence[str] = ()
+    filters: Filters = field(default_factory=Filters)
     record: Path | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -162,6 +163,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         reduction_factor=options.reduction_factor or space.reduction_factor,
         workers=workers,
         configs={BASE: base.model_dump(mode="json")},
+        filters=options.filters,
         fingerprint={},
         space_name=space.name,
         space=space.document,

@@ -13,6 +13,21 @@ from marsseg.search.space_file import parse_space
 
 
 @dataclass(frozen=True)
+class Filters:
+    """What a configuration must not exceed; None for no limit.
+
+    Args:
+        max_params: Weights.
+        max_flops: Floating-point operations of one image's forward pass.
+        max_step_ms: Milliseconds of a training step, as a worker measures it before the first epoch.
+    """
+
+    max_params: int | None = None
+    max_flops: int | None = None
+    max_step_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class StudySettings:
     """A search over a space, or a training of fixed recipes.
 
@@ -34,6 +49,7 @@ class StudySettings:
         space: The space's document.
         pinned: Parameters of the space that the command line gave one value.
         num_seeds: For a training: how many seeds every recipe is trained with, its own and the next ones.
+        filters: What no configuration may exceed.
         fingerprint: Of the data, by part.
         epochs_planned: What the budget is expected to cost.
         author: Who.
@@ -56,6 +72,7 @@ class StudySettings:
     workers: int
     configs: Mapping[str, Any]
     fingerprint: Mapping[str, str]
+    filters: Filters = Filters()
     epochs_planned: int = 0
     space_name: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
@@ -100,4 +117,4 @@ class StudySettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
         """The settings as they were stored."""
-        return cls(**{**values, "budget": Budget(**values["budget"])})
+        return cls(**{**values, "budget": Budget(**values["budget"]), "filters": Filters(**values["filters"])})

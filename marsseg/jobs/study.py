@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.driver import Driver
@@ -108,6 +109,8 @@ def _run(
     from marsseg.tracking.store import open_store
 
     candidates = build_candidates(settings)
+    image_shape = data.images.shape[1], data.images.shape[2]
+    part_sizes = len(data.split.train), len(data.split.validation)
     scheduler = settings.build_scheduler()
     state = replay(ledger.events(settings.name))
     environments = worker_environments(settings.workers, settings.gpus)
@@ -124,13 +127,12 @@ def _run(
     driver = Driver(
         settings=settings,
         candidates=candidates,
+        admission=Admission(candidates, settings.filters, image_shape, part_sizes),
         scheduler=scheduler,
         writer=writer,
         executor=executor,
         observers=[tracker],
         home=home,
-        image_shape=(data.images.shape[1], data.images.shape[2]),
-        part_sizes=(len(data.split.train), len(data.split.validation)),
         state=state,
     )
     cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
@@ -147,7 +149,7 @@ def _run(
             with show_progress(standing) as progress:
                 driver.observers.insert(0, progress)
                 driver.run()
-        return _conclude(home, ledger, settings, driver.image_shape, tracker)
+        return _conclude(home, ledger, settings, image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)
         notify(f"stopped; {settings.resume_hint}")

@@ -48,6 +48,7 @@ class Trial:
         starts: Segments before which another trial's had finished: a worker had to build the network anew.
         epochs: Epochs finished.
         scores: `val_mean_iou` after each epoch of the finished segments.
+        step_ms: Milliseconds of a training step as measured; None where that was not asked for.
         cost: What training it takes, by the model that ships with the package.
         best_val_mean_iou: The best epoch's.
         best_epoch: Counted from 1; 0 before the first segment has finished.
@@ -65,6 +66,7 @@ class Trial:
     starts: int = 0
     epochs: int = 0
     scores: tuple[float, ...] = ()
+    step_ms: float | None = None
     cost: Cost = Cost()
     best_val_mean_iou: float | None = None
     best_epoch: int = 0
@@ -203,6 +205,8 @@ def _changes(event: Event) -> dict[str, Any]:
     match event.kind:
         case "tracked":
             return {"run_id": payload["run_id"]}
+        case "measured":
+            return {"step_ms": payload["step_ms"]}
         case "rejected":
             return {"state": TrialState.REJECTED, "reason": payload["reason"]}
         case "started":

@@ -1,5 +1,6 @@
 """The driver: whole searches over toy curves, killed at every write, with trials that fail and workers that die."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from marsseg.errors import LedgerError
+from marsseg.jobs.settings import Filters
 from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
@@ -227,3 +229,31 @@ def test_a_driver_that_was_fenced_off_stops_at_its_next_write(tmp_path: Path) ->
     with pytest.raises(LedgerError, match="taken this search over"):
         study.drive()
     assert not study.state.closed
+
+
+def test_what_exceeds_a_limit_is_rejected_with_both_figures_and_costs_no_budget(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(budget=Budget(6), filters=Filters(max_params=40_000)), mishaps=False)
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    rejected = study.state.in_state(TrialState.REJECTED)
+    assert rejected
+    assert all(re.fullmatch(r"[\d,]+ params, --max-params is 40,000", trial.reason) for trial in rejected)
+    assert {trial.values["model.num_blocks"] for trial in rejected} == {3}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("write", [float("inf"), 3, 4, 9])
+def test_steps_are_measured_before_the_first_epoch(tmp_path: Path, workers: int, write: float) -> None:
+    # In the toy study a step takes as many milliseconds as there are filters: 4 or 8.
+    settings = build_settings(budget=Budget(6), filters=Filters(max_step_ms=5.0), workers=workers)
+    study = Study(tmp_path, settings, mishaps=False)
+    with suppress(Killed):
+        study.drive(write)
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    for trial in study.state.trials:
+        assert trial.step_ms == trial.values["model.base_filters"]
+        assert (trial.state is TrialState.REJECTED) == (trial.step_ms == 8)
+    assert {t.reason for t in study.state.in_state(TrialState.REJECTED)} == {"8 ms a step, --max-step-ms is 5"}
+    kinds = [event.kind for event in study.ledger.events("toy") if event.kind in ("measured", "started")]
+    assert kinds[:1] == ["measured"]

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import BASE, build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.leaderboard import leaderboard_document
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.worker import TrainTask
+from marsseg.jobs.worker import MeasureTask, TrainTask
 from marsseg.search.budget import Budget
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger, LedgerWriter
@@ -79,9 +80,12 @@ class ToyExecutor:
     def num_free(self) -> int:
         return self.num_workers - len(self.tasks)
 
-    def submit(self, key: Any, task: TrainTask, runtime: Any = None) -> None:
+    def submit(self, key: Any, task: TrainTask | MeasureTask, runtime: Any = None) -> None:
         assert self.num_free > 0
         assert runtime == 1
+        if isinstance(task, MeasureTask):
+            self.tasks[key] = iter([Message(key, "done", json.loads(task.config)["model"]["base_filters"] / 1000)])
+            return
         self.tasks[key] = self._train(key, json.loads(task.config), task.until)
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -181,17 +185,17 @@ class Study:
         """Runs a driver to its end or death; how many writes it made."""
         settings = StudySettings.from_dict(self.ledger.settings("toy"))
         with self.ledger.drive("toy") as writer:
+            candidates = build_candidates(settings)
             killed = KilledWriter(writer, writes, survives_the_write)
             Driver(
                 settings=settings,
-                candidates=build_candidates(settings),
+                candidates=candidates,
+                admission=Admission(candidates, settings.filters, self.image_shape, (64, 16)),
                 scheduler=settings.build_scheduler(),
                 writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
                 executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula
                 observers=[self.told],
                 home=Home(self.folder),
-                image_shape=self.image_shape,
-                part_sizes=(64, 16),
                 state=self.state,
             ).run()
         return killed.num_writes
