@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from marsseg.cli import options
-from marsseg.cli.output import exit_status, print_json, print_leaderboard
+from marsseg.cli.output import exit_status, print_json, print_leaderboard, print_plan
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +53,9 @@ def search(
         int | None,
         typer.Option("--workers", min=1, metavar="N", help="Trials at a time; default: one a GPU, without a GPU one."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the plan, its price and the first configurations.")
+    ] = False,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the search.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,
@@ -84,7 +87,7 @@ def search(
     """
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
-    from marsseg.jobs.search import SearchOptions, resume_search, start_search
+    from marsseg.jobs.search import SearchOptions, plan_search, resume_search, start_search
     from marsseg.jobs.settings import Filters
     from marsseg.search.budget import Budget
 
@@ -95,27 +98,29 @@ def search(
     else:
         if limit is None:
             raise UsageError("expected --budget, as in: marsexp search --budget 40")
-        document = start_search(
-            open_home(),
-            SearchOptions(
-                budget=limit,
-                space=space,
-                data=data,
-                engine=engine,
-                sampler=sampler,
-                scheduler=scheduler,
-                min_epochs=min_epochs,
-                max_epochs=max_epochs,
-                reduction_factor=reduction_factor,
-                workers=workers,
-                seed=seed,
-                name=name,
-                assignments=assignments or (),
-                filters=Filters(max_params, max_flops, max_step_ms),
-                record=record,
-                provenance=options.build_provenance(author, tag, note, tracking_uri),
-            ),
+        search_options = SearchOptions(
+            budget=limit,
+            space=space,
+            data=data,
+            engine=engine,
+            sampler=sampler,
+            scheduler=scheduler,
+            min_epochs=min_epochs,
+            max_epochs=max_epochs,
+            reduction_factor=reduction_factor,
+            workers=workers,
+            seed=seed,
+            name=name,
+            assignments=assignments or (),
+            filters=Filters(max_params, max_flops, max_step_ms),
+            record=record,
+            provenance=options.build_provenance(author, tag, note, tracking_uri),
         )
+        if dry_run:
+            plan = plan_search(open_home(), search_options)
+            (print_json if json else print_plan)(plan)
+            return
+        document = start_search(open_home(), search_options)
     if json:
         print_json(document)
     else:

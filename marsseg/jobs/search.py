@@ -12,6 +12,7 @@ from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_h
 from marsseg.jobs.candidates import BASE
 from marsseg.jobs.curves import record_curves
 from marsseg.jobs.devices import default_workers
+from marsseg.jobs.dry_run import plan_document
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -67,6 +68,26 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     Raises:
         MarsexpError: If an option, the space or the data is not valid, before anything is trained.
     """
+    settings, data = _prepare(home, options)
+    document = create_study(home, settings, data)
+    _record(home, settings.name, options.record)
+    return document
+
+
+def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
+    """What a new search would do and cost; nothing is written down.
+
+    Returns:
+        The plan's document.
+
+    Raises:
+        MarsexpError: As `start_search` does before it begins.
+    """
+    return plan_document(*_prepare(home, options))
+
+
+def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, PreparedData]:
+    """All that can be refused is refused here."""
     settings, base = _plan(options)
     if options.record is not None:
         check_new_file(options.record)
@@ -89,9 +110,7 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
         f"{len(data.split.train)} training images, "
         f"{plan}{at_a_time}{base.training.threads} threads, {precision}"
     )
-    document = create_study(home, settings, data)
-    _record(home, settings.name, options.record)
-    return document
+    return settings, data
 
 
 def resume_search(

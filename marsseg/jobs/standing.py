@@ -214,6 +214,15 @@ class Standing:
         return sum(share * length for share, length in zip(shares, lengths, strict=True)) / sum(shares)
 
     @property
+    def full_training_s(self) -> float | None:
+        """What full training of the whole budget would take, or None where the forecast or a count is missing."""
+        trials = self.settings.budget.trials
+        if self.forecast is None or trials is None:
+            return None
+        each = self.settings.max_epochs * self.forecast.epoch_s + self.forecast.segment_s
+        return trials * each / self.settings.workers
+
+    @property
     def time_left(self) -> str:
         """`about 12 min left`, or empty where that is not known."""
         seconds = self.seconds_left

@@ -170,12 +170,9 @@ def _announce(standing: Standing) -> None:
     if standing.forecast is None or standing.seconds_left is None:
         notify("how long this will take is not known: no step could be timed")
         return
-    settings = standing.settings
     line = f"expected to take about {in_words(standing.seconds_left)}"
-    trials = settings.budget.trials
-    if settings.kind == "search" and trials is not None:
-        full_s = trials * (settings.max_epochs * standing.forecast.epoch_s + standing.forecast.segment_s)
-        line += f"; full training of all would take about {in_words(full_s / settings.workers)}"
+    if standing.settings.kind == "search" and standing.full_training_s is not None:
+        line += f"; full training of all would take about {in_words(standing.full_training_s)}"
     notify(line)
 
 

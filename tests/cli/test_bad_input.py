@@ -97,6 +97,9 @@ def test_bad_spaces(run: Callable[..., str], tmp_path: Path, name: str) -> None:
 BAD_OPTIONS = {
     "budget of 0": (("search", "--budget", "0"), "--budget"),
     "no budget": (("search",), "--budget"),
+    "budget in words": (("search", "--budget", "many"), "40, 500epochs, 30min or 2h; found 'many'"),
+    "budget below one full training": (("search", "--budget", "9epochs", "--space", "cpu"), "27 epochs, found 9epochs"),
+    "curves over a file": (("search", "--budget", "2", "--space", "smoke", "--record", "space.toml"), "space.toml"),
     "unknown engine": (("search", "--budget", "2", "--engine", "optima"), "did you mean 'optuna'"),
     "unknown scheduler": (("search", "--budget", "2", "--scheduler", "ash"), "did you mean 'asha'"),
     "unknown space": (("search", "--budget", "2", "--space", "smok"), "did you mean 'smoke'"),
