@@ -88,9 +88,9 @@ def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
 
 def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, PreparedData]:
     """All that can be refused is refused here."""
-    settings, base = _plan(options)
     if options.record is not None:
         check_new_file(options.record)
+    settings, base = _plan(options)
     if settings.name in Ledger(home.ledger).names():
         raise UsageError(
             f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
