@@ -17,10 +17,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.replay.curves import draws, load_curves
-from benchmarks.replay.policies import ours
+from benchmarks.replay.figure import OURS
+from benchmarks.replay.peers import peers
+from benchmarks.replay.policies import Policy, ours
 from benchmarks.replay.regret import Band, full_cost, regrets
 from benchmarks.results import Promise, Result
 from marsseg.search.simulation import Curve
@@ -29,9 +33,8 @@ from marsseg.training.runtime import available_cores
 
 SHARES = tuple(Fraction(1, part) for part in (12, 8, 6, 4, 3))
 CURVES = Path(__file__).parent / "curves.jsonl"
-_OURS = "freeze-thaw"
 # Those that do other things where they may spend more; of the others one run shows every price.
-_PLANNING = {_OURS, "top 1", "top 2"}
+_PLANNING = {OURS, "top 1", "top 2"}
 _PROMISES = {Fraction(1, 6): Promise(0.02), Fraction(1, 4): Promise(0.015)}
 _CLOSE = 0.01
 
@@ -48,7 +51,7 @@ def main() -> None:
         found = replay(curves, options.draws, currency == "epochs")
         for index, share in enumerate(SHARES):
             regrets_by_policy = {name: rows[index] for name, rows in found.items()}
-            _report(f"{share} of full training in {currency}", _PROMISES.get(share), regrets_by_policy)
+            _report(share, currency, regrets_by_policy)
 
 
 def replay(curves: Sequence[Curve], number: int, in_epochs: bool) -> dict[str, list[list[float]]]:
@@ -64,15 +67,21 @@ def replay(curves: Sequence[Curve], number: int, in_epochs: bool) -> dict[str, l
     """
     if in_epochs:
         curves = [replace(curve, cost=Cost(1.0)) for curve in curves]
-    with ProcessPoolExecutor(available_cores()) as pool:
+    # Fresh processes: TensorFlow, which Keras Tuner imports, does not survive a fork.
+    with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
         rows = list(pool.map(_regrets_of_draw, list(draws(curves, number)), range(number)))
     return {name: [[row[name][index] for row in rows] for index in range(len(SHARES))] for name in rows[0]}
+
+
+@cache
+def _policies() -> dict[str, Policy]:
+    return {**ours(), **peers()}
 
 
 def _regrets_of_draw(curves: Sequence[Curve], seed: int) -> dict[str, list[float]]:
     limits = [float(share) * full_cost(curves) for share in SHARES]
     found = {}
-    for name, policy in ours().items():
+    for name, policy in _policies().items():
         if name in _PLANNING:
             found[name] = [regrets(curves, policy(curves, limit, seed), [limit])[0] for limit in limits]
         else:
@@ -80,26 +89,28 @@ def _regrets_of_draw(curves: Sequence[Curve], seed: int) -> dict[str, list[float
     return found
 
 
-def _report(case: str, promise: Promise | None, found: Mapping[str, Sequence[float]]) -> None:
+def _report(share: Fraction, currency: str, found: Mapping[str, Sequence[float]]) -> None:
     """Prints a row: our mean regret beside that of the best of the others; all others in its details."""
     bands = {name: Band.of(figures) for name, figures in found.items()}
     ahead = {
-        name: Band.of([theirs - mine for theirs, mine in zip(figures, found[_OURS], strict=True)])
+        name: Band.of([theirs - mine for theirs, mine in zip(figures, found[OURS], strict=True)])
         for name, figures in found.items()
-        if name != _OURS
+        if name != OURS
     }
     rival = min(ahead, key=lambda name: bands[name].mean)
     Result(
         "search_replay",
-        case,
+        f"{share} of full training in {currency}",
         "regret",
-        [bands[_OURS].mean],
+        [bands[OURS].mean],
         [bands[rival].mean],
         rival,
-        promise=promise,
+        promise=_PROMISES.get(share),
         details={
-            "draws": len(found[_OURS]),
-            "share_within_0.01": round(statistics.fmean(regret <= _CLOSE for regret in found[_OURS]), 3),
+            "share": str(share),
+            "currency": currency,
+            "draws": len(found[OURS]),
+            "share_within_0.01": round(statistics.fmean(regret <= _CLOSE for regret in found[OURS]), 3),
             "beaten_by": ", ".join(name for name, band in ahead.items() if band.high < 0) or "none",
             "policies": {
                 name: {"regret": asdict(bands[name]), "behind_ours": asdict(ahead[name])}
