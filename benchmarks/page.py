@@ -43,8 +43,9 @@ def render_page(results: Iterable[Mapping[str, Any]], order: Sequence[str]) -> s
     parts.append("## How each is measured\n")
     for name in dict.fromkeys(result["benchmark"] for result in results):
         parts.append(f"### {name}\n\n{_docstring(name)}\n")
-        if name == "search_replay":
-            parts.append(f"![Regret against price](pictures/search_replay.png)\n\n{table(_of(results, name))}")
+        replayed = [result for result in results if result["benchmark"] == name and "policies" in result]
+        if replayed:
+            parts.append(f"![Regret against price](pictures/{name}.png)\n\n{table(replayed)}")
     return "\n".join(parts)
 
 
@@ -55,13 +56,8 @@ def draw_pictures(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
         results: Lines of the benchmarks.
         folder: Where the pictures lie.
     """
-    replayed = _of(results, "search_replay")
-    if replayed:
-        draw_regret(replayed, folder / "search_replay.png")
-
-
-def _of(results: Iterable[Mapping[str, Any]], benchmark: str) -> list[Mapping[str, Any]]:
-    return [result for result in results if result["benchmark"] == benchmark]
+    for name in dict.fromkeys(result["benchmark"] for result in results if "policies" in result):
+        draw_regret([result for result in results if result["benchmark"] == name], folder / f"{name}.png")
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -5,10 +5,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 OURS = "freeze-thaw"
 _DPI = 120
+_COLOURS, _DASHES = colormaps["tab20b"], ("-", "--", ":")
 _OUR_STYLE = {"color": "#d62f2f", "linewidth": 2.5, "zorder": 3}
 
 
@@ -24,9 +26,11 @@ def draw_regret(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     panels = figure.subplots(1, len(currencies), squeeze=False, sharey=True)[0]
     for axes, (currency, rows) in zip(panels, currencies.items(), strict=True):
         shares = [float(share) for share in rows]
-        for name in next(iter(rows.values()))["policies"]:
+        for index, name in enumerate(next(iter(rows.values()))["policies"]):
             bands = [row["policies"][name]["regret"] for row in rows.values()]
-            style: dict[str, Any] = _OUR_STYLE if name == OURS else {"linewidth": 1.2, "alpha": 0.8}
+            style: dict[str, Any] = (
+                _OUR_STYLE if name == OURS else {"color": _COLOURS(index), "linestyle": _DASHES[index % 3]}
+            )
             axes.plot(shares, [band["mean"] for band in bands], marker="o", markersize=3, label=name, **style)
             if name == OURS:
                 lows, highs = ([band[end] for band in bands] for end in ("low", "high"))
