@@ -31,7 +31,9 @@ def search(
     sampler: Annotated[
         str | None,
         typer.Option(
-            "--sampler", metavar="S", help="How: tpe or random with optuna, bayesian or random with keras-tuner."
+            "--sampler",
+            metavar="S",
+            help="How: tpe, gp, cmaes, nsga2 or random with optuna, bayesian or random with keras-tuner.",
         ),
     ] = None,
     scheduler: Annotated[str, typer.Option("--scheduler", metavar="S", help="Who gets epochs: asha or none.")] = "asha",

@@ -68,15 +68,15 @@ def check_in_space(values: Mapping[str, Value], space: Space) -> None:
 
 def search_200(build: Build, space: Space) -> list[dict[str, Any]]:
     """200 proposals, each with the 15 before it as observations, one of five still running."""
-    return _search_200(build, space.name)
+    return search_through(build, space.name, 200)
 
 
 @lru_cache
-def _search_200(build: Build, name: str) -> list[dict[str, Any]]:
+def search_through(build: Build, name: str, num_proposals: int) -> list[dict[str, Any]]:
     space = {"unet": UNET, "mixed": MIXED}[name]
     noise = random.Random(0)
     observations: list[Observation] = []
-    for number in range(200):
+    for number in range(num_proposals):
         values = build(space).propose(observations[-15:], proposal_seed(7, number))
         observations.append(Observation(values, None if number % 5 == 4 else noise.random()))
     return [dict(observation.values) for observation in observations]
@@ -84,6 +84,8 @@ def _search_200(build: Build, name: str) -> list[dict[str, Any]]:
 
 class ProposerLaws:
     """What every engine owes; a subclass says how it is built."""
+
+    enough_to_see_all = 200
 
     @pytest.fixture
     def build(self) -> Build:
@@ -98,7 +100,7 @@ class ProposerLaws:
 
     @pytest.mark.parametrize("space", [UNET, MIXED], ids=lambda space: space.name)
     def test_every_choice_is_seen(self, build: Build, space: Space) -> None:
-        proposals = search_200(build, space)
+        proposals = search_through(build, space.name, self.enough_to_see_all)
         for parameter in space.parameters:
             seen = {values[parameter.path] for values in proposals if parameter.path in values}
             if isinstance(parameter.domain, ChoiceParameter | BoolParameter):
@@ -168,6 +170,18 @@ def build_keras_tuner_random(space: Space) -> Proposer:
     return build_proposer("keras-tuner", "random", space)
 
 
+def build_gp(space: Space) -> Proposer:
+    return build_proposer("optuna", "gp", space)
+
+
+def build_cmaes(space: Space) -> Proposer:
+    return build_proposer("optuna", "cmaes", space)
+
+
+def build_nsga2(space: Space) -> Proposer:
+    return build_proposer("optuna", "nsga2", space)
+
+
 class ModelLaws:
     """What a sampler that models scores owes besides."""
 
@@ -193,6 +207,28 @@ class TestTpe(ProposerLaws, ModelLaws):
     @pytest.fixture
     def build(self) -> Build:
         return build_tpe
+
+
+class TestGaussianProcess(ProposerLaws, ModelLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        pytest.importorskip("torch", reason="the extra 'gp' is not installed")
+        return build_gp
+
+
+class TestCmaEs(ProposerLaws, ModelLaws):
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_cmaes
+
+
+class TestNsga2(ProposerLaws, ModelLaws):
+    # Ten parents soon have most in common; what they lack comes back by a mutation in fourteen.
+    enough_to_see_all = 400
+
+    @pytest.fixture
+    def build(self) -> Build:
+        return build_nsga2
 
 
 class TestRandom(ProposerLaws, RandomLaws):
@@ -230,7 +266,7 @@ class TestKerasTunerRandom(ProposerLaws, RandomLaws):
 
 
 def test_all_samplers_have_their_laws() -> None:
-    assert SAMPLERS == {"optuna": ("tpe", "random"), "keras-tuner": ("bayesian", "random")}
+    assert SAMPLERS == {"optuna": ("tpe", "gp", "cmaes", "nsga2", "random"), "keras-tuner": ("bayesian", "random")}
 
 
 def test_proposal_seeds_differ_by_search_and_number() -> None:
