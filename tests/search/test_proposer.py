@@ -1,7 +1,9 @@
 """Proposers: laws that every engine keeps, and what a proposer is told of a search."""
 
+import math
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -325,3 +327,39 @@ def test_full_trainings_without_rungs_are_told_as_they_are() -> None:
     assert observed(*(trial(number, {27: 0.1 * number}, TrialState.COMPLETED) for number in range(3))) == {
         number: pytest.approx(0.1 * number) for number in range(3)
     }
+
+
+PLANE = Space("plane", {}, (Parameter("x", FloatParameter(0.0, 1.0)), Parameter("y", FloatParameter(0.0, 1.0))))
+LEADER = {"x": 0.85, "y": 0.85}
+
+
+def search_with_a_paused_leader() -> tuple[list[dict[str, float]], list[dict[int, float]]]:
+    """Points and their scores by rung: twelve far from the leader, the better of them trained on; then the leader.
+
+    Every score grows towards the leader, and by 0.3 from rung to rung.
+    """
+    luck = random.Random(0)
+    points = [{"x": luck.uniform(0.0, 0.6), "y": luck.uniform(0.0, 0.6)} for _ in range(12)] + [LEADER]
+    first = [0.1 + 0.15 * (point["x"] + point["y"]) for point in points]
+    promoted = sorted(range(12), key=lambda number: -first[number])[:5]
+    return points, [{3: score} | ({9: score + 0.3} if n in promoted else {}) for n, score in enumerate(first)]
+
+
+@pytest.mark.parametrize("build", [build_tpe, build_bayesian])
+def test_a_paused_leader_does_not_push_the_next_proposals_away(build: Build) -> None:
+    points, scores = search_with_a_paused_leader()
+    trials = [replace(trial(n, by_rung), values=points[n]) for n, by_rung in enumerate(scores)]
+    told = {
+        "as observed": observe(SearchState(tuple(trials)), RUNGS),
+        "not at all": observe(SearchState(tuple(trials[:-1])), RUNGS),
+        "as running": [*observe(SearchState(tuple(trials[:-1])), RUNGS), Observation(LEADER, None)],
+        "its last score": [Observation(points[n], by_rung[max(by_rung)]) for n, by_rung in enumerate(scores)],
+    }
+    distance = {}
+    for how, observations in told.items():
+        proposals = [build(PLANE).propose(observations, seed) for seed in range(6)]
+        distance[how] = sum(math.dist((v["x"], v["y"]), (LEADER["x"], LEADER["y"])) for v in proposals) / 6
+    assert distance["as observed"] <= distance["not at all"] + 0.02
+    # What observing saves from: scores of different rungs side by side, and a good trial that counts as a bad one.
+    assert distance["its last score"] > distance["as observed"] + 0.2
+    assert distance["as running"] > distance["as observed"] + 0.1
