@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from marsseg.cli.app import app
+from marsseg.cli.reference import parse_example
+
 PAGE = (Path(__file__).parents[2] / "docs" / "libraries.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
@@ -39,6 +42,8 @@ def keras_tuner_example() -> str:
 
 def test_every_example_has_its_test() -> None:
     assert len(EXAMPLES) == 2
+    (command,) = re.findall(r"^\$ (marsexp .*)$", PAGE, flags=re.MULTILINE)
+    assert parse_example(app, command).params["optuna"] == "sqlite:///study.db"
 
 
 def test_an_optuna_objective(optuna_example: str, tmp_path: Path) -> None:
@@ -62,6 +67,7 @@ print(json.dumps([trials, again.weights_sha256["best"]]))
 def test_a_keras_tuner_hypermodel(keras_tuner_example: str, tmp_path: Path) -> None:
     report = """
 import json
+import keras
 import numpy as np
 from marsseg.libraries.training import set_up, train
 config, data = set_up(hypermodel.config(best))
@@ -70,8 +76,18 @@ labels = np.argmax(model.predict(images, verbose=0), -1)
 again = train(config)
 built = hypermodel.build(best)
 history = built.fit(*data.train, batch_size=8, epochs=4, verbose=0).history["loss"]
+class Stop(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+stopped = hypermodel.fit(best, built, callbacks=[Stop()])
+try:
+    hypermodel.fit(best, built, *data.train)
+except keras_tuner.errors.FatalValueError as error:
+    refusal = str(error)
 trials = tuner.oracle.get_best_trials(2)
 print(json.dumps({
+    "stopped": [stopped, again.history[0].metrics],
+    "refusal": refusal,
     "trials": [[t.status, t.score, t.hyperparameters.values] for t in trials],
     "alike": float((labels == again.evaluator.predict_labels(images)).mean()),
     "again": again.history[again.best_epoch - 1].metrics["val_mean_iou"],
@@ -86,6 +102,9 @@ print(json.dumps({
     # The tuner's score and saved weights are those that training the config gives, to the last pixel.
     assert found["again"] == found["trials"][0][1]
     assert found["alike"] == 1
+    stopped, first_epoch = found["stopped"]
+    assert stopped == first_epoch
+    assert found["refusal"].startswith("tuner.search: expected epochs and callbacks, found 2 positional")
     optimizer, name, losses = found["plain"]
     assert optimizer.lower() == name
     assert losses[-1] < losses[0]
