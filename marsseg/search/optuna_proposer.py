@@ -134,8 +134,12 @@ def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
     match domain:
         case IntParameter(low, high, step, log):
             return trial.suggest_int(path, low, high, step=step, log=log)
-        case FloatParameter(low, high, step, log):
-            return trial.suggest_float(path, low, high, step=step, log=log)
+        case FloatParameter(low, high, float(step)):
+            # Samplers round to steps in different ways; 0.1 and its next neighbour would be two configurations.
+            value = trial.suggest_float(path, low, high, step=step)
+            return min(low + round((value - low) / step) * step, high)
+        case FloatParameter(low, high, _, log):
+            return trial.suggest_float(path, low, high, log=log)
         case ChoiceParameter(options):
             # Optuna's type allows None, a space's options do not.
             return cast("Value", trial.suggest_categorical(path, options))
