@@ -35,7 +35,9 @@ def search(
     sampler: Annotated[
         str | None,
         typer.Option(
-            "--sampler", metavar="S", help="How: tpe or random with optuna, bayesian or random with keras-tuner."
+            "--sampler",
+            metavar="S",
+            help="How: tpe, gp, cmaes, nsga2 or random with optuna, bayesian or random with keras-tuner.",
         ),
     ] = None,
     scheduler: Annotated[

@@ -21,7 +21,7 @@ from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.new_file import check_new_file
 from marsseg.search.budget import Budget
-from marsseg.search.engines import SAMPLERS
+from marsseg.search.engines import SAMPLERS, check_sampler_is_installed
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.plan import expected_epochs
 from marsseg.search.schedulers import SCHEDULERS
@@ -129,11 +129,12 @@ def resume_search(
         Its leaderboard document.
 
     Raises:
-        MarsexpError: If there is no such search, or its data has changed.
+        MarsexpError: If there is no such search, its data has changed, or its sampler's package is not installed.
     """
     if record is not None:
         check_new_file(record)
     settings = load_settings(home, name, "search")
+    check_sampler_is_installed(settings.sampler)
     base = settings.config(BASE)
     if data_source:
         base = base.with_values({"data.source": resolve_source(data_source)})
@@ -208,6 +209,7 @@ def _check_options(options: SearchOptions) -> None:
     _check_known("--engine", options.engine, SAMPLERS)
     if options.sampler is not None:
         _check_known(f"--sampler with --engine {options.engine}", options.sampler, SAMPLERS[options.engine])
+        check_sampler_is_installed(options.sampler)
     _check_known("--scheduler", options.scheduler, SCHEDULERS)
 
 

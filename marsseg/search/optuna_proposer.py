@@ -4,7 +4,6 @@ A study is rebuilt in memory for each proposal, from what the ledger tells, and 
 state of Optuna's has to survive anything.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +11,7 @@ from typing import cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from marsseg.search.optuna_samplers import WITH_GENERATIONS, Distributions, build_sampler
 from marsseg.search.proposer import Observation
 from marsseg.search.space import BoolParameter, ChoiceParameter, Domain, FloatParameter, IntParameter, Space, Value
 
@@ -22,9 +22,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class OptunaProposer:
     """Suggests configurations with one of Optuna's samplers.
 
+    CMA-ES and NSGA-II think in generations. Theirs are filled in the order of the trials' numbers, as if each trial had
+    been told before the next was asked for; one that is running counts once it has a score.
+
     Args:
         space: What may vary.
-        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition) or `random`.
+        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition), `gp`, `cmaes` or `nsga2` (what becomes
+            of conditions there says `optuna_samplers`), or `random`.
     """
 
     space: Space
@@ -32,16 +36,15 @@ class OptunaProposer:
 
     def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
         """The next configuration, a function of the arguments alone."""
-        study = build_study(self.space, observations, self._build_sampler(seed))
+        always_active = {
+            parameter.path: build_distribution(parameter.domain)
+            for parameter in self.space.parameters
+            if not parameter.when
+        }
+        sampler = build_sampler(self.sampler, always_active, seed)
+        rebuild = relive_study if self.sampler in WITH_GENERATIONS else build_study
+        study = rebuild(self.space, observations, sampler)
         return suggest_values(study.ask(), self.space)
-
-    def _build_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        if self.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # Without groups only parameters that every trial has are modelled.
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
 
 def build_study(
@@ -58,17 +61,43 @@ def build_study(
         The study.
     """
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials([_frozen_trial(space, observation) for observation in observations])
+    distributions = {parameter.path: build_distribution(parameter.domain) for parameter in space.parameters}
+    study.add_trials([_frozen_trial(distributions, observation) for observation in observations])
     return study
 
 
-def _frozen_trial(space: Space, observation: Observation) -> optuna.trial.FrozenTrial:
-    distributions = {path: build_distribution(space.by_path[path].domain) for path in observation.values}
+def _frozen_trial(known: Distributions, observation: Observation) -> optuna.trial.FrozenTrial:
+    distributions = {path: known[path] for path in observation.values}
     running = observation.score is None
     state = optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE
     return optuna.trial.create_trial(
         state=state, value=observation.score, params=dict(observation.values), distributions=distributions
     )
+
+
+def relive_study(
+    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """A study as `build_study` gives it, whose sampler was asked for each trial before it was told its score.
+
+    Args:
+        space: What may vary.
+        observations: Trials in the order of their numbers.
+        sampler: What will propose; it notes in each trial which generation it belongs to.
+
+    Returns:
+        The study.
+    """
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for observation in observations:
+        study.enqueue_trial(dict(observation.values))
+        trial = study.ask()
+        # With all values given beforehand, nothing else would make the sampler take note of the trial.
+        _ = trial.relative_params
+        suggest_values(trial, space)
+        if observation.score is not None:
+            study.tell(trial, observation.score)
+    return study
 
 
 def build_distribution(domain: Domain) -> BaseDistribution:
@@ -105,8 +134,12 @@ def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
     match domain:
         case IntParameter(low, high, step, log):
             return trial.suggest_int(path, low, high, step=step, log=log)
-        case FloatParameter(low, high, step, log):
-            return trial.suggest_float(path, low, high, step=step, log=log)
+        case FloatParameter(low, high, float(step)):
+            # Samplers round to steps in different ways; 0.1 and its next neighbour would be two configurations.
+            value = trial.suggest_float(path, low, high, step=step)
+            return min(low + round((value - low) / step) * step, high)
+        case FloatParameter(low, high, _, log):
+            return trial.suggest_float(path, low, high, log=log)
         case ChoiceParameter(options):
             # Optuna's type allows None, a space's options do not.
             return cast("Value", trial.suggest_categorical(path, options))

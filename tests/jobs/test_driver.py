@@ -111,6 +111,8 @@ def test_killed_after_every_single_write_a_search_comes_to_the_same_result(
 def test_whoever_proposes_a_killed_search_goes_on_with_the_proposals_it_would_have_made(
     engine: str, sampler: str, tmp_path: Path
 ) -> None:
+    if sampler == "gp":
+        pytest.importorskip("torch", reason="the extra 'gp' is not installed")
     # Samplers that model scores begin to do so at ten.
     settings = build_settings(engine=engine, sampler=sampler, budget=Budget(14))
     undisturbed, killed = Study(tmp_path / "undisturbed", settings), Study(tmp_path / "killed", settings)
