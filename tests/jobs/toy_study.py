@@ -5,13 +5,14 @@ Drivers can be killed at any write, trials can fail and workers can die.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
-from marsseg.jobs.candidates import BASE, build_candidates
+from marsseg.jobs.candidates import BASE, Candidates, build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.leaderboard import leaderboard_document
@@ -126,6 +127,7 @@ class KilledWriter:
     writer: LedgerWriter
     writes_left: float = float("inf")
     survives_the_write: bool = False
+    at_boundary: Callable[[], None] = lambda: None
     num_writes: int = 0
 
     def append(self, *args: Any, **payload: Any) -> Any:
@@ -136,12 +138,42 @@ class KilledWriter:
 
     def _write(self, method: str, *args: Any, **payload: Any) -> Any:
         self.num_writes += 1
+        self.at_boundary()
         if self.num_writes > self.writes_left and not self.survives_the_write:
             raise Killed
         result = getattr(self.writer, method)(*args, **payload)
+        self.at_boundary()
         if self.num_writes > self.writes_left:
             raise Killed
         return result
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a driver that is killed now leaves behind."""
+
+    ledger: bytes
+    disk: Disk
+
+
+@dataclass(frozen=True)
+class RememberingCandidates:
+    """What was proposed for a state once is proposed for it again: a proposal is a function of the state."""
+
+    candidates: Candidates
+    memory: dict[str, dict[str, Any]]
+
+    def propose(self, state: SearchState) -> dict[str, Any]:
+        key = repr(state.trials)
+        if key not in self.memory:
+            self.memory[key] = self.candidates.propose(state)
+        return self.memory[key]
+
+    def identity(self, values: Mapping[str, Any]) -> str:
+        return self.candidates.identity(values)
+
+    def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        return self.candidates.config(values)
 
 
 @dataclass
@@ -170,20 +202,40 @@ class Study:
     mishaps: bool = True
     image_shape: tuple[int, int] = (64, 128)
     disk: Disk = field(default_factory=Disk)
+    proposals: dict[str, dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder / "ledger.db")
-        self.ledger.create_search("toy", self.settings.to_dict())
+        if not self.ledger.names():
+            self.ledger.create_search("toy", self.settings.to_dict())
         self.told = Told(self.ledger)
 
-    def drive(self, writes: float = float("inf"), survives_the_write: bool = False) -> int:
+    def snapshot(self) -> Snapshot:
+        """Both halves of the study as they are, between two writes."""
+        return Snapshot((self.folder / "ledger.db").read_bytes(), deepcopy(self.disk))
+
+    def left_behind(self, folder: Path, snapshot: Snapshot) -> "Study":
+        """The study whose driver was killed at a snapshot."""
+        folder.mkdir(parents=True)
+        (folder / "ledger.db").write_bytes(snapshot.ledger)
+        return replace(self, folder=folder, disk=deepcopy(snapshot.disk))
+
+    def drive(
+        self,
+        writes: float = float("inf"),
+        survives_the_write: bool = False,
+        at_boundary: Callable[[], None] = lambda: None,
+    ) -> int:
         """Runs a driver to its end or death; how many writes it made."""
         settings = StudySettings.from_dict(self.ledger.settings("toy"))
+        candidates = build_candidates(settings)
+        if self.proposals is not None:
+            candidates = RememberingCandidates(candidates, self.proposals)
         with self.ledger.drive("toy") as writer:
-            killed = KilledWriter(writer, writes, survives_the_write)
+            killed = KilledWriter(writer, writes, survives_the_write, at_boundary)
             Driver(
                 settings=settings,
-                candidates=build_candidates(settings),
+                candidates=candidates,
                 scheduler=settings.build_scheduler(),
                 writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
                 executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula
