@@ -25,6 +25,7 @@ BENCHMARKS = (
     "scaling",
     "default_search",
     "trial_overhead",
+    "search_overhead",
     "tracking_overhead",
     "memory",
     "leaderboard",
