@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ STUDY_FILE = "optuna.db"
 _MAX_EPOCHS = 27
 _IMAGE_SHAPE, _PART_SIZES = (64, 128), (200, 40)
 # Optuna's own; the same samplers as in `marsseg.search.optuna_proposer`.
-_PEER_SAMPLERS = {
+_PEER_SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
     "random": lambda: optuna.samplers.RandomSampler(seed=0),
     "tpe": lambda: optuna.samplers.TPESampler(seed=0, multivariate=True, group=True, constant_liar=True),
 }

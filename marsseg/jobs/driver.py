@@ -5,6 +5,7 @@ in a checkpoint, and going on starts from both.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -19,9 +20,13 @@ from marsseg.search.executor import LocalExecutor, Message
 from marsseg.search.ledger import LedgerWriter
 from marsseg.search.scheduler import Finish, Propose, RunSegment, Scheduler
 from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
+from marsseg.training.checkpoint import drop_checkpoints
 
 _MAX_REJECTED_IN_A_ROW = 200
 _POLL_S = 1.0
+# Of a trial that may still go on, the last; of one that never will, none. Of one that is being trained, the worker's
+# business.
+_CHECKPOINTS_KEPT = {TrialState.PAUSED: 1, TrialState.COMPLETED: 0, TrialState.FAILED: 0}
 
 
 class Observer(Protocol):
@@ -81,6 +86,9 @@ class Driver:
         for trial in self.state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._identities[self.candidates.identity(trial.values)] = trial.number
+        for trial in self.state.in_state(*_CHECKPOINTS_KEPT):
+            # A kill may have come between a segment's end and this.
+            self._free_disk(trial)
         for trial in self.state.in_state(TrialState.PROPOSED):
             # A kill may have come before it was looked at.
             self._admit(trial)
@@ -194,7 +202,13 @@ class Driver:
         else:
             epochs = self._epochs.get(number, self.state.trials[number].epochs)
             self._append("failed", number, reason=message.body, epochs=epochs)
+        self._free_disk(self.state.trials[number])
         self._changed(number)
+
+    def _free_disk(self, trial: Trial) -> None:
+        # What cannot be removed now goes with the others when the search ends.
+        with suppress(OSError):
+            drop_checkpoints(self.home.checkpoints(self.settings.name, trial.number), _CHECKPOINTS_KEPT[trial.state])
 
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
         # A worker that goes on from a checkpoint tells its epochs again, from the first.
