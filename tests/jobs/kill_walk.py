@@ -12,6 +12,7 @@ from tests.jobs.toy_study import Snapshot, Study, build_settings
 ENGINES = {"optuna": "tpe", "keras-tuner": "bayesian"}
 # Beyond the ten configurations with which samplers begin, and the three that fail and are never observed.
 BUDGET = 16
+REPEATED = frozenset({5, 12})
 
 
 def walk(folder: Path, engine: str, scheduler: str, stride: int, remember_proposals: bool) -> int:
@@ -28,11 +29,13 @@ def walk(folder: Path, engine: str, scheduler: str, stride: int, remember_propos
         How many boundaries there were.
     """
     settings = build_settings(engine=engine, sampler=ENGINES[engine], scheduler=scheduler, budget=BUDGET)
-    undisturbed = Study(folder / "undisturbed", settings, proposals={} if remember_proposals else None)
+    memory: dict[str, Any] | None = {} if remember_proposals else None
+    undisturbed = Study(folder / "undisturbed", settings, repeated=REPEATED, proposals=memory)
     snapshots: list[Snapshot] = []
     writes = undisturbed.drive(at_boundary=lambda: snapshots.append(undisturbed.snapshot()))
     assert len(snapshots) == 2 * writes
     expected = record(undisturbed)
+    assert {kind for kind, _, _ in expected[1]} == {"proposed", "rejected", "started", "finished", "failed", "closed"}
     check_nothing_lost_or_doubled(undisturbed)
     boundaries = [now for before, now in zip([None, *snapshots], snapshots, strict=False) if now != before]
     for index in range(0, len(boundaries), stride):
