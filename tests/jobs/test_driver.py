@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from marsseg.errors import LedgerError
+from marsseg.jobs.home import Home
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import TrialState
@@ -100,6 +101,43 @@ def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice
     study.drive()
     check_nothing_lost_or_doubled(study)
     assert study.state.winner is not None
+
+
+def write_checkpoints(study: Study) -> None:
+    for trial in range(study.settings.budget):
+        folder = Home(study.folder).checkpoints("toy", trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        for epoch in (1, 2):
+            (folder / f"epoch-{epoch:05d}-digest.safetensors").touch()
+
+
+def checkpoints_left(study: Study) -> dict[TrialState, set[tuple[str, ...]]]:
+    left: dict[TrialState, set[tuple[str, ...]]] = {}
+    for trial in study.state.trials:
+        names = sorted(path.name for path in Home(study.folder).checkpoints("toy", trial.number).iterdir())
+        left.setdefault(trial.state, set()).add(tuple(name.split("-")[1] for name in names))
+    return left
+
+
+def test_while_a_search_runs_only_trials_that_may_go_on_keep_a_checkpoint(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    write_checkpoints(study)
+    study.drive()
+    paused, none = {("00002",)}, {()}
+    expected = {TrialState.STOPPED: paused, TrialState.COMPLETED: none, TrialState.FAILED: none}
+    assert checkpoints_left(study) == expected
+
+
+def test_what_a_killed_driver_did_not_remove_the_next_one_does(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    with pytest.raises(Killed):
+        study.drive(40)
+    write_checkpoints(study)
+    before = {trial.number: trial.state for trial in study.state.trials}
+    study.drive()
+    over = [number for number, state in before.items() if state in (TrialState.COMPLETED, TrialState.FAILED)]
+    assert over
+    assert not [path for number in over for path in Home(tmp_path).checkpoints("toy", number).iterdir()]
 
 
 def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
