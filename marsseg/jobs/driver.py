@@ -54,6 +54,7 @@ class Driver:
         image_shape: (height, width) of the data.
         part_sizes: Images to train on and to validate with.
         state: What the ledger adds up to so far.
+        epochs: How many epochs the ledger holds of each trial that was cut off, by number.
         should_stop: Asked between two writes; true interrupts the study.
     """
 
@@ -67,10 +68,10 @@ class Driver:
     image_shape: tuple[int, int]
     part_sizes: tuple[int, int]
     state: SearchState
+    epochs: dict[int, int] = field(default_factory=dict)
     should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
     _active: set[int] = field(default_factory=set)
-    _epochs: dict[int, int] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
     _untold: list[Callable[[Observer], None]] = field(default_factory=list)
 
@@ -195,12 +196,12 @@ class Driver:
         self._active.discard(number)
         if message.kind == "done":
             self._append("finished", number, **message.body)
-        elif message.kind == "died" and self._deaths.get(number) != self._epochs.get(number, 0):
+        elif message.kind == "died" and self._deaths.get(number) != self.epochs.get(number, 0):
             # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
-            self._deaths[number] = self._epochs.get(number, 0)
+            self._deaths[number] = self.epochs.get(number, 0)
             return
         else:
-            epochs = self._epochs.get(number, self.state.trials[number].epochs)
+            epochs = self.epochs.get(number, self.state.trials[number].epochs)
             self._append("failed", number, reason=message.body, epochs=epochs)
         self._free_disk(self.state.trials[number])
         self._changed(number)
@@ -212,7 +213,7 @@ class Driver:
 
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
         # A worker that goes on from a checkpoint tells its epochs again, from the first.
-        self._epochs[number] = max(self._epochs.get(number, 0), record["epoch"])
+        self.epochs[number] = max(self.epochs.get(number, 0), record["epoch"])
         if self.writer.append_epoch(number, record["epoch"], record):
             trial = self.state.trials[number]
             self._untold.append(lambda observer: observer.on_epoch(trial, record))

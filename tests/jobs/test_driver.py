@@ -103,6 +103,19 @@ def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice
     assert study.state.winner is not None
 
 
+def test_a_trial_whose_worker_dies_unheard_keeps_the_epochs_of_the_driver_before(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, build_settings(scheduler="none", budget=2), mishaps=False)
+    with pytest.raises(Killed):
+        study.drive(4)
+    assert len(study.ledger.epochs("toy", 0)) == 2
+    study.disk.dies_unheard.add(0)
+    study.drive()
+    assert (study.state.trials[0].state, study.state.trials[0].epochs) == (TrialState.FAILED, 2)
+    assert len(study.ledger.epochs("toy", 0)) == 2
+
+
 def write_checkpoints(study: Study) -> None:
     for trial in range(study.settings.budget):
         folder = Home(study.folder).checkpoints("toy", trial)

@@ -21,7 +21,7 @@ from marsseg.jobs.worker import TrainTask
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.space_file import load_space
-from marsseg.search.state import SearchState, Trial, replay
+from marsseg.search.state import SearchState, Trial, TrialState, replay
 
 SMOKE = load_space(Path(__file__).parents[2] / "search_spaces" / "smoke.toml")
 NAN_TRIAL, DIES_ONCE, DIES_AT_ONCE, DIES_PROMOTED = 2, 4, 6, 8
@@ -57,6 +57,7 @@ class Disk:
     scores: dict[int, list[float]] = field(default_factory=dict)
     trained: Counter[tuple[int, int]] = field(default_factory=Counter)
     has_died: set[tuple[int, int]] = field(default_factory=set)
+    dies_unheard: set[int] = field(default_factory=set)
 
 
 def toy_score(number: int, config: dict[str, Any], epoch: int) -> float:
@@ -95,6 +96,8 @@ class ToyExecutor:
 
     def _train(self, number: int, config: dict[str, Any], until: int) -> Iterator[Message]:
         scores = self.disk.scores.setdefault(number, [])
+        if number in self.disk.dies_unheard:
+            yield Message(number, "died", "signal 9")
         for epoch in range(1, until + 1):
             if epoch > len(scores):
                 if self.mishaps and number == NAN_TRIAL:
@@ -251,6 +254,10 @@ class Study:
                 image_shape=self.image_shape,
                 part_sizes=(64, 16),
                 state=self.state,
+                epochs={
+                    trial.number: len(self.ledger.epochs("toy", trial.number))
+                    for trial in self.state.in_state(TrialState.RUNNING)
+                },
             ).run()
         return killed.num_writes
 
