@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test lint format types docs bench wheel clean
+.PHONY: help setup search test drill lint format types docs bench wheel clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ search: $(STAMP) ## Run a search; pass options as ARGS="--space smoke --budget 6
 
 test: $(STAMP) ## Run the tests; pass options as ARGS="-k ledger"
 	$(BIN)/python -m pytest $(ARGS)
+
+drill: $(STAMP) ## Kill searches wherever that can be done, for an hour; a shorter one as ARGS="--kills 20"
+	$(BIN)/python -m pytest drills -s $(ARGS)
 
 lint: $(STAMP) ## Check style, imports and the Dockerfile
 	$(BIN)/ruff check .

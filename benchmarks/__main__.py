@@ -26,6 +26,7 @@ BENCHMARKS = (
     "search_replay",
     "default_search",
     "trial_overhead",
+    "search_overhead",
     "tracking_overhead",
     "memory",
     "leaderboard",

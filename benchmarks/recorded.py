@@ -76,7 +76,6 @@ def segment_facts(records: Sequence[Mapping[str, Any]], max_epochs: int, luck: r
         "completed": len(scores) >= max_epochs,
         "epochs": len(scores),
         "scores": scores,
-        "active_s": 0.0,
         "best_val_mean_iou": max(scores),
         "best_epoch": scores.index(max(scores)) + 1,
         "params": luck.randrange(100_000, 30_000_000),
@@ -128,7 +127,7 @@ def _fill(writer: LedgerWriter, settings: StudySettings, num_trials: int) -> Non
             for epoch in range(len(records[trial]) + 1, until + 1):
                 records[trial].append(epoch_record(trial, epoch, qualities[trial], luck))
                 writer.append_epoch(trial, epoch, records[trial][-1])
-            writer.append("finished", trial, **segment_facts(records[trial], settings.max_epochs, luck))
+            writer.append("finished", trial, **segment_facts(records[trial], settings.max_epochs, luck), active_s=0.0)
         standing.sort(key=lambda trial: records[trial][-1]["metrics"]["val_mean_iou"], reverse=True)
         standing = standing[: len(standing) // settings.reduction_factor]
     writer.append("closed")

@@ -118,7 +118,7 @@ class Ours:
                 records.append(epoch_record(number, len(records) + 1, 0.6, luck))
                 self._writer.append_epoch(number, len(records), records[-1])
                 clock.epoch(self.tracker.on_epoch, self._state.trials[number], records[-1])
-            self._append("finished", number, **segment_facts(records, MAX_EPOCHS, luck))
+            self._append("finished", number, **segment_facts(records, MAX_EPOCHS, luck), active_s=0.0)
             clock.other(write_files, self._home.checkpoints(NAME, number) / "artifacts", records)
             clock.other(self.tracker.on_change, self._state, self._state.trials[number])
         return clock

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 TINY_SPACE = """
 [search]
@@ -168,3 +169,15 @@ def tensorflow_runtime() -> int:
     threads = 2
     configure_runtime(threads)
     return threads
+
+
+@pytest.fixture
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Databases opened by this process are not flushed: what a process wrote outlives it without that."""
+
+    def relax(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous = off")
+
+    sa.event.listen(sa.Engine, "connect", relax)
+    yield
+    sa.event.remove(sa.Engine, "connect", relax)

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_MAX_FAILED = 10
+
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Prints one JSON document."""
@@ -15,6 +17,7 @@ def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     from marsseg.report.leaderboard import render_text
 
     print(render_text(document, top), end="")
+    _print_failed_below(document, top)
     completed = [trial for trial in document["trials"] if trial["state"] == "completed"]
     if not completed:
         print("no trial was completed")
@@ -31,6 +34,16 @@ def print_plan(document: Mapping[str, Any]) -> None:
     from marsseg.report.leaderboard import render_plan
 
     print(render_plan(document), end="")
+
+
+def _print_failed_below(document: Mapping[str, Any], top: int | None) -> None:
+    """Names the trials that failed and stand below what is shown."""
+    below = [] if top is None else document["trials"][top:]
+    failed = [trial for trial in below if trial["state"] == "failed"]
+    for trial in failed[:_MAX_FAILED]:
+        print(f"trial {trial['trial']} failed: {trial['reason']}")
+    if len(failed) > _MAX_FAILED:
+        print(f"and {len(failed) - _MAX_FAILED} more failed; see: marsexp leaderboard {document['search']}")
 
 
 def exit_status(document: Mapping[str, Any]) -> int:

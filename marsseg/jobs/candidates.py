@@ -62,7 +62,9 @@ class SpaceCandidates:
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The sampler's next proposal."""
         seed = proposal_seed(self.settings.seed, len(state.trials))
-        return self._proposer.propose(observe(state, self.settings.rungs), seed)
+        # Whoever draws at random looks at nothing, however much there is.
+        observations = [] if self.settings.sampler == "random" else observe(state, self.settings.rungs)
+        return self._proposer.propose(observations, seed)
 
     def identity(self, values: Mapping[str, Any]) -> str:
         """The hash of the config without its seed."""

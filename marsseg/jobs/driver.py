@@ -6,6 +6,7 @@ in a checkpoint, and going on starts from both.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +21,13 @@ from marsseg.search.executor import LocalExecutor, Message
 from marsseg.search.ledger import LedgerWriter
 from marsseg.search.scheduler import Finish, Propose, RunSegment, Scheduler
 from marsseg.search.state import SearchState, Trial, TrialState, replay
+from marsseg.training.checkpoint import drop_checkpoints
 
 _MAX_REJECTED_IN_A_ROW = 200
 _POLL_S = 1.0
+# Of a trial that may still go on, the last; of one that never will, none. Of one that is being trained, the worker's
+# business.
+_CHECKPOINTS_KEPT = {TrialState.PAUSED: 1, TrialState.COMPLETED: 0, TrialState.FAILED: 0}
 
 
 class Observer(Protocol):
@@ -49,6 +54,7 @@ class Driver:
         observers: Told of everything.
         home: Where checkpoints are.
         state: What the ledger adds up to so far.
+        epochs: How many epochs the ledger holds of each trial that was cut off, by number.
         should_stop: Asked between two writes; true interrupts the study.
     """
 
@@ -61,11 +67,11 @@ class Driver:
     observers: list[Observer]
     home: Home
     state: SearchState
+    epochs: dict[int, int] = field(default_factory=dict)
     should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
     _measuring: int | None = None
     _active: set[int] = field(default_factory=set)
-    _epochs: dict[int, int] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
     _active_before_s: float = 0.0
     _began: float = 0.0
@@ -84,6 +90,9 @@ class Driver:
         for trial in self.state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._identities[self.candidates.identity(trial.values)] = trial.number
+        for trial in self.state.in_state(*_CHECKPOINTS_KEPT):
+            # A kill may have come between a segment's end and this.
+            self._free_disk(trial)
         for trial in self.state.in_state(TrialState.PROPOSED):
             # A kill may have come before it was looked at.
             self._admit(trial)
@@ -208,21 +217,27 @@ class Driver:
         self._active.discard(number)
         if message.kind == "done":
             self._append("finished", number, **message.body, active_s=self._active_s())
-        elif message.kind == "died" and self._deaths.get(number) != self._epochs.get(number, 0):
+        elif message.kind == "died" and self._deaths.get(number) != self.epochs.get(number, 0):
             # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
-            self._deaths[number] = self._epochs.get(number, 0)
+            self._deaths[number] = self.epochs.get(number, 0)
             return
         else:
-            epochs = self._epochs.get(number, self.state.trials[number].epochs)
+            epochs = self.epochs.get(number, self.state.trials[number].epochs)
             self._append("failed", number, reason=message.body, epochs=epochs, active_s=self._active_s())
+        self._free_disk(self.state.trials[number])
         self._changed(number)
 
     def _active_s(self) -> float:
         return self._active_before_s + time.monotonic() - self._began
 
+    def _free_disk(self, trial: Trial) -> None:
+        # What cannot be removed now goes with the others when the search ends.
+        with suppress(OSError):
+            drop_checkpoints(self.home.checkpoints(self.settings.name, trial.number), _CHECKPOINTS_KEPT[trial.state])
+
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
         # A worker that goes on from a checkpoint tells its epochs again, from the first.
-        self._epochs[number] = max(self._epochs.get(number, 0), record["epoch"])
+        self.epochs[number] = max(self.epochs.get(number, 0), record["epoch"])
         if self.writer.append_epoch(number, record["epoch"], record):
             trial = self.state.trials[number]
             self._untold.append(lambda observer: observer.on_epoch(trial, record))

@@ -9,6 +9,7 @@ from marsseg.search.ledger import Ledger
 from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
 
 _OBJECTIVE = "val_mean_iou"
+_AT_REST = {TrialState.RUNNING.value: TrialState.PAUSED.value}
 _SORTABLE = ("best_val_mean_iou", "epochs", "best_epoch", "params", "duration_s", "trial")
 
 
@@ -36,6 +37,10 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
     name = search or ledger.latest()
     settings = StudySettings.from_dict(ledger.settings(name))
     document = leaderboard_document(settings, replay(ledger.events(name)))
+    if not ledger.is_driven(name):
+        for row in document["trials"]:
+            # Interrupted or killed: the next driver takes it up where it was.
+            row["state"] = _AT_REST.get(row["state"], row["state"])
     if sort != _SORTABLE[0]:
         document["trials"].sort(key=lambda trial: trial[sort])
     return document

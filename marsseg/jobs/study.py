@@ -124,6 +124,8 @@ def _run(
         open_recorder=lambda: Recorder(open_store(home.path, settings.tracking_uri)),
         profile={"images": len(data.images), "num_classes": data.num_classes},
     )
+    cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
+    records = {number: ledger.epochs(settings.name, number) for number in cut_off}
     driver = Driver(
         settings=settings,
         candidates=candidates,
@@ -134,9 +136,9 @@ def _run(
         observers=[tracker],
         home=home,
         state=state,
+        epochs={number: len(known) for number, known in records.items()},
     )
-    cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
-    standing = Standing(settings, state, {number: ledger.epochs(settings.name, number) for number in cut_off})
+    standing = Standing(settings, state, records)
     try:
         with deferred_interrupts() as interruption:
             driver.should_stop = interruption.is_set

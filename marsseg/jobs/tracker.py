@@ -33,6 +33,7 @@ _STATUS = {
     TrialState.FAILED: "FAILED",
 }
 _ENDED = ("FINISHED", "FAILED")
+_LAST_STATES = (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED)
 _RETRY_S = 30.0
 _STUDY_PARAMS = (
     *("engine", "sampler", "scheduler", "seed", "space_name", "workers"),
@@ -161,6 +162,8 @@ class StudyTracker:
             Exception: Whatever the store raises.
         """
         self._open_parent(state)
+        if not self._sent_state:
+            self._learn_what_was_sent(state)
         for trial in state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._run_ids.setdefault(trial.number, trial.run_id)
@@ -201,6 +204,18 @@ class StudyTracker:
         if state.run_id != self._parent:
             self._writer.append("tracked", run_id=self._parent)
 
+    def _learn_what_was_sent(self, state: SearchState) -> None:
+        """Asks the store once what a driver before this one has sent: a thousand trials need not be sent again."""
+        runs = {run.info.run_id: run for run in self.recorder.find_runs("marsexp.study", self._settings.uid)}
+        for trial in state.in_state(TrialState.PAUSED, *_LAST_STATES):
+            if trial.run_id in runs:
+                run = runs[trial.run_id]
+                stands = run.data.tags.get("marsexp.state"), run.data.tags.get("marsexp.epochs"), run.info.status
+                # Status and these tags are what is sent last.
+                if stands == (trial.state.value, str(trial.epochs), _STATUS[trial.state]):
+                    self._sent_epochs[trial.number] = trial.epochs
+                    self._sent_state[trial.number] = trial.state, trial.epochs
+
     def _try_to_catch_up(self) -> None:
         if time.monotonic() < self._silent_until:
             return
@@ -225,7 +240,9 @@ class StudyTracker:
             self._sent_state[trial.number] = trial.state, trial.epochs
 
     def _send_state(self, trial: Trial, run_id: str, records: list[dict[str, Any]]) -> None:
-        tags = {"marsexp.state": trial.state.value, **({"marsexp.reason": trial.reason} if trial.reason else {})}
+        tags = {"marsexp.state": trial.state.value, "marsexp.epochs": str(trial.epochs)}
+        if trial.reason:
+            tags["marsexp.reason"] = trial.reason
         if trial.facts:
             finished_ms = records[trial.facts["epochs"] - 1]["finished_ms"]
             self.recorder.log_points(run_id, [result_point(trial.facts, finished_ms)])

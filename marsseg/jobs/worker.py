@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 FINAL_KINDS = frozenset({"done", "failed"})
 _HEARTBEAT_S = 1.0
+_OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")
+# Where in its graph TensorFlow was.
+_GRAPH_NODE = re.compile(r"\{\{.*?\}\} *| \[Op:\w+\]")
 # Linux: a "5" in the first sets the peak in the second back to what is resident now.
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -106,7 +110,7 @@ class _Worker:
             return "failed", str(error)
         except Exception as error:
             traceback.print_exc()
-            return "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+            return "failed", _in_one_line(error)
 
     def _train_segment(self, task: TrainTask, config: ExperimentConfig) -> dict[str, Any]:
         from marsseg.jobs.trial_report import write_trial_report
@@ -159,6 +163,12 @@ class _Worker:
             for record in start.state["history"]:
                 self.connection.send(("epoch", record))
         return Training(config, data, start)
+
+
+def _in_one_line(error: Exception) -> str:
+    kind = type(error).__name__
+    what = _GRAPH_NODE.sub("", str(error).splitlines()[0]) if str(error) else "no message"
+    return f"memory ran out: {what}" if kind in _OUT_OF_MEMORY else f"{kind}: {what}"
 
 
 def _measure(task: MeasureTask, config: ExperimentConfig) -> float:

@@ -40,6 +40,8 @@ def render_html(document: Mapping[str, Any]) -> str:
     rows = []
     for trial in document["trials"]:
         cells = [_format(trial[c], c) for c in _COLUMNS[:-1]] + [_format(trial["values"].get(p), p) for p in paths]
+        if trial["reason"]:
+            cells[_COLUMNS.index("state")] += f": {trial['reason']}"
         cells.append(str(trial["run_id"] or ""))
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     title = html.escape(f"Leaderboard of {document['search']}")

@@ -60,9 +60,8 @@ class _Worker:
     first_memory: int = 0
 
     @property
-    def patience_s(self) -> float:
-        steps = statistics.median(self.step_seconds) * _SILENCE_STEPS if self.step_seconds else 0.0
-        return max(_SILENCE_S, steps)
+    def usual_silence_s(self) -> float:
+        return statistics.median(self.step_seconds) * _SILENCE_STEPS if self.step_seconds else 0.0
 
     def has_grown(self) -> bool:
         try:
@@ -82,6 +81,10 @@ class LocalExecutor:
         num_workers: Tasks at a time.
         final_kinds: Kinds after which a worker is free again.
         environments: What each worker finds in its environment beside ours, one mapping a worker; by default nothing.
+        silence_s: How long a worker may give no sign of life, unless twenty of its steps take longer.
+
+    Attributes:
+        silence_s: As above; may be changed.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class LocalExecutor:
         num_workers: int,
         final_kinds: frozenset[str],
         environments: Sequence[Mapping[str, str]] = (),
+        silence_s: float = _SILENCE_S,
     ) -> None:
         self._serve = serve
         self._num_workers = num_workers
         self._final_kinds = final_kinds
         self._environments = environments or [{}] * num_workers
+        self.silence_s = silence_s
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("spawn")
 
@@ -158,7 +163,7 @@ class LocalExecutor:
                 self._stop(worker)
         for worker in [worker for worker in self._workers if worker.key is not None]:
             silent_s = time.monotonic() - worker.last_heard
-            if silent_s > worker.patience_s:
+            if silent_s > max(self.silence_s, worker.usual_silence_s):
                 messages.append(Message(worker.key, "died", f"the worker gave no sign of life for {silent_s:.0f} s"))
                 self._stop(worker)
         return messages
@@ -188,6 +193,8 @@ class LocalExecutor:
         worker.process.join(_GRACE_S)
         code = worker.process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"status {code}"
+        if code == -signal.SIGKILL:
+            how += ", as the system does where memory runs out"
         message = Message(worker.key, "died", f"the worker process ended with {how}")
         self._stop(worker)
         return message

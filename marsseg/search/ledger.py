@@ -21,6 +21,7 @@ from marsseg.errors import LedgerError, NotFoundError, UsageError, nearest_name_
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BUSY_TIMEOUT_S = 60
+_LOOK_S = 0.5
 
 _metadata = sa.MetaData()
 _searches = sa.Table(
@@ -158,9 +159,10 @@ class Ledger:
             LedgerError: If another process drives it.
         """
         search_id = self._row(name).id
-        lock = FileLock(self._path.with_name(f"{self._path.name}.{name}.lock"))
+        lock = self._lock(name)
         try:
-            lock.acquire(timeout=0)
+            # Whoever looks whether the search is driven holds it for a moment.
+            lock.acquire(timeout=_LOOK_S, poll_interval=_LOOK_S / 10)
         except Timeout:
             raise LedgerError(f"search '{name}' is being run by another process; wait for it or stop it") from None
         try:
@@ -171,6 +173,19 @@ class Ledger:
             yield LedgerWriter(self._engine, search_id, fence)
         finally:
             lock.release()
+
+    def is_driven(self, name: str) -> bool:
+        """Whether a process is driving a search now."""
+        lock = self._lock(name)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def _lock(self, name: str) -> FileLock:
+        return FileLock(self._path.with_name(f"{self._path.name}.{name}.lock"))
 
     def _row(self, name: str) -> Any:
         with _transaction(self._engine) as connection:

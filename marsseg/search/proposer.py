@@ -6,6 +6,7 @@ Proposal n is a function of the ledger, the search's seed and n: a proposer hold
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from marsseg.search.scheduler import Rungs
@@ -70,6 +71,7 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
         (level for level in rungs.levels if len(reached[level]) >= _MIN_TRIALS_AT_RUNG), default=rungs.levels[0]
     )
 
+    @cache
     def gain(level: int) -> float:
         gains = [trial.score_at(common) - trial.score_at(level) for trial in reached[common]]
         return sum(gains) / len(gains) if gains else 0.0

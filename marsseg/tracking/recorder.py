@@ -12,6 +12,7 @@ from marsseg.tracking.store import Store
 from marsseg.tracking.view import search_view, search_view_tags, view_link
 
 NOTE_TAG = "mlflow.note.content"
+_MAX_RUNS = 1000
 _MAX_METRICS = 1000
 _MAX_PARAMS = 100
 _MAX_PARAM_LENGTH = 6000
@@ -72,14 +73,14 @@ class Recorder:
         Returns:
             Its ID.
         """
-        existing = self.find_run(spec.identity)
-        if existing is not None:
-            return str(existing.info.run_id)
-        tags = {**spec.tags, **spec.identity}
-        if spec.parent_run_id:
-            tags["mlflow.parentRunId"] = spec.parent_run_id
-        run = self._client.create_run(self._experiment_id, spec.start_ms, tags, spec.name)
+        run = self.find_run(spec.identity)
+        if run is None:
+            tags = {**spec.tags, **spec.identity}
+            if spec.parent_run_id:
+                tags["mlflow.parentRunId"] = spec.parent_run_id
+            run = self._client.create_run(self._experiment_id, spec.start_ms, tags, spec.name)
         run_id = str(run.info.run_id)
+        # A kill may have come right after the run was created.
         params = [Param(path, str(value)[:_MAX_PARAM_LENGTH]) for path, value in spec.params.items()]
         for start in range(0, len(params), _MAX_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
@@ -92,6 +93,19 @@ class Recorder:
         condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
         runs = self._client.search_runs([self._experiment_id], condition, max_results=1)
         return runs[0] if runs else None
+
+    def find_runs(self, tag: str, value: str) -> list[Run]:
+        """All runs that have a tag."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], f"tags.`{tag}` = '{value}'", max_results=_MAX_RUNS, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
 
     def log_points(self, run_id: str, points: Iterable[Point]) -> None:
         """Sends metrics, in as few calls as possible."""

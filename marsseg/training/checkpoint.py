@@ -92,6 +92,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
+def drop_checkpoints(folder: Path, kept: int = 0) -> None:
+    """Removes all but the newest.
+
+    Args:
+        folder: Where they were written; may be missing.
+        kept: How many stay.
+    """
+    for file in _newest_first(folder)[kept:]:
+        file.unlink(missing_ok=True)
+
+
 def latest_epoch(folder: Path) -> int:
     """The epoch of the newest checkpoint, whole or not, by its name; 0 where there is none."""
     return max(map(_epoch, folder.glob(_NAMES)), default=0)

@@ -1,4 +1,4 @@
-"""The driver: whole searches over toy curves, killed at every write, with trials that fail and workers that die."""
+"""The driver: whole searches over toy curves, killed again and again, with trials that fail and workers that die."""
 
 import re
 from contextlib import suppress
@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from marsseg.errors import LedgerError
+from marsseg.jobs.home import Home
 from marsseg.jobs.settings import Filters
 from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import TrialState
+from tests.jobs.kill_walk import check_nothing_lost_or_doubled
 from tests.jobs.toy_study import DIES_AT_ONCE, DIES_ONCE, DIES_PROMOTED, NAN_TRIAL, Killed, Study, build_settings
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def space_of(parameter: str, options: list[Any]) -> dict[str, Any]:
@@ -22,27 +26,15 @@ def space_of(parameter: str, options: list[Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, int]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Study:
     study = Study(tmp_path_factory.mktemp("undisturbed"))
-    return study, study.drive()
+    study.drive()
+    return study
 
 
-def check_nothing_lost_or_doubled(study: Study) -> None:
-    state = study.state
-    assert state.closed
-    assert state.num_started == study.settings.budget.trials
-    assert not state.in_state(TrialState.RUNNING, TrialState.PROPOSED, TrialState.PAUSED)
-    for trial in state.trials:
-        epochs = [record["epoch"] for record in study.ledger.epochs("toy", trial.number)]
-        assert epochs == list(range(1, trial.epochs + 1))
-    assert set(study.disk.trained.values()) == {1}
-    assert sum(study.disk.trained.values()) == state.epochs_spent
-
-
-def test_a_whole_search_with_mishaps(undisturbed: tuple[Study, int]) -> None:
-    study, _ = undisturbed
-    check_nothing_lost_or_doubled(study)
-    trials = study.state.trials
+def test_a_whole_search_with_mishaps(undisturbed: Study) -> None:
+    check_nothing_lost_or_doubled(undisturbed)
+    trials = undisturbed.state.trials
     assert {
         number: (trials[number].epochs, trials[number].reason) for number in range(12) if trials[number].reason
     } == {
@@ -51,46 +43,25 @@ def test_a_whole_search_with_mishaps(undisturbed: tuple[Study, int]) -> None:
         DIES_PROMOTED: (1, "signal 9"),
     }
     # Its worker dies once in every epoch: what has made progress since is tried again.
-    assert {epoch for number, epoch in study.disk.has_died if number == DIES_ONCE} == {1, 2, 3, 4}
+    assert {epoch for number, epoch in undisturbed.disk.has_died if number == DIES_ONCE} == {1, 2, 3, 4}
     assert trials[DIES_ONCE].state is TrialState.COMPLETED
-    winner = study.state.winner
+    winner = undisturbed.state.winner
     assert winner is not None
     assert winner.epochs == 4
-    assert winner.best_val_mean_iou == max(study.disk.scores[winner.number])
+    assert winner.best_val_mean_iou == max(undisturbed.disk.scores[winner.number])
 
 
-def test_observers_are_told_everything_once(undisturbed: tuple[Study, int]) -> None:
-    study, _ = undisturbed
-    told = study.told
-    assert told.epochs == study.disk.trained
-    for trial in study.state.trials:
+def test_observers_are_told_everything_once(undisturbed: Study) -> None:
+    told = undisturbed.told
+    assert told.epochs == undisturbed.disk.trained
+    for trial in undisturbed.state.trials:
         states = [state for number, state in told.states if number == trial.number]
         assert states[0] == "running"
         # Closing a search stops what is paused; that is told by what comes after the driver.
         assert states[-1] == ("paused" if trial.state is TrialState.STOPPED else trial.state.value)
 
 
-@pytest.mark.parametrize(
-    ("survives_the_write", "stride"), [(False, 1), (True, 4)], ids=["killed before the write", "killed after it"]
-)
-def test_killed_at_any_write_a_search_goes_on_to_the_same_result(
-    undisturbed: tuple[Study, int], tmp_path: Path, survives_the_write: bool, stride: int
-) -> None:
-    expected, num_writes = undisturbed
-    assert num_writes > 60
-    for write in range(0, num_writes, stride):
-        study = Study(tmp_path / str(write))
-        with pytest.raises(Killed):
-            study.drive(write, survives_the_write)
-        study.drive()
-        assert study.leaderboard() == expected.leaderboard(), f"killed at write {write}"
-        check_nothing_lost_or_doubled(study)
-
-
-def test_killed_after_every_single_write_a_search_comes_to_the_same_result(
-    undisturbed: tuple[Study, int], tmp_path: Path
-) -> None:
-    expected, _ = undisturbed
+def test_killed_after_every_single_write_a_search_comes_to_the_same_result(undisturbed: Study, tmp_path: Path) -> None:
     study = Study(tmp_path)
     drivers = 0
     while not study.state.closed:
@@ -101,7 +72,7 @@ def test_killed_after_every_single_write_a_search_comes_to_the_same_result(
         drivers += 1
         assert drivers < 200
     assert drivers > 30
-    assert study.leaderboard() == expected.leaderboard()
+    assert study.leaderboard() == undisturbed.leaderboard()
     check_nothing_lost_or_doubled(study)
 
 
@@ -137,6 +108,56 @@ def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice
     assert study.state.winner is not None
 
 
+def test_a_trial_whose_worker_dies_unheard_keeps_the_epochs_of_the_driver_before(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, build_settings(scheduler="none", budget=Budget(2)), mishaps=False)
+    with pytest.raises(Killed):
+        study.drive(4)
+    assert len(study.ledger.epochs("toy", 0)) == 2
+    study.disk.dies_unheard.add(0)
+    study.drive()
+    assert (study.state.trials[0].state, study.state.trials[0].epochs) == (TrialState.FAILED, 2)
+    assert len(study.ledger.epochs("toy", 0)) == 2
+
+
+def write_checkpoints(study: Study) -> None:
+    for trial in range(study.settings.budget.trials or 0):
+        folder = Home(study.folder).checkpoints("toy", trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        for epoch in (1, 2):
+            (folder / f"epoch-{epoch:05d}-digest.safetensors").touch()
+
+
+def checkpoints_left(study: Study) -> dict[TrialState, set[tuple[str, ...]]]:
+    left: dict[TrialState, set[tuple[str, ...]]] = {}
+    for trial in study.state.trials:
+        names = sorted(path.name for path in Home(study.folder).checkpoints("toy", trial.number).iterdir())
+        left.setdefault(trial.state, set()).add(tuple(name.split("-")[1] for name in names))
+    return left
+
+
+def test_while_a_search_runs_only_trials_that_may_go_on_keep_a_checkpoint(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    write_checkpoints(study)
+    study.drive()
+    paused, none = {("00002",)}, {()}
+    expected = {TrialState.STOPPED: paused, TrialState.COMPLETED: none, TrialState.FAILED: none}
+    assert checkpoints_left(study) == expected
+
+
+def test_what_a_killed_driver_did_not_remove_the_next_one_does(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    with pytest.raises(Killed):
+        study.drive(40)
+    write_checkpoints(study)
+    before = {trial.number: trial.state for trial in study.state.trials}
+    study.drive()
+    over = [number for number, state in before.items() if state in (TrialState.COMPLETED, TrialState.FAILED)]
+    assert over
+    assert not [path for number in over for path in Home(tmp_path).checkpoints("toy", number).iterdir()]
+
+
 def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
     study = Study(tmp_path, build_settings(scheduler="none", budget=Budget(4)), mishaps=False)
     study.drive()
@@ -144,13 +165,13 @@ def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
     assert [trial.epochs for trial in study.state.trials] == [4] * 4
 
 
-def test_the_seed_decides_a_search(undisturbed: tuple[Study, int], tmp_path: Path) -> None:
+def test_the_seed_decides_a_search(undisturbed: Study, tmp_path: Path) -> None:
     boards = []
     for seed in (5, 6):
         study = Study(tmp_path / str(seed), build_settings(seed=seed))
         study.drive()
         boards.append(study.leaderboard()["trials"])
-    assert boards[0] == undisturbed[0].leaderboard()["trials"]
+    assert boards[0] == undisturbed.leaderboard()["trials"]
     assert boards[1] != boards[0]
 
 

@@ -212,6 +212,27 @@ def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFo
     assert process.returncode == 130
     assert "marsexp search --resume s" in stderr
     assert "Traceback" not in stderr
+    states = {trial["state"] for trial in marsexp("leaderboard", "--json").json()["trials"]}
+    assert "paused" in states
+    assert "running" not in states
+
+
+def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    options = ("--budget", "1", "--max-epochs", "1", "--space", "space.toml", "--data", "tiles.npz")
+    processes = [start(marsexp, "search", *options, "--name", name) for name in ("one", "other")]
+    for process in processes:
+        _, stderr = process.communicate(timeout=240)
+        assert process.returncode == 0, stderr
+    from marsseg.tracking.store import open_store
+
+    store = open_store(marsexp.home)
+    runs = store.client.search_runs([store.experiment_id])
+    assert sorted(run.data.tags["marsexp.search"] for run in runs) == ["one", "one", "other", "other"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for name in ("one", "other"):
+        document = marsexp("leaderboard", name, "--json").json()
+        assert [trial["state"] for trial in document["trials"]] == ["completed"]
 
 
 def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(marsexp: Marsexp) -> None:

@@ -5,14 +5,15 @@ Drivers can be killed at any write, trials can fail and workers can die.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
 from marsseg.jobs.admission import Admission
-from marsseg.jobs.candidates import BASE, build_candidates
+from marsseg.jobs.candidates import BASE, Candidates, build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.leaderboard import leaderboard_document
@@ -22,7 +23,7 @@ from marsseg.search.budget import Budget
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.space_file import load_space
-from marsseg.search.state import SearchState, Trial, replay
+from marsseg.search.state import SearchState, Trial, TrialState, replay
 
 SMOKE = load_space(Path(__file__).parents[2] / "search_spaces" / "smoke.toml")
 NAN_TRIAL, DIES_ONCE, DIES_AT_ONCE, DIES_PROMOTED = 2, 4, 6, 8
@@ -58,6 +59,7 @@ class Disk:
     scores: dict[int, list[float]] = field(default_factory=dict)
     trained: Counter[tuple[int, int]] = field(default_factory=Counter)
     has_died: set[tuple[int, int]] = field(default_factory=set)
+    dies_unheard: set[int] = field(default_factory=set)
 
 
 def toy_score(number: int, config: dict[str, Any], epoch: int) -> float:
@@ -99,6 +101,8 @@ class ToyExecutor:
 
     def _train(self, number: int, config: dict[str, Any], until: int) -> Iterator[Message]:
         scores = self.disk.scores.setdefault(number, [])
+        if number in self.disk.dies_unheard:
+            yield Message(number, "died", "signal 9")
         for epoch in range(1, until + 1):
             if epoch > len(scores):
                 if self.mishaps and number == NAN_TRIAL:
@@ -131,6 +135,7 @@ class KilledWriter:
     writer: LedgerWriter
     writes_left: float = float("inf")
     survives_the_write: bool = False
+    at_boundary: Callable[[], None] = lambda: None
     num_writes: int = 0
 
     def append(self, *args: Any, **payload: Any) -> Any:
@@ -141,12 +146,50 @@ class KilledWriter:
 
     def _write(self, method: str, *args: Any, **payload: Any) -> Any:
         self.num_writes += 1
+        self.at_boundary()
         if self.num_writes > self.writes_left and not self.survives_the_write:
             raise Killed
         result = getattr(self.writer, method)(*args, **payload)
+        self.at_boundary()
         if self.num_writes > self.writes_left:
             raise Killed
         return result
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a driver that is killed now leaves behind."""
+
+    ledger: bytes
+    disk: Disk
+
+
+@dataclass(frozen=True)
+class ToyCandidates:
+    """Candidates some of which come twice.
+
+    With a memory, what was proposed for a state once is proposed for it again: a proposal is a function of the state.
+    """
+
+    candidates: Candidates
+    repeated: frozenset[int]
+    memory: dict[str, dict[str, Any]] | None
+
+    def propose(self, state: SearchState) -> dict[str, Any]:
+        if len(state.trials) in self.repeated:
+            return dict(state.trials[0].values)
+        if self.memory is None:
+            return self.candidates.propose(state)
+        key = repr(state.trials)
+        if key not in self.memory:
+            self.memory[key] = self.candidates.propose(state)
+        return self.memory[key]
+
+    def identity(self, values: Mapping[str, Any]) -> str:
+        return self.candidates.identity(values)
+
+    def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        return self.candidates.config(values)
 
 
 @dataclass
@@ -175,18 +218,36 @@ class Study:
     mishaps: bool = True
     image_shape: tuple[int, int] = (64, 128)
     disk: Disk = field(default_factory=Disk)
+    repeated: frozenset[int] = frozenset()
+    proposals: dict[str, dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder / "ledger.db")
-        self.ledger.create_search("toy", self.settings.to_dict())
+        if not self.ledger.names():
+            self.ledger.create_search("toy", self.settings.to_dict())
         self.told = Told(self.ledger)
 
-    def drive(self, writes: float = float("inf"), survives_the_write: bool = False) -> int:
+    def snapshot(self) -> Snapshot:
+        """Both halves of the study as they are, between two writes."""
+        return Snapshot((self.folder / "ledger.db").read_bytes(), deepcopy(self.disk))
+
+    def left_behind(self, folder: Path, snapshot: Snapshot) -> "Study":
+        """The study whose driver was killed at a snapshot."""
+        folder.mkdir(parents=True)
+        (folder / "ledger.db").write_bytes(snapshot.ledger)
+        return replace(self, folder=folder, disk=deepcopy(snapshot.disk))
+
+    def drive(
+        self,
+        writes: float = float("inf"),
+        survives_the_write: bool = False,
+        at_boundary: Callable[[], None] = lambda: None,
+    ) -> int:
         """Runs a driver to its end or death; how many writes it made."""
         settings = StudySettings.from_dict(self.ledger.settings("toy"))
+        candidates = ToyCandidates(build_candidates(settings), self.repeated, self.proposals)
         with self.ledger.drive("toy") as writer:
-            candidates = build_candidates(settings)
-            killed = KilledWriter(writer, writes, survives_the_write)
+            killed = KilledWriter(writer, writes, survives_the_write, at_boundary)
             Driver(
                 settings=settings,
                 candidates=candidates,
@@ -197,6 +258,10 @@ class Study:
                 observers=[self.told],
                 home=Home(self.folder),
                 state=self.state,
+                epochs={
+                    trial.number: len(self.ledger.epochs("toy", trial.number))
+                    for trial in self.state.in_state(TrialState.RUNNING)
+                },
             ).run()
         return killed.num_writes
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -44,7 +45,7 @@ def started(target: Any, *args: Any) -> Iterator[BaseProcess]:
 
 
 def sequences(path: Path) -> list[int]:
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path, timeout=60)) as connection:
         return [row[0] for row in connection.execute("select sequence from events order by sequence")]
 
 
@@ -96,6 +97,33 @@ def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(ledg
     with ledger.drive("one") as writer:
         writer.append("closed")
     assert [event.kind for event in ledger.events("one")] == ["closed"]
+
+
+def test_a_search_is_driven_as_long_as_its_driver_lives(ledger: Ledger, path: Path) -> None:
+    driving = SPAWN.Event()
+    assert not ledger.is_driven("one")
+    with started(drive_until_killed, path, driving):
+        assert driving.wait(30)
+        assert ledger.is_driven("one")
+    assert not ledger.is_driven("one")
+
+
+def test_a_driver_may_begin_while_somebody_looks(ledger: Ledger, path: Path) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            Ledger(path).is_driven("one")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(50):
+            with ledger.drive("one"):
+                pass
+    finally:
+        over.set()
+        looking.join()
 
 
 def test_a_second_driver_in_the_same_process_is_refused_and_the_first_goes_on(ledger: Ledger, path: Path) -> None:

@@ -1,0 +1,32 @@
+"""What a leaderboard says below its table."""
+
+from typing import Any
+
+import pytest
+
+from marsseg.cli.output import print_leaderboard
+
+
+def document(num_failed: int) -> dict[str, Any]:
+    row = {"run_id": None, "epochs": 1, "best_val_mean_iou": None, "best_epoch": 0, "params": 0, "values": {}}
+    completed = [{**row, "rank": n, "trial": n, "state": "completed", "reason": ""} for n in range(1, 4)]
+    failed = [
+        {**row, "rank": n, "trial": n, "state": "failed", "reason": f"fault {n}"} for n in range(4, 4 + num_failed)
+    ]
+    fixed = {"search": "s", "epochs_spent": 8, "epochs_planned": 9, "tracking_uri": None}
+    return {**fixed, "trials": [*completed, *failed]}
+
+
+def test_failed_trials_are_named_once_whether_the_table_shows_them_or_not(capsys: pytest.CaptureFixture[str]) -> None:
+    for top in (None, 3, 4, 5):
+        print_leaderboard(document(2), top)
+        printed = capsys.readouterr().out
+        assert printed.count("fault 4") == 1
+        assert printed.count("fault 5") == 1
+
+
+def test_of_very_many_failed_trials_some_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    print_leaderboard(document(14), top=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("failed: fault" in line for line in lines) == 10
+    assert "and 4 more failed; see: marsexp leaderboard s" in lines

@@ -1,0 +1,70 @@
+"""The kill walk: a driver dies at every write of a search, before it and after it, and the next one goes on.
+
+The search runs once, undisturbed; what it would leave behind at each write is kept, and gone on with from there.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from marsseg.search.budget import Budget
+from marsseg.search.state import TrialState
+from tests.jobs.toy_study import Snapshot, Study, build_settings
+
+ENGINES = {"optuna": "tpe", "keras-tuner": "bayesian"}
+# Beyond the ten configurations with which samplers begin, and the three that fail and are never observed.
+BUDGET = 16
+REPEATED = frozenset({5, 12})
+
+
+def walk(folder: Path, engine: str, scheduler: str, stride: int, remember_proposals: bool) -> int:
+    """Kills a search at its write boundaries and goes on from each.
+
+    Args:
+        folder: An empty one.
+        engine: Who proposes.
+        scheduler: Who gives epochs.
+        stride: 1 for every boundary, n for every n-th.
+        remember_proposals: Whether a proposal that a driver made once may be taken over by the next ones.
+
+    Returns:
+        How many boundaries there were.
+    """
+    settings = build_settings(engine=engine, sampler=ENGINES[engine], scheduler=scheduler, budget=Budget(BUDGET))
+    memory: dict[str, Any] | None = {} if remember_proposals else None
+    undisturbed = Study(folder / "undisturbed", settings, repeated=REPEATED, proposals=memory)
+    snapshots: list[Snapshot] = []
+    writes = undisturbed.drive(at_boundary=lambda: snapshots.append(undisturbed.snapshot()))
+    assert len(snapshots) == 2 * writes
+    expected = record(undisturbed)
+    assert {kind for kind, _, _ in expected[1]} == {"proposed", "rejected", "started", "finished", "failed", "closed"}
+    check_nothing_lost_or_doubled(undisturbed)
+    boundaries = [now for before, now in zip([None, *snapshots], snapshots, strict=False) if now != before]
+    for index in range(0, len(boundaries), stride):
+        study = undisturbed.left_behind(folder / str(index), boundaries[index])
+        study.drive()
+        assert record(study) == expected, f"{engine}, {scheduler}: killed at boundary {index} of {len(boundaries)}"
+        check_nothing_lost_or_doubled(study)
+    return len(boundaries)
+
+
+def record(study: Study) -> list[Any]:
+    """All that a ledger holds of a search, apart from times."""
+    events = [
+        (event.kind, event.trial, {name: value for name, value in event.payload.items() if name != "active_s"})
+        for event in study.ledger.events("toy")
+    ]
+    epochs = [study.ledger.epochs("toy", trial.number) for trial in study.state.trials]
+    return [study.ledger.settings("toy"), events, epochs]
+
+
+def check_nothing_lost_or_doubled(study: Study) -> None:
+    """A search that is over has all its epochs in the ledger, and has trained each once."""
+    state = study.state
+    assert state.closed
+    assert state.num_started == study.settings.budget.trials
+    assert not state.in_state(TrialState.RUNNING, TrialState.PROPOSED, TrialState.PAUSED)
+    for trial in state.trials:
+        epochs = [record["epoch"] for record in study.ledger.epochs("toy", trial.number)]
+        assert epochs == list(range(1, trial.epochs + 1))
+    assert set(study.disk.trained.values()) == {1}
+    assert sum(study.disk.trained.values()) == state.epochs_spent

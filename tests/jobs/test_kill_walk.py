@@ -1,0 +1,17 @@
+"""A driver killed at some writes of a search, whoever proposes and whoever gives epochs; `make drill` does all."""
+
+from pathlib import Path
+
+import pytest
+
+from marsseg.search.schedulers import SCHEDULERS
+from tests.jobs.kill_walk import ENGINES, walk
+
+STRIDE = 13
+
+
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_search_killed_at_a_write_goes_on_to_the_same_ledger(engine: str, scheduler: str, tmp_path: Path) -> None:
+    assert walk(tmp_path, engine, scheduler, STRIDE, remember_proposals=True) > 80
