@@ -1,16 +1,14 @@
 """A trial whose worker hangs for as long as a driver has patience, which is two minutes, and then does so again."""
 
-import signal
 import subprocess
 import time
-from contextlib import suppress
 
 import psutil
 import pytest
 
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import TrialState, replay
-from tests.conftest import Marsexp
+from tests.conftest import Marsexp, workers_of
 
 NAME = "hangs"
 HANGS = 1
@@ -34,11 +32,10 @@ def test_a_trial_that_hangs_fails_and_the_search_completes(marsexp: Marsexp) -> 
     ) as driver:
         while driver.poll() is None:
             if state_of(marsexp, HANGS) is TrialState.RUNNING:
-                with suppress(psutil.NoSuchProcess):
-                    for child in psutil.Process(driver.pid).children():
-                        if "spawn_main" in " ".join(child.cmdline()) and child.pid not in stopped:
-                            child.send_signal(signal.SIGSTOP)
-                            stopped.add(child.pid)
+                for worker in workers_of(driver.pid):
+                    if worker.pid not in stopped:
+                        worker.suspend()
+                        stopped.add(worker.pid)
             time.sleep(0.05)
         printed = driver.stdout.read() if driver.stdout else ""
     assert driver.returncode == 0

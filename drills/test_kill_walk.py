@@ -8,6 +8,7 @@ from marsseg.search.schedulers import SCHEDULERS
 from tests.jobs.kill_walk import ENGINES, walk
 
 
+@pytest.mark.timeout(0)
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("engine", ENGINES)

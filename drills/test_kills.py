@@ -18,7 +18,7 @@ from marsseg.errors import MarsexpError
 from marsseg.jobs.home import Home
 from marsseg.search.ledger import Ledger
 from marsseg.training.checkpoint import load_latest_checkpoint
-from tests.conftest import Marsexp
+from tests.conftest import Marsexp, workers_of
 
 NAME = "drill"
 BUDGET = 24
@@ -85,16 +85,16 @@ class Victim:
         """Kills the driver, a worker or both; what it was, or nothing where the search is over."""
         if self.process is None:
             return ""
-        driver = psutil.Process(self.process.pid)
-        workers = [child for child in driver.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+        workers = workers_of(self.process.pid)
         what = self.luck.choice(("driver", "worker", "both"))
         # A worker that dies twice without an epoch in between takes its trial with it.
         if what == "worker" and workers and self.spared != self.num_epochs:
             self.spared = self.num_epochs
-            self.luck.choice(workers).kill()
+            with suppress(psutil.NoSuchProcess):
+                self.luck.choice(workers).kill()
             return what
         if what == "driver":
-            driver.kill()
+            self.process.kill()
             # Workers see it and end by themselves.
             _, alive = psutil.wait_procs(workers, timeout=30)
             assert not alive

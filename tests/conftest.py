@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -92,6 +94,18 @@ class Marsexp:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The worker processes of a driver, if it still lives."""
+    workers = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children():
+            # One that has just died may not have been collected yet.
+            with suppress(psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    workers.append(child)
+    return workers
 
 
 def write_tiles(path: Path, num_images: int = 40, seed: int = 0) -> Path:

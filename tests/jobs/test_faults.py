@@ -12,7 +12,7 @@ import pytest
 
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import Trial, TrialState, replay
-from tests.conftest import TINY_SPACE, Done, Marsexp, write_tiles
+from tests.conftest import TINY_SPACE, Done, Marsexp, workers_of, write_tiles
 
 FIXED = re.sub(r"\[parameters.*", "", TINY_SPACE, flags=re.DOTALL)
 # Four configurations: one is good, in one the weights overflow at once, one's kernels would take 150 GB; the worker of
@@ -41,10 +41,9 @@ def kill_workers_of_one_trial(marsexp: Marsexp, driver: subprocess.Popen[str]) -
     while driver.poll() is None:
         running = [trial for trial in trials(marsexp) if trial.state is TrialState.RUNNING]
         if [trial for trial in running if trial.values["model.base_filters"] == KILLED]:
-            with suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(driver.pid).children():
-                    if "spawn_main" in " ".join(child.cmdline()):
-                        child.kill()
+            for worker in workers_of(driver.pid):
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
         time.sleep(0.1)
 
 
