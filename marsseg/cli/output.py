@@ -14,7 +14,7 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     """Prints a leaderboard, and how its winner is trained again."""
-    from marsseg.report.leaderboard import render_text
+    from marsseg.report.leaderboard import confirmation_lines, render_text
 
     print(render_text(document, top), end="")
     _print_failed_below(document, top)
@@ -22,6 +22,8 @@ def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     if not completed:
         print("no trial was completed")
         return
+    for line in confirmation_lines(document.get("confirmed", [])):
+        print(line)
     winner = min(completed, key=lambda trial: int(trial["rank"]))
     if winner["run_id"]:
         store = f" --tracking-uri {document['tracking_uri']}" if document["tracking_uri"] else ""

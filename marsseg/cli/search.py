@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 # What may stand beside --resume: the rest was settled when the search began.
-_BESIDE_RESUME = {"resume", "budget", "data", "record", "json", "debug"}
+_BESIDE_RESUME = {"resume", "budget", "data", "record", "confirm", "seeds", "json", "debug"}
 
 
 def search(
@@ -76,6 +76,11 @@ def search(
         Path | None,
         typer.Option("--record", metavar="FILE", help="Write all learning curves to a new file, a line each (JSON)."),
     ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option("--confirm", min=1, metavar="K", help="In the end train the K best again, with other seeds."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="S", help="With how many, for --confirm.")] = 3,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
     tag: options.Tag = None,
@@ -89,14 +94,15 @@ def search(
     """
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
-    from marsseg.jobs.search import SearchOptions, plan_search, resume_search, start_search
+    from marsseg.jobs.search import Afterwards, SearchOptions, plan_search, resume_search, start_search
     from marsseg.jobs.settings import Filters
     from marsseg.search.budget import Budget
 
+    afterwards = Afterwards(record, confirm, seeds)
     limit = Budget.parse(budget) if budget is not None else None
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)
-        document = resume_search(open_home(), resume, limit, data, record)
+        document = resume_search(open_home(), resume, limit, data, afterwards)
     else:
         if limit is None:
             raise UsageError("expected --budget, as in: marsexp search --budget 40")
@@ -115,7 +121,7 @@ def search(
             name=name,
             assignments=assignments or (),
             filters=Filters(max_params, max_flops, max_step_ms),
-            record=record,
+            afterwards=afterwards,
             provenance=options.build_provenance(author, tag, note, tracking_uri),
         )
         if dry_run:

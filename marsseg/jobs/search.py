@@ -10,6 +10,7 @@ from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
+from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
 from marsseg.jobs.devices import default_workers
 from marsseg.jobs.dry_run import plan_document
@@ -38,6 +39,28 @@ _OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "-
 
 
 @dataclass(frozen=True)
+class Afterwards:
+    """What to do once a search is over.
+
+    Args:
+        record: A new file for its learning curves, or None.
+        confirm: How many of the best to train again, or None.
+        num_seeds: With how many new seeds each.
+    """
+
+    record: Path | None = None
+    confirm: int | None = None
+    num_seeds: int = 3
+
+    def check(self, search: str) -> None:
+        """Refuses what could not be done, before the search begins."""
+        if self.record is not None:
+            check_new_file(self.record)
+        if self.confirm is not None:
+            confirmation_name(search, self.confirm, self.num_seeds)
+
+
+@dataclass(frozen=True)
 class SearchOptions:
     """What the command was asked for; None where the space or the default decides."""
 
@@ -55,7 +78,7 @@ class SearchOptions:
     name: str | None = None
     assignments: Sequence[str] = ()
     filters: Filters = field(default_factory=Filters)
-    record: Path | None = None
+    afterwards: Afterwards = field(default_factory=Afterwards)
     provenance: Provenance = field(default_factory=Provenance)
 
 
@@ -70,8 +93,7 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     """
     settings, data = _prepare(home, options)
     document = create_study(home, settings, data)
-    _record(home, settings.name, options.record)
-    return document
+    return _follow_up(home, options.afterwards, document, data)
 
 
 def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
@@ -88,9 +110,8 @@ def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
 
 def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, PreparedData]:
     """All that can be refused is refused here."""
-    if options.record is not None:
-        check_new_file(options.record)
     settings, base = _plan(options)
+    options.afterwards.check(settings.name)
     if settings.name in Ledger(home.ledger).names():
         raise UsageError(
             f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
@@ -114,7 +135,7 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
 
 
 def resume_search(
-    home: Home, name: str, budget: Budget | None, data_source: str | None, record: Path | None = None
+    home: Home, name: str, budget: Budget | None, data_source: str | None, afterwards: Afterwards
 ) -> dict[str, Any]:
     """Goes on with a search, or extends a finished one by a larger budget.
 
@@ -123,7 +144,7 @@ def resume_search(
         name: The search's.
         budget: A larger one, or None.
         data_source: Where the data lies now, or None.
-        record: A new file for its learning curves, or None.
+        afterwards: What to do once it is over.
 
     Returns:
         Its leaderboard document.
@@ -131,22 +152,25 @@ def resume_search(
     Raises:
         MarsexpError: If there is no such search, its data has changed, or its sampler's package is not installed.
     """
-    if record is not None:
-        check_new_file(record)
+    afterwards.check(name)
     settings = load_settings(home, name, "search")
     check_sampler_is_installed(settings.sampler)
     base = settings.config(BASE)
     if data_source:
         base = base.with_values({"data.source": resolve_source(data_source)})
         settings = replace(settings, configs={BASE: base.model_dump(mode="json")})
-    document = resume_study(home, settings, load_data(base), budget)
-    _record(home, name, record)
+    data = load_data(base)
+    document = resume_study(home, settings, data, budget)
+    return _follow_up(home, afterwards, document, data)
+
+
+def _follow_up(home: Home, afterwards: Afterwards, document: dict[str, Any], data: PreparedData) -> dict[str, Any]:
+    name = document["search"]
+    if afterwards.record is not None:
+        notify(f"wrote {record_curves(home, name, afterwards.record)} learning curves to {afterwards.record}")
+    if afterwards.confirm is not None:
+        document = {**document, "confirmed": confirm(home, name, afterwards.confirm, afterwards.num_seeds, data)}
     return document
-
-
-def _record(home: Home, name: str, path: Path | None) -> None:
-    if path is not None:
-        notify(f"wrote {record_curves(home, name, path)} learning curves to {path}")
 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
+from marsseg.data.prepare import PreparedData
 from marsseg.errors import NotFoundError, UsageError
 from marsseg.jobs.devices import check_config_gpus, check_gpus
 from marsseg.jobs.home import Home
@@ -68,12 +69,29 @@ def start_training(
     data = load_data(first)
     for config in configs.values():
         config.model.check_image_fits(*data.images.shape[1:3])
+    settings = training_settings(name, configs, data, num_seeds, provenance)
+    notify(_announcement(settings, configs))
+    return create_study(home, settings, data)
+
+
+def training_settings(
+    name: str, configs: Mapping[str, ExperimentConfig], data: PreparedData, num_seeds: int, provenance: Provenance
+) -> StudySettings:
+    """A study that trains each config in full.
+
+    Args:
+        name: The study's.
+        configs: By name; each begins with its own seed.
+        data: What they train on.
+        num_seeds: How often each is trained.
+        provenance: Who and why.
+    """
     max_epochs = max(config.training.max_epochs for config in configs.values())
-    settings = StudySettings(
+    return StudySettings(
         name=name,
         uid=uuid.uuid4().hex,
         kind="training",
-        seed=first.seed,
+        seed=next(iter(configs.values())).seed,
         budget=Budget(len(configs) * num_seeds),
         engine="recipes",
         sampler="in order",
@@ -91,8 +109,6 @@ def start_training(
         note=provenance.note,
         tracking_uri=provenance.tracking_uri,
     )
-    notify(_announcement(settings, configs))
-    return create_study(home, settings, data)
 
 
 def resume_training(home: Home, name: str, data_source: str | None) -> dict[str, Any]:

@@ -164,6 +164,22 @@ def summary_line(document: Mapping[str, Any]) -> str:
     return f"{document['epochs_spent']}{planned} epochs; {counts or 'no trials yet'}"
 
 
+def confirmation_lines(confirmed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What came of training the best again, a line each."""
+    lines = []
+    for result in confirmed:
+        line = f"trial {result['trial']} with {len(result['run_ids'])} other seeds: "
+        line += f"val_mean_iou {_spread(result['val_mean_iou'])}"
+        if result["test_mean_iou"]:
+            line += f", on held-out images {_spread(result['test_mean_iou'])}"
+        lines.append(line)
+    return lines
+
+
+def _spread(scores: Mapping[str, float] | None) -> str:
+    return f"{scores['mean']:.4f} ± {scores['sd']:.4f}" if scores else "unknown, since none was completed"
+
+
 def _short(path: str) -> str:
     return path.split(".", 1)[-1]
 

@@ -259,3 +259,27 @@ def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(ma
     refused = marsexp(*SEARCH[:7], "--name", "other", "--record", "curves.jsonl")
     assert refused.status == 2
     assert "found one that exists" in refused.stderr
+
+
+def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    options = ("--set", "split.test_images=8", "--scheduler", "none", "--confirm", "2", "--seeds", "2")
+    text = marsexp(*SEARCH, *options).stdout
+    document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
+    trained = marsexp("leaderboard", "s-confirm-2x2", "--json").json()["trials"]
+    assert len(trained) == 4, "going on trains nothing again"
+    by_run = {trial["run_id"]: trial for trial in trained}
+    best = [trial["trial"] for trial in document["trials"] if trial["state"] == "completed"][:2]
+    assert [result["trial"] for result in document["confirmed"]] == best
+    for result in document["confirmed"]:
+        runs = [by_run[run_id] for run_id in result["run_ids"]]
+        assert {run["values"]["recipe"] for run in runs} == {f"trial-{result['trial']}"}
+        scores = [run["best_val_mean_iou"] for run in runs]
+        assert result["val_mean_iou"]["mean"] == pytest.approx(sum(scores) / 2)
+        assert result["val_mean_iou"]["sd"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+        shown = f"trial {result['trial']} with 2 other seeds: val_mean_iou {result['val_mean_iou']['mean']:.4f} ±"
+        assert shown in text
+    first = document["confirmed"][0]
+    evaluated = marsexp("evaluate", first["run_ids"][0], "--split", "test", "--json").json()["val_mean_iou"]
+    spread = first["test_mean_iou"]
+    assert abs(evaluated - spread["mean"]) == pytest.approx(spread["sd"] / 2**0.5)

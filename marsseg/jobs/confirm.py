@@ -1,0 +1,100 @@
+"""`marsexp search --confirm K --seeds S`: are the best as good with other seeds, and on images that no search saw?"""
+
+import statistics
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+from marsseg.data.prepare import PreparedData
+from marsseg.jobs.candidates import build_candidates
+from marsseg.jobs.evaluate import evaluate_runs
+from marsseg.jobs.home import Home
+from marsseg.jobs.inputs import Provenance
+from marsseg.jobs.progress import notify
+from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.jobs.train import training_settings
+from marsseg.search.ledger import Ledger, check_name
+from marsseg.search.state import TrialState, ranked, replay
+from marsseg.training.runtime import import_tensorflow_quietly
+
+
+def confirmation_name(search: str, number: int, num_seeds: int) -> str:
+    """How the study is called that trains the best again.
+
+    Raises:
+        UsageError: If the search's name leaves no room.
+    """
+    name = f"{search}-confirm-{number}x{num_seeds}"
+    check_name(name)
+    return name
+
+
+def confirm(home: Home, search: str, number: int, num_seeds: int, data: PreparedData) -> list[dict[str, Any]]:
+    """Trains the best completed trials of a search again, with seeds that none of them had.
+
+    The study is one of its own; where it was interrupted, it goes on.
+
+    Args:
+        home: Where everything is kept.
+        search: The search's name; it is over.
+        number: How many of the best.
+        num_seeds: How often each is trained.
+        data: What they train on.
+
+    Returns:
+        For each, best first: `trial`, `run_ids`, and mean and standard deviation of `val_mean_iou` (the best epoch's)
+        and of `test_mean_iou`, which is None where no images are held out.
+    """
+    settings = load_settings(home, search, "search")
+    ledger = Ledger(home.ledger)
+    completed = [trial for trial in ranked(replay(ledger.events(search))) if trial.state is TrialState.COMPLETED]
+    candidates = build_candidates(settings)
+    configs = {}
+    for trial in completed[:number]:
+        config = candidates.config(trial.values)
+        configs[f"trial-{trial.number}"] = config.with_values({"seed": config.seed + 1})
+    if not configs:
+        return []
+    name = confirmation_name(search, number, num_seeds)
+    notify(f"confirming the best {len(configs)} with {num_seeds} new seeds each, as '{name}'")
+    if name in ledger.names():
+        document = resume_study(home, load_settings(home, name, "training"), data)
+    else:
+        document = create_study(home, training_settings(name, configs, data, num_seeds, _provenance(settings)), data)
+    return [_result(home, settings, recipe, document["trials"], data) for recipe in configs]
+
+
+def _provenance(settings: StudySettings) -> Provenance:
+    return Provenance(settings.author, settings.tags, settings.note, settings.tracking_uri)
+
+
+def _result(
+    home: Home, settings: StudySettings, recipe: str, trials: Sequence[dict[str, Any]], data: PreparedData
+) -> dict[str, Any]:
+    mine = [trial for trial in trials if trial["values"]["recipe"] == recipe and trial["state"] == "completed"]
+    run_ids = [trial["run_id"] for trial in mine]
+    held_out = None
+    if len(data.split.test):
+        # In this one TensorFlow may have begun with other threads than the runs have.
+        with ProcessPoolExecutor(1, get_context("spawn")) as fresh_process:
+            held_out = _spread(fresh_process.submit(_score_held_out, home, run_ids, settings.tracking_uri).result())
+    return {
+        "trial": int(recipe.removeprefix("trial-")),
+        "run_ids": run_ids,
+        "val_mean_iou": _spread([trial["best_val_mean_iou"] for trial in mine]),
+        "test_mean_iou": held_out,
+    }
+
+
+def _score_held_out(home: Home, run_ids: Sequence[str], tracking_uri: str | None) -> list[float]:
+    import_tensorflow_quietly()
+    return [evaluate_runs(home, [run_id], None, "test", tracking_uri)["val_mean_iou"] for run_id in run_ids]
+
+
+def _spread(scores: Sequence[float]) -> dict[str, float] | None:
+    """Mean and standard deviation; that of a single score is 0."""
+    if not scores:
+        return None
+    return {"mean": statistics.fmean(scores), "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0}
