@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psutil
 import pytest
 
@@ -238,6 +239,8 @@ def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Ma
 def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
     plan = marsexp(*SEARCH, "--dry-run", "--json").json()
+    schemas = Path(__file__).parents[2] / "docs" / "schemas"
+    jsonschema.validate(plan, json.loads((schemas / "plan.json").read_text(encoding="utf-8")))
     assert (plan["budget"], len(plan["trials"])) == (4, 4)
     assert plan["expected_s"] > 0
     assert plan["full_training_s"] > plan["expected_s"] / 2
@@ -266,6 +269,8 @@ def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Mar
     options = ("--set", "split.test_images=8", "--scheduler", "none", "--confirm", "2", "--seeds", "2")
     text = marsexp(*SEARCH, *options).stdout
     document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
+    schemas = Path(__file__).parents[2] / "docs" / "schemas"
+    jsonschema.validate(document, json.loads((schemas / "leaderboard.json").read_text(encoding="utf-8")))
     trained = marsexp("leaderboard", "s-confirm-2x2", "--json").json()["trials"]
     assert len(trained) == 4, "going on trains nothing again"
     by_run = {trial["run_id"]: trial for trial in trained}
