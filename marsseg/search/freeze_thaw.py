@@ -49,6 +49,15 @@ class FreezeThaw:
     rungs: Rungs
     spend: float | None = None
 
+    def planned_epochs(self, budget: int) -> int:
+        """Epochs for this many configurations of one price.
+
+        Args:
+            budget: Configurations.
+        """
+        first, full = self.rungs.min_epochs, self.rungs.max_epochs
+        return max(round(_SHARE * budget * full), budget * first + full - first)
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Looks where the next epochs help most."""
         first = self.rungs.min_epochs

@@ -3,6 +3,7 @@
 import random
 
 from marsseg.search.budget import Budget
+from marsseg.search.freeze_thaw import FreezeThaw
 from marsseg.search.scheduler import Scheduler
 from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import Cost
@@ -27,6 +28,9 @@ def expected_epochs(scheduler: Scheduler, budget: Budget) -> int:
     """
     if budget.trials is None:
         return budget.epochs or 0
+    if isinstance(scheduler, FreezeThaw):
+        # It knows what it will spend, and simulating its decisions takes seconds.
+        return scheduler.planned_epochs(budget.trials)
     simulated = min(budget.trials, _SIMULATED_BUDGET)
     spent = [_spent(scheduler, simulated, random.Random(seed)) for seed in range(_SIMULATIONS)]
     return round(sum(spent) / len(spent) * budget.trials / simulated)

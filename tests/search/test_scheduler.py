@@ -116,15 +116,17 @@ class Simulation:
 class SchedulerLaws:
     """What every scheduler owes; a subclass says which one."""
 
-    @pytest.fixture
+    simulations = 20
+
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         raise NotImplementedError
 
-    @pytest.fixture(params=[1, 3], ids=["one worker", "three workers"])
+    @pytest.fixture(params=[1, 3], ids=["one worker", "three workers"], scope="class")
     def workers(self, request: pytest.FixtureRequest) -> int:
         return int(request.param)
 
-    @pytest.fixture(params=range(4))
+    @pytest.fixture(params=range(4), scope="class")
     def simulation(self, scheduler: Scheduler, workers: int, request: pytest.FixtureRequest) -> Simulation:
         """Searches in order of chance, with and without mishaps."""
         mishaps: dict[str, frozenset[int]] = {}
@@ -170,7 +172,8 @@ class SchedulerLaws:
 
     @pytest.mark.parametrize("budget", [1, 2, 8, 40])
     def test_the_plan_is_what_searches_spend_on_average(self, scheduler: Scheduler, budget: int) -> None:
-        spent = [Simulation(scheduler, random_qualities(seed)).run(budget).state.epochs_spent for seed in range(20)]
+        seeds = range(self.simulations)
+        spent = [Simulation(scheduler, random_qualities(seed)).run(budget).state.epochs_spent for seed in seeds]
         assert expected_epochs(scheduler, Budget(budget)) == pytest.approx(sum(spent) / len(spent), rel=0.15)
 
     def test_where_all_fail_the_search_ends(self, scheduler: Scheduler, workers: int) -> None:
@@ -190,7 +193,7 @@ class RungLaws(SchedulerLaws):
 
 
 class TestAsha(RungLaws):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         return Asha(RUNGS)
 
@@ -242,7 +245,7 @@ class TestAsha(RungLaws):
 
 
 class TestFullTraining(SchedulerLaws):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         return FullTraining(RUNGS)
 
@@ -252,7 +255,7 @@ class TestFullTraining(SchedulerLaws):
 
 
 class TestMedianStopping(SchedulerLaws):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         return MedianStopping(RUNGS)
 
@@ -276,7 +279,7 @@ class TestMedianStopping(SchedulerLaws):
 
 
 class TestHyperband(RungLaws):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         return Hyperband(RUNGS)
 
@@ -313,7 +316,7 @@ def bracket_of(trial: Trial, state: SearchState) -> list[Trial]:
 
 
 class TestTopK(SchedulerLaws):
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         return TopK(RUNGS)
 
@@ -331,7 +334,10 @@ class TestTopK(SchedulerLaws):
 
 
 class TestFreezeThaw(SchedulerLaws):
-    @pytest.fixture
+    # Its decisions take milliseconds each, and it spends the same in every search.
+    simulations = 2
+
+    @pytest.fixture(scope="class")
     def scheduler(self) -> Scheduler:
         return FreezeThaw(RUNGS)
 
