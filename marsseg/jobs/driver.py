@@ -136,8 +136,9 @@ class Driver:
         return False
 
     def _budget(self) -> int:
-        exhausted = self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
-        return self.state.num_started if exhausted else self.settings.budget.most_trials
+        if self.state.rejected_in_a_row < _MAX_REJECTED_IN_A_ROW:
+            return self.settings.budget.most_trials
+        return self.state.num_started + len(self.state.in_state(TrialState.PROPOSED))
 
     def _propose(self) -> None:
         values = self.candidates.propose(self.state)

@@ -196,9 +196,10 @@ def test_duplicates_are_rejected_and_cost_no_budget(tmp_path: Path) -> None:
     ]
 
 
-def test_200_rejections_in_a_row_end_a_search_with_what_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheduler", ["asha", "freeze-thaw"])
+def test_200_rejections_in_a_row_end_a_search_with_what_it_has(tmp_path: Path, scheduler: str) -> None:
     document = space_of("augmentation.flips", [True, False])
-    study = Study(tmp_path, build_settings(space=document, sampler="random"), mishaps=False)
+    study = Study(tmp_path, build_settings(space=document, sampler="random", scheduler=scheduler), mishaps=False)
     study.drive()
     state = study.state
     assert state.closed
