@@ -24,6 +24,7 @@ BENCHMARKS = (
     "precision_quality",
     "scaling",
     "search_replay",
+    "search_live",
     "default_search",
     "trial_overhead",
     "search_overhead",
