@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import render_page
+from benchmarks.page import draw_pictures, render_page
 
 # In the order of the page.
 BENCHMARKS = (
@@ -23,6 +23,7 @@ BENCHMARKS = (
     "step_cost",
     "precision_quality",
     "scaling",
+    "search_replay",
     "default_search",
     "trial_overhead",
     "search_overhead",
@@ -58,6 +59,7 @@ def main(names: Sequence[str]) -> int:
             failed.append(name)
             continue
         replace_results(RESULTS, name, lines)
+        draw_pictures(read_results(RESULTS), PAGE.parent / "pictures")
         PAGE.write_text(render_page(read_results(RESULTS), BENCHMARKS), encoding="utf-8")
     if failed:
         print(f"benchmarks: {', '.join(failed)} failed; the other results are kept", file=sys.stderr)

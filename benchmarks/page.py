@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.replay.figure import draw_regret, table
+
 _FOLDER = Path(__file__).parent
 _INTRO = """# Benchmarks
 
@@ -16,7 +18,7 @@ than the peer's. `make bench ARGS="cli_start"` measures one anew.
 _HEADER = "| benchmark | | ours | peer | ratio | promise | kept | more |\n|---|---|---|---|---|---|---|---|\n"
 _IN_COLUMNS = {
     *("benchmark", "case", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "ours_quartiles", "peer_quartiles"),
-    *("target", "met", "machine", "measured"),
+    *("target", "met", "machine", "measured", "share", "currency"),
 }
 _KEPT = {True: "yes", False: "**no**", None: ""}
 
@@ -41,7 +43,21 @@ def render_page(results: Iterable[Mapping[str, Any]], order: Sequence[str]) -> s
     parts.append("## How each is measured\n")
     for name in dict.fromkeys(result["benchmark"] for result in results):
         parts.append(f"### {name}\n\n{_docstring(name)}\n")
+        replayed = [result for result in results if result["benchmark"] == name and "policies" in result]
+        if replayed:
+            parts.append(f"![Regret against price](pictures/{name}.png)\n\n{table(replayed)}")
     return "\n".join(parts)
+
+
+def draw_pictures(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """The pictures that stand on the page.
+
+    Args:
+        results: Lines of the benchmarks.
+        folder: Where the pictures lie.
+    """
+    for name in dict.fromkeys(result["benchmark"] for result in results if "policies" in result):
+        draw_regret([result for result in results if result["benchmark"] == name], folder / f"{name}.png")
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

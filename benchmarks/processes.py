@@ -67,15 +67,18 @@ class Side:
         """The memory that it holds now."""
         return resident_mib(self._process.pid)
 
-    def ask(self) -> Any:
+    def ask(self, question: Any = None) -> Any:
         """Its next figure.
+
+        Args:
+            question: What it is about, where a side asks for more than its settings; as JSON.
 
         Raises:
             RuntimeError: If the process has ended.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
@@ -84,9 +87,9 @@ class Side:
 
 
 @contextmanager
-def side(name: str, settings: Settings, python: str = sys.executable) -> Iterator[Side]:
+def side(name: str, settings: Settings | None = None, python: str = sys.executable) -> Iterator[Side]:
     """Starts a side and ends it with the block."""
-    command = [python, "-m", f"benchmarks.sides.{name}", settings.to_text()]
+    command = [python, "-m", f"benchmarks.sides.{name}", *([settings.to_text()] if settings else [])]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -99,6 +102,11 @@ def side(name: str, settings: Settings, python: str = sys.executable) -> Iterato
 def torch_python() -> str | None:
     """A Python that has PyTorch: the one that MARSEXP_TORCH_PYTHON names, or this one, or none."""
     return os.environ.get("MARSEXP_TORCH_PYTHON") or (sys.executable if find_spec("torch") else None)
+
+
+def syne_tune_python() -> str | None:
+    """A Python that has Syne Tune, as `benchmarks.sides.syne_tune` wants it: the one of MARSEXP_SYNE_TUNE_PYTHON."""
+    return os.environ.get("MARSEXP_SYNE_TUNE_PYTHON")
 
 
 def _finished(command: Sequence[str], environ: Mapping[str, str] | None) -> str:

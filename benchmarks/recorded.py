@@ -12,6 +12,7 @@ from marsseg.jobs.candidates import BASE
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_space
+from marsseg.search.budget import Budget
 from marsseg.search.engines import build_proposer
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.space_file import load_space
@@ -35,7 +36,7 @@ def build_settings(budget: int) -> StudySettings:
         uid=sha256(NAME.encode()).hexdigest()[:32],
         kind="search",
         seed=0,
-        budget=budget,
+        budget=Budget(budget),
         engine="optuna",
         sampler="tpe",
         scheduler="asha",
@@ -75,6 +76,7 @@ def segment_facts(records: Sequence[Mapping[str, Any]], max_epochs: int, luck: r
         "completed": len(scores) >= max_epochs,
         "epochs": len(scores),
         "scores": scores,
+        "active_s": 0.0,
         "best_val_mean_iou": max(scores),
         "best_epoch": scores.index(max(scores)) + 1,
         "params": luck.randrange(100_000, 30_000_000),
@@ -115,7 +117,7 @@ def _fill(writer: LedgerWriter, settings: StudySettings, num_trials: int) -> Non
         writer.append("started", trial, until=first)
         writer.append("tracked", trial, run_id=luck.randbytes(16).hex())
         if luck.random() < _FAILED_SHARE:
-            writer.append("failed", trial, reason="the loss is NaN after step 12 of epoch 1", epochs=0)
+            writer.append("failed", trial, reason="the loss is NaN after step 12 of epoch 1", epochs=0, active_s=0.0)
             continue
         records[trial] = []
     standing = list(records)

@@ -17,7 +17,6 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import optuna
 from benchmarks.processes import run_fresh
 from benchmarks.recorded import NAME, build_settings, epoch_record, segment_facts
 from benchmarks.results import Promise, Result
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
@@ -35,6 +35,7 @@ from marsseg.jobs.worker import TrainTask
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger
 from marsseg.search.optuna_proposer import suggest_values
+from marsseg.search.optuna_samplers import build_sampler
 from marsseg.search.state import SearchState, Trial, TrialState, replay
 
 NUM_TRIALS = 1000
@@ -43,11 +44,6 @@ SAMPLERS = ("random", "tpe")
 STUDY_FILE = "optuna.db"
 _MAX_EPOCHS = 27
 _IMAGE_SHAPE, _PART_SIZES = (64, 128), (200, 40)
-# Optuna's own; the same samplers as in `marsseg.search.optuna_proposer`.
-_PEER_SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-    "random": lambda: optuna.samplers.RandomSampler(seed=0),
-    "tpe": lambda: optuna.samplers.TPESampler(seed=0, multivariate=True, group=True, constant_liar=True),
-}
 
 
 @dataclass
@@ -98,16 +94,16 @@ def search_ours(home: Home, sampler: str) -> list[float]:
     ledger, starts = Ledger(home.ledger), Starts()
     ledger.create_search(NAME, settings.to_dict())
     with ledger.drive(NAME) as writer:
+        candidates = build_candidates(settings)
         Driver(
             settings=settings,
-            candidates=build_candidates(settings),
+            candidates=candidates,
+            admission=Admission(candidates, settings.filters, _IMAGE_SHAPE, _PART_SIZES),
             scheduler=settings.build_scheduler(),
             writer=writer,
             executor=FormulaExecutor(),  # type: ignore[arg-type]  # runs segments like one
             observers=[starts],
             home=home,
-            image_shape=_IMAGE_SHAPE,
-            part_sizes=_PART_SIZES,
             state=SearchState(),
         ).run()
     return starts.seconds
@@ -117,7 +113,10 @@ def search_peer(study_file: Path, sampler: str) -> list[float]:
     """When each trial was asked for."""
     space = build_settings(NUM_TRIALS).build_space()
     study = optuna.create_study(
-        study_name=NAME, storage=f"sqlite:///{study_file}", direction="maximize", sampler=_PEER_SAMPLERS[sampler]()
+        study_name=NAME,
+        storage=f"sqlite:///{study_file}",
+        direction="maximize",
+        sampler=build_sampler(sampler, {}, seed=0),
     )
     starts = []
     for number in range(NUM_TRIALS):
@@ -134,7 +133,7 @@ def resume_ours(home: Home) -> float:
     ledger = Ledger(home.ledger)
     settings = StudySettings.from_dict(ledger.settings(NAME))
     state = replay(ledger.events(NAME))
-    settings.build_scheduler().decide(state, settings.budget + 1)
+    settings.build_scheduler().decide(state, NUM_TRIALS + 1)
     build_candidates(settings).propose(state)
     return time.perf_counter() - start
 
@@ -143,7 +142,9 @@ def resume_peer(study_file: Path) -> float:
     """Seconds until the next trial is known."""
     space = build_settings(NUM_TRIALS).build_space()
     start = time.perf_counter()
-    study = optuna.load_study(study_name=NAME, storage=f"sqlite:///{study_file}", sampler=_PEER_SAMPLERS["tpe"]())
+    study = optuna.load_study(
+        study_name=NAME, storage=f"sqlite:///{study_file}", sampler=build_sampler("tpe", {}, seed=0)
+    )
     suggest_values(study.ask(), space)
     return time.perf_counter() - start
 

@@ -41,6 +41,7 @@ def test_imports_point_down(copied_package: Path) -> None:
         ("tracking/view.py", "marsseg.search.space"),
         ("config/groups.py", "marsseg.metrics"),
         ("search/proposer.py", "keras"),
+        ("jobs/home.py", "marsseg.libraries.spaces"),
     ],
 )
 def test_import_check_fails_where_a_room_looks_up_or_aside(copied_package: Path, room: str, imported: str) -> None:

@@ -1,5 +1,6 @@
 """The two sides of a comparison, each a program that stays in a process of its own.
 
 A side is started with a task and its settings, answers the first line that it is sent with what it is (`name`, …), and
-every further line with a figure. Peers are written as their documentation teaches, with nothing of ours in them.
+every further line with a figure; one that is asked questions finds them in these lines. Peers are written as their
+documentation teaches, with nothing of ours in them.
 """

@@ -5,10 +5,12 @@ import sys
 from typing import Any
 
 
-def wait() -> None:
-    """Waits for a line; ends the process when there are no more."""
-    if not sys.stdin.readline():
+def wait() -> str:
+    """Waits for a line and returns it; ends the process when there are no more."""
+    line = sys.stdin.readline()
+    if not line:
         sys.exit()
+    return line
 
 
 def tell(value: Any) -> None:

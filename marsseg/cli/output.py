@@ -39,6 +39,13 @@ def _print_failed_below(document: Mapping[str, Any], top: int | None) -> None:
         print(f"and {len(failed) - _MAX_FAILED} more failed; see: marsexp leaderboard {document['search']}")
 
 
+def print_plan(document: Mapping[str, Any]) -> None:
+    """Prints what a search would do and cost."""
+    from marsseg.report.leaderboard import render_plan
+
+    print(render_plan(document), end="")
+
+
 def exit_status(document: Mapping[str, Any]) -> int:
     """0 where a trial was completed, 1 else."""
     return 0 if any(trial["state"] == "completed" for trial in document["trials"]) else 1

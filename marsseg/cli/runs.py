@@ -27,6 +27,10 @@ def leaderboard(
     sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Another column.")] = "best_val_mean_iou",
     json: options.Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    optuna: Annotated[
+        str | None,
+        typer.Option("--optuna", metavar="URL", help="Also write the trials to this database, for optuna-dashboard."),
+    ] = None,
     debug: options.Debug = False,
 ) -> None:
     """Show a search's trials, the best first.
@@ -41,6 +45,10 @@ def leaderboard(
 
     if json and csv:
         raise UsageError("expected --json or --csv, found both")
+    if optuna is not None:
+        from marsseg.jobs.optuna_export import export_study
+
+        export_study(open_home(), search, optuna)
     # It ends in a moment; of ten thousand trials, a quarter of the time would go into looking for garbage.
     gc.disable()
     document = load_leaderboard(open_home(), search, sort)

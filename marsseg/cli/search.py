@@ -1,11 +1,12 @@
 """`marsexp search`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from marsseg.cli import options
-from marsseg.cli.output import exit_status, print_json, print_leaderboard
+from marsseg.cli.output import exit_status, print_json, print_leaderboard, print_plan
 
 
 def register(app: typer.Typer) -> None:
@@ -14,12 +15,15 @@ def register(app: typer.Typer) -> None:
 
 
 # What may stand beside --resume: the rest was settled when the search began.
-_BESIDE_RESUME = {"resume", "budget", "data", "json", "debug"}
+_BESIDE_RESUME = {"resume", "budget", "data", "record", "json", "debug"}
 
 
 def search(
     context: typer.Context,
-    budget: Annotated[int | None, typer.Option("--budget", min=1, metavar="N", help="Configurations to try.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="B", help="What to spend: 40 (configurations), 500epochs, 30min or 2h."),
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option("--space", metavar="F", help="A space file or a shipped space; default: unet, without a GPU cpu."),
@@ -31,11 +35,16 @@ def search(
     sampler: Annotated[
         str | None,
         typer.Option(
-            "--sampler", metavar="S", help="How: tpe or random with optuna, bayesian or random with keras-tuner."
+            "--sampler",
+            metavar="S",
+            help="How: tpe, gp, cmaes, nsga2 or random with optuna, bayesian or random with keras-tuner.",
         ),
     ] = None,
     scheduler: Annotated[
-        str, typer.Option("--scheduler", metavar="S", help="Who gets epochs: asha, hyperband, median, topk or none.")
+        str,
+        typer.Option(
+            "--scheduler", metavar="S", help="Who gets epochs: asha, freeze-thaw, hyperband, median, topk or none."
+        ),
     ] = "asha",
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
@@ -46,10 +55,27 @@ def search(
         int | None,
         typer.Option("--workers", min=1, metavar="N", help="Trials at a time; default: one a GPU, without a GPU one."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the plan, its price and the first configurations.")
+    ] = False,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the search.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,
     assignments: options.Set = None,
+    max_params: Annotated[
+        int | None, typer.Option("--max-params", min=1, metavar="N", help="Try no network with more weights.")
+    ] = None,
+    max_flops: Annotated[
+        int | None, typer.Option("--max-flops", min=1, metavar="N", help="Try none that computes more for one image.")
+    ] = None,
+    max_step_ms: Annotated[
+        float | None,
+        typer.Option("--max-step-ms", min=0.0, metavar="N", help="Try none whose training step takes longer here."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="Write all learning curves to a new file, a line each (JSON)."),
+    ] = None,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
     tag: options.Tag = None,
@@ -63,33 +89,40 @@ def search(
     """
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
-    from marsseg.jobs.search import SearchOptions, resume_search, start_search
+    from marsseg.jobs.search import SearchOptions, plan_search, resume_search, start_search
+    from marsseg.jobs.settings import Filters
+    from marsseg.search.budget import Budget
 
+    limit = Budget.parse(budget) if budget is not None else None
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)
-        document = resume_search(open_home(), resume, budget, data)
+        document = resume_search(open_home(), resume, limit, data, record)
     else:
-        if budget is None:
+        if limit is None:
             raise UsageError("expected --budget, as in: marsexp search --budget 40")
-        document = start_search(
-            open_home(),
-            SearchOptions(
-                budget=budget,
-                space=space,
-                data=data,
-                engine=engine,
-                sampler=sampler,
-                scheduler=scheduler,
-                min_epochs=min_epochs,
-                max_epochs=max_epochs,
-                reduction_factor=reduction_factor,
-                workers=workers,
-                seed=seed,
-                name=name,
-                assignments=assignments or (),
-                provenance=options.build_provenance(author, tag, note, tracking_uri),
-            ),
+        search_options = SearchOptions(
+            budget=limit,
+            space=space,
+            data=data,
+            engine=engine,
+            sampler=sampler,
+            scheduler=scheduler,
+            min_epochs=min_epochs,
+            max_epochs=max_epochs,
+            reduction_factor=reduction_factor,
+            workers=workers,
+            seed=seed,
+            name=name,
+            assignments=assignments or (),
+            filters=Filters(max_params, max_flops, max_step_ms),
+            record=record,
+            provenance=options.build_provenance(author, tag, note, tracking_uri),
         )
+        if dry_run:
+            plan = plan_search(open_home(), search_options)
+            (print_json if json else print_plan)(plan)
+            return
+        document = start_search(open_home(), search_options)
     if json:
         print_json(document)
     else:

@@ -6,11 +6,8 @@ What counts as an outlier is decided in `inspect.py`.
 import csv
 import io
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -18,6 +15,7 @@ from marsseg.data.inspect import find_outlier_groups
 from marsseg.data.sources import TRAINING_SET, load_raw, tiles_from_pairs
 from marsseg.data.tiles import Tiles
 from marsseg.errors import DataError
+from marsseg.new_file import check_new_file, write_new_file
 
 __all__ = ["CleaningResult", "clean_file", "outlier_indices"]
 
@@ -63,7 +61,8 @@ def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
         What was kept and removed.
 
     Raises:
-        DataError: If `out` exists, is the input, has another ending or cannot be written, or `source` is not valid.
+        DataError: If `out` is the input or has another ending, or `source` is not valid.
+        UsageError: If `out` exists or cannot be written.
         NotFoundError: If `source` does not exist.
     """
     raw = load_raw(source)
@@ -73,10 +72,10 @@ def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed))
     if out.suffix == ".npz":
         arrays = {**raw, TRAINING_SET: raw[TRAINING_SET][kept]}
-        _write_new(out, lambda file: np.savez_compressed(file, **arrays))
+        write_new_file(out, lambda file: np.savez_compressed(file, **arrays))
     else:
         text = _as_json(source, len(tiles), removed) if out.suffix == ".json" else _as_csv(removed)
-        _write_new(out, lambda file: file.write(text.encode()))
+        write_new_file(out, lambda file: file.write(text.encode()))
     return CleaningResult(len(kept), removed, out)
 
 
@@ -85,25 +84,7 @@ def _check_target(source: Path, out: Path) -> None:
         raise DataError(f"{out}: expected a name that ends in .npz, .json or .csv")
     if out.exists() and out.samefile(source):
         raise DataError(f"{out}: is the input, which is never changed; name another file")
-    if out.exists() or out.is_symlink():
-        raise DataError(f"{out}: expected a new file, found one that exists; remove it or name another")
-    if not out.parent.is_dir():
-        raise DataError(f"{out}: expected an existing folder, found none at {out.parent}; create it first")
-
-
-def _write_new(out: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes to a temporary file beside `out`, then renames, so that a torn `out` never exists."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror or error}); nothing was changed") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_new_file(out)
 
 
 def _as_json(source: Path, images: int, removed: dict[int, str]) -> str:

@@ -13,7 +13,6 @@ from marsseg.search.state import Trial, TrialState
 _BEGIN, _END = "<!-- marsexp -->", "<!-- end of marsexp -->"
 _TOP = 5
 _SENTENCES = {
-    TrialState.PROPOSED: "starts in a moment",
     TrialState.RUNNING: "is on its way to epoch {until}",
     TrialState.PAUSED: "is paused after {epochs}, and goes on if it is among the best",
     TrialState.COMPLETED: "is completed after {epochs}",
@@ -92,7 +91,7 @@ def study_section(
         Markdown.
     """
     lines = [
-        f"**{settings.name}**: {settings.budget} configurations from `{settings.space_name or 'recipes'}`, "
+        f"**{settings.name}**: {settings.budget.in_words} from `{settings.space_name or 'recipes'}`, "
         f"{settings.engine} ({settings.sampler}), scheduler `{settings.scheduler}`, seed {settings.seed}."
     ]
     if document:

@@ -4,22 +4,23 @@ A kill at any line loses at most the epoch in progress: whatever was decided sta
 in a checkpoint, and going on starts from both.
 """
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from marsseg.config import ExperimentConfig
-from marsseg.errors import ConfigError
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import Candidates
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.worker import TrainTask
-from marsseg.models.cost import epoch_seconds, start_seconds
+from marsseg.jobs.worker import MeasureTask, TrainTask
 from marsseg.search.executor import LocalExecutor, Message
 from marsseg.search.ledger import LedgerWriter
 from marsseg.search.scheduler import Finish, Propose, RunSegment, Scheduler
-from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
+from marsseg.search.state import SearchState, Trial, TrialState, replay
 from marsseg.training.checkpoint import drop_checkpoints
 
 _MAX_REJECTED_IN_A_ROW = 200
@@ -46,13 +47,12 @@ class Driver:
     Args:
         settings: What the study is.
         candidates: Gives configurations.
+        admission: Looks at them first.
         scheduler: Gives epochs.
         writer: The ledger, held by this driver alone.
         executor: Runs segments.
         observers: Told of everything.
         home: Where checkpoints are.
-        image_shape: (height, width) of the data.
-        part_sizes: Images to train on and to validate with.
         state: What the ledger adds up to so far.
         epochs: How many epochs the ledger holds of each trial that was cut off, by number.
         should_stop: Asked between two writes; true interrupts the study.
@@ -60,19 +60,21 @@ class Driver:
 
     settings: StudySettings
     candidates: Candidates
+    admission: Admission
     scheduler: Scheduler
     writer: LedgerWriter
     executor: LocalExecutor
     observers: list[Observer]
     home: Home
-    image_shape: tuple[int, int]
-    part_sizes: tuple[int, int]
     state: SearchState
     epochs: dict[int, int] = field(default_factory=dict)
     should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
+    _measuring: int | None = None
     _active: set[int] = field(default_factory=set)
     _deaths: dict[int, int] = field(default_factory=dict)
+    _active_before_s: float = 0.0
+    _began: float = 0.0
     _untold: list[Callable[[Observer], None]] = field(default_factory=list)
 
     def run(self) -> SearchState:
@@ -84,6 +86,7 @@ class Driver:
         Raises:
             KeyboardInterrupt: If it should stop before.
         """
+        self._active_before_s, self._began = self.state.active_s, time.monotonic()
         for trial in self.state.trials:
             if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._identities[self.candidates.identity(trial.values)] = trial.number
@@ -119,6 +122,10 @@ class Driver:
                 continue
             match self.scheduler.decide(self.state, self._budget()):
                 case RunSegment(number, until):
+                    if not self._is_measured(number):
+                        if self._measuring is None:
+                            self._measure(number)
+                        return False
                     self._start(number, until)
                 case Propose():
                     self._propose()
@@ -130,41 +137,54 @@ class Driver:
 
     def _budget(self) -> int:
         exhausted = self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
-        return self.state.num_started if exhausted else self.settings.budget
+        return self.state.num_started if exhausted else self.settings.budget.most_trials
 
     def _propose(self) -> None:
         values = self.candidates.propose(self.state)
-        self._append("proposed", len(self.state.trials), values=values, cost=asdict(self._cost(values)))
+        self._append("proposed", len(self.state.trials), values=values, cost=asdict(self.admission.cost(values)))
         self._admit(self.state.trials[-1])
 
     def _admit(self, trial: Trial) -> None:
         """Rejects a proposal that cannot be tried, or has been."""
-        reason = self._reason_to_reject(trial)
+        reason = self.admission.reason_to_reject(trial.values)
+        if reason is None:
+            same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
+            reason = None if same == trial.number else f"the same as trial {same}"
+        if reason is None and trial.step_ms is not None:
+            # The kill came after its step was timed.
+            reason = self.admission.reason_after_measuring(trial.step_ms)
+        self._reject_for(reason, trial.number)
+
+    def _reject_for(self, reason: str | None, number: int) -> None:
         if reason is not None:
-            self._append("rejected", trial.number, reason=reason)
-            self._changed(trial.number)
+            self._append("rejected", number, reason=reason)
+            self._changed(number)
 
-    def _cost(self, values: Mapping[str, Any]) -> Cost:
-        try:
-            config = self.candidates.config(values)
-            config.model.check_image_fits(*self.image_shape)
-        except ConfigError:
-            # It will be rejected.
-            return Cost()
-        return Cost(epoch_seconds(config, self.image_shape, *self.part_sizes), start_seconds(config, self.image_shape))
-
-    def _reason_to_reject(self, trial: Trial) -> str | None:
-        try:
-            config = self.candidates.config(trial.values)
-            config.model.check_image_fits(*self.image_shape)
-        except ConfigError as error:
-            return str(error)
-        same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
-        return None if same == trial.number else f"the same as trial {same}"
+    @property
+    def _log(self) -> Path:
+        return self.home.log(f"study-{self.settings.name}")
 
     def config(self, trial: Trial) -> ExperimentConfig:
         """A trial's experiment config."""
         return self.candidates.config(trial.values)
+
+    def _is_measured(self, number: int) -> bool:
+        trial = self.state.trials[number]
+        limited = self.admission.filters.max_step_ms is not None
+        return not limited or trial.step_ms is not None or trial.state is not TrialState.PROPOSED
+
+    def _measure(self, number: int) -> None:
+        config = self.config(self.state.trials[number])
+        task = MeasureTask(config.to_json(), self.admission.image_shape, self._log)
+        self._measuring = number
+        self.executor.submit(("step", number), task, runtime=config.training.threads)
+
+    def _take_step(self, number: int, message: Message) -> None:
+        """A step that could not be made has the limit of none: training will show what is wrong."""
+        self._measuring = None
+        step_ms = message.body * 1000 if message.kind == "done" else 0.0
+        self._append("measured", number, step_ms=step_ms)
+        self._reject_for(self.admission.reason_after_measuring(step_ms), number)
 
     def _start(self, number: int, until: int) -> None:
         max_epochs = self.config(self.state.trials[number]).training.max_epochs
@@ -180,29 +200,33 @@ class Driver:
             folder,
             trial.until,
             self.settings.fingerprint["digest"],
-            self.home.log(f"study-{self.settings.name}"),
+            self._log,
         )
         self._active.add(trial.number)
         self.executor.submit(trial.number, task, runtime=config.training.threads)
 
     def _take(self, message: Message) -> None:
         """Writes what a worker said to the ledger."""
-        number = message.key
-        if not isinstance(number, int):
-            raise TypeError(f"expected a trial's number, found {number!r}")
+        match message.key:
+            case int(number):
+                self._take_segment(number, message)
+            case ("step", int(number)):
+                self._take_step(number, message)
+
+    def _take_segment(self, number: int, message: Message) -> None:
         if message.kind == "epoch":
             self._take_epoch(number, message.body)
             return
         self._active.discard(number)
         if message.kind == "done":
-            self._append("finished", number, **message.body)
+            self._append("finished", number, **message.body, active_s=self._active_s())
         elif message.kind == "died" and self._deaths.get(number) != self.epochs.get(number, 0):
             # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
             self._deaths[number] = self.epochs.get(number, 0)
             return
         else:
             epochs = self.epochs.get(number, self.state.trials[number].epochs)
-            self._append("failed", number, reason=message.body, epochs=epochs)
+            self._append("failed", number, reason=message.body, epochs=epochs, active_s=self._active_s())
         self._free_disk(self.state.trials[number])
         self._changed(number)
 
@@ -210,6 +234,9 @@ class Driver:
         # What cannot be removed now goes with the others when the search ends.
         with suppress(OSError):
             drop_checkpoints(self.home.checkpoints(self.settings.name, trial.number), _CHECKPOINTS_KEPT[trial.state])
+
+    def _active_s(self) -> float:
+        return self._active_before_s + time.monotonic() - self._began
 
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
         # A worker that goes on from a checkpoint tells its epochs again, from the first.

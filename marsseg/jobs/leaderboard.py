@@ -48,26 +48,26 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
 
 def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[str, Any]:
     """The leaderboard as plain values: completed trials first, then by `best_val_mean_iou`."""
+    # What was proposed and still waits is no trial yet.
+    shown = [trial for trial in ranked(state) if trial.state is not TrialState.PROPOSED]
     return {
         "search": settings.name,
         "search_run_id": state.run_id or None,
         "tracking_uri": settings.tracking_uri,
         "objectives": [_OBJECTIVE],
-        "budget": settings.budget,
+        "budget": settings.budget.trials or str(settings.budget),
         "epochs_planned": settings.epochs_planned,
         "epochs_spent": state.epochs_spent,
-        "trials": [_row(rank, trial) for rank, trial in enumerate(ranked(state), start=1)],
+        "trials": [_row(rank, trial) for rank, trial in enumerate(shown, start=1)],
     }
 
 
 def _row(rank: int, trial: Trial) -> dict[str, Any]:
-    # A proposal that has not been handed out yet will be, in a moment.
-    state = TrialState.RUNNING if trial.state is TrialState.PROPOSED else trial.state
     return {
         "rank": rank,
         "trial": trial.number,
         "run_id": trial.run_id or None,
-        "state": state.value,
+        "state": trial.state.value,
         "epochs": trial.epochs,
         "best_val_mean_iou": trial.best_val_mean_iou,
         "best_epoch": trial.best_epoch,

@@ -73,8 +73,7 @@ def render_standing(standing: Standing, width: int) -> RenderableType:
     rows = Table.grid(padding=(0, 1))
     rows.add_column(min_width=_LABEL_WIDTH, style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    spent, planned = standing.epochs_spent, standing.settings.epochs_planned
-    rows.add_row("epochs", _bar_row(spent, planned, bar_width, _epochs(spent, planned)))
+    rows.add_row("epochs", _budget_row(standing, bar_width))
     rows.add_row("trials", _trials(standing))
     if standing.rungs:
         rows.add_row("rungs", _rungs(standing))
@@ -96,7 +95,15 @@ def _headline(standing: Standing) -> Text:
     return line
 
 
-def _bar_row(done: float, total: int, width: int, note: Text) -> Table:
+def _budget_row(standing: Standing, width: int) -> Table:
+    """How much of what the search may spend has been spent."""
+    spent, planned = standing.epochs_spent, standing.settings.epochs_planned
+    if standing.settings.budget.seconds is None:
+        return _bar_row(spent, planned, width, _epochs(spent, planned))
+    return _bar_row(standing.active_s, standing.settings.budget.seconds, width, Text(str(spent)))
+
+
+def _bar_row(done: float, total: float, width: int, note: Text) -> Table:
     row = Table.grid(padding=(0, 1))
     row.add_column(width=width)
     row.add_column(no_wrap=True, overflow="ellipsis")
@@ -109,13 +116,18 @@ def _epochs(spent: int, planned: int) -> Text:
 
 
 def _trials(standing: Standing) -> Text:
-    line = Text(f"{standing.state.num_started} of {standing.settings.budget}")
+    line = Text(_started(standing))
     separator = ": "
     for state, count in standing.counts.items():
         if state is not TrialState.PROPOSED:
             line.append(f"{separator}{count} {state}", style="red" if state is TrialState.FAILED else "")
             separator = ", "
     return line
+
+
+def _started(standing: Standing) -> str:
+    of = f" of {standing.settings.budget}" if standing.settings.budget.trials else ""
+    return f"{standing.state.num_started}{of}"
 
 
 def _rungs(standing: Standing) -> Text:
@@ -166,7 +178,7 @@ def _clock(seconds: float) -> str:
 def render_summary(standing: Standing) -> Text:
     """What a study had come to when its view was closed."""
     line = Text().append(f"{standing.settings.kind} {standing.settings.name}", style="bold")
-    line.append(f": {standing.state.num_started} of {standing.settings.budget} trials")
+    line.append(f": {_started(standing)} trials")
     for state in (TrialState.COMPLETED, TrialState.FAILED, TrialState.REJECTED):
         if state in standing.counts:
             line.append(f", {standing.counts[state]} {state}")

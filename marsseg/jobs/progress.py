@@ -58,7 +58,8 @@ class PlainProgress:
         self._standing.on_change(state, trial)
         if trial.state in (TrialState.PROPOSED, TrialState.RUNNING):
             return
-        place = f"[{state.num_started}/{self._standing.settings.budget}] trial {trial.number} {trial.state}"
+        of = f"/{self._standing.settings.budget}" if self._standing.settings.budget.trials else ""
+        place = f"[{state.num_started}{of}] trial {trial.number} {trial.state}"
         if trial.reason:
             notify(f"{place}: {trial.reason}")
             return

@@ -3,20 +3,25 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
+from marsseg.jobs.curves import record_curves
 from marsseg.jobs.devices import default_workers
+from marsseg.jobs.dry_run import plan_document
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
-from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.settings import Filters, StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
-from marsseg.search.engines import SAMPLERS
+from marsseg.new_file import check_new_file
+from marsseg.search.budget import Budget
+from marsseg.search.engines import SAMPLERS, check_sampler_is_installed
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.plan import expected_epochs
 from marsseg.search.schedulers import SCHEDULERS
@@ -36,7 +41,7 @@ _OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "-
 class SearchOptions:
     """What the command was asked for; None where the space or the default decides."""
 
-    budget: int
+    budget: Budget
     space: str | None = None
     data: str | None = None
     engine: str = "optuna"
@@ -49,6 +54,8 @@ class SearchOptions:
     seed: int = 0
     name: str | None = None
     assignments: Sequence[str] = ()
+    filters: Filters = field(default_factory=Filters)
+    record: Path | None = None
     provenance: Provenance = field(default_factory=Provenance)
 
 
@@ -61,6 +68,28 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     Raises:
         MarsexpError: If an option, the space or the data is not valid, before anything is trained.
     """
+    settings, data = _prepare(home, options)
+    document = create_study(home, settings, data)
+    _record(home, settings.name, options.record)
+    return document
+
+
+def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
+    """What a new search would do and cost; nothing is written down.
+
+    Returns:
+        The plan's document.
+
+    Raises:
+        MarsexpError: As `start_search` does before it begins.
+    """
+    return plan_document(*_prepare(home, options))
+
+
+def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, PreparedData]:
+    """All that can be refused is refused here."""
+    if options.record is not None:
+        check_new_file(options.record)
     settings, base = _plan(options)
     if settings.name in Ledger(home.ledger).names():
         raise UsageError(
@@ -72,32 +101,52 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
     _check_some_depth_fits(settings, data)
     planned = expected_epochs(settings.build_scheduler(), settings.budget)
     settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
-    full = settings.budget * settings.max_epochs
+    trials, full = settings.budget.trials, settings.max_epochs
+    plan = f"about {planned} epochs planned (full training of all: {trials * full}), " if trials else ""
     at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""
     precision = explain_precision(base.training.precision, this_machine())
     notify(
-        f"search '{settings.name}': {settings.budget} configurations of space '{settings.space_name}', "
-        f"{len(data.split.train)} training images, about {planned} epochs planned (full training of all: {full}), "
-        f"{at_a_time}{base.training.threads} threads, {precision}"
+        f"search '{settings.name}': {settings.budget.in_words} of space '{settings.space_name}', "
+        f"{len(data.split.train)} training images, "
+        f"{plan}{at_a_time}{base.training.threads} threads, {precision}"
     )
-    return create_study(home, settings, data)
+    return settings, data
 
 
-def resume_search(home: Home, name: str, budget: int | None, data_source: str | None) -> dict[str, Any]:
+def resume_search(
+    home: Home, name: str, budget: Budget | None, data_source: str | None, record: Path | None = None
+) -> dict[str, Any]:
     """Goes on with a search, or extends a finished one by a larger budget.
+
+    Args:
+        home: Where everything is kept.
+        name: The search's.
+        budget: A larger one, or None.
+        data_source: Where the data lies now, or None.
+        record: A new file for its learning curves, or None.
 
     Returns:
         Its leaderboard document.
 
     Raises:
-        MarsexpError: If there is no such search, or its data has changed.
+        MarsexpError: If there is no such search, its data has changed, or its sampler's package is not installed.
     """
+    if record is not None:
+        check_new_file(record)
     settings = load_settings(home, name, "search")
+    check_sampler_is_installed(settings.sampler)
     base = settings.config(BASE)
     if data_source:
         base = base.with_values({"data.source": resolve_source(data_source)})
         settings = replace(settings, configs={BASE: base.model_dump(mode="json")})
-    return resume_study(home, settings, load_data(base), budget)
+    document = resume_study(home, settings, load_data(base), budget)
+    _record(home, name, record)
+    return document
+
+
+def _record(home: Home, name: str, path: Path | None) -> None:
+    if path is not None:
+        notify(f"wrote {record_curves(home, name, path)} learning curves to {path}")
 
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
@@ -110,6 +159,8 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
             raise UsageError(f"--set {path}: a search has {option} for that")
     min_epochs = options.min_epochs or space.min_epochs
     max_epochs = options.max_epochs or space.max_epochs
+    if options.budget.epochs is not None and options.budget.epochs < max_epochs:
+        raise UsageError(f"--budget: expected at least one full training, {max_epochs} epochs, found {options.budget}")
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
@@ -132,6 +183,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         reduction_factor=options.reduction_factor or space.reduction_factor,
         workers=workers,
         configs={BASE: base.model_dump(mode="json")},
+        filters=options.filters,
         fingerprint={},
         space_name=space.name,
         space=space.document,
@@ -157,6 +209,7 @@ def _check_options(options: SearchOptions) -> None:
     _check_known("--engine", options.engine, SAMPLERS)
     if options.sampler is not None:
         _check_known(f"--sampler with --engine {options.engine}", options.sampler, SAMPLERS[options.engine])
+        check_sampler_is_installed(options.sampler)
     _check_known("--scheduler", options.scheduler, SCHEDULERS)
 
 

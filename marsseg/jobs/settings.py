@@ -5,10 +5,26 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from marsseg.config import ExperimentConfig, parse_config
+from marsseg.search.budget import Budget
 from marsseg.search.scheduler import Rungs, Scheduler
-from marsseg.search.schedulers import SCHEDULERS
+from marsseg.search.schedulers import build_scheduler
 from marsseg.search.space import Space
 from marsseg.search.space_file import parse_space
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a configuration must not exceed; None for no limit.
+
+    Args:
+        max_params: Weights.
+        max_flops: Floating-point operations of one image's forward pass.
+        max_step_ms: Milliseconds of a training step, as a worker measures it before the first epoch.
+    """
+
+    max_params: int | None = None
+    max_flops: int | None = None
+    max_step_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -20,7 +36,7 @@ class StudySettings:
         uid: Unique everywhere: several ledgers may write to one tracking store.
         kind: `search` or `training`.
         seed: Decides proposals and the trials' own seeds.
-        budget: Configurations to start.
+        budget: What it may spend.
         engine: `optuna`, or `recipes` for a training.
         sampler: One of the engine's.
         scheduler: Name of a scheduler.
@@ -33,6 +49,7 @@ class StudySettings:
         space: The space's document.
         pinned: Parameters of the space that the command line gave one value.
         num_seeds: For a training: how many seeds every recipe is trained with, its own and the next ones.
+        filters: What no configuration may exceed.
         fingerprint: Of the data, by part.
         epochs_planned: What the budget is expected to cost.
         author: Who.
@@ -45,7 +62,7 @@ class StudySettings:
     uid: str
     kind: str
     seed: int
-    budget: int
+    budget: Budget
     engine: str
     sampler: str
     scheduler: str
@@ -55,6 +72,7 @@ class StudySettings:
     workers: int
     configs: Mapping[str, Any]
     fingerprint: Mapping[str, str]
+    filters: Filters = Filters()
     epochs_planned: int = 0
     space_name: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
@@ -82,7 +100,7 @@ class StudySettings:
 
     def build_scheduler(self) -> Scheduler:
         """The scheduler by name."""
-        return SCHEDULERS[self.scheduler](self.rungs)
+        return build_scheduler(self.scheduler, self.rungs, self.budget)
 
     def build_space(self) -> Space:
         """The space, with what was pinned on the command line."""
@@ -99,4 +117,4 @@ class StudySettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
         """The settings as they were stored."""
-        return cls(**values)
+        return cls(**{**values, "budget": Budget(**values["budget"]), "filters": Filters(**values["filters"])})

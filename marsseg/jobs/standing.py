@@ -61,6 +61,7 @@ class Standing:
         self.forecast: Forecast | None = None
         self._now = now
         self._began = now()
+        self._active_before_s = state.active_s
         self._newest: dict[int, Mapping[str, Any]] = {}
         self._heard: dict[int, float] = {}
         self._scores = {
@@ -109,6 +110,11 @@ class Standing:
     def elapsed_s(self) -> float:
         """Seconds since the study was begun or gone on with."""
         return self._now() - self._began
+
+    @property
+    def active_s(self) -> float:
+        """Seconds during which the study has been run, by those before too."""
+        return self._active_before_s + self.elapsed_s
 
     @property
     def running(self) -> list[Segment]:
@@ -175,7 +181,9 @@ class Standing:
         cost: building the network, tracing the step, drawing the pictures.
         """
         running = self.running
-        waiting = max(0, self.settings.budget - self.state.num_started)
+        if self.settings.budget.seconds is not None:
+            return max(0.0, self.settings.budget.seconds - self.active_s)
+        waiting = max(0, (self.settings.budget.trials or 0) - self.state.num_started)
         certain = sum(segment.until - segment.epochs for segment in running) + waiting * self._levels[0]
         epochs_left = max(self.settings.epochs_planned - self.epochs_spent, certain)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
@@ -204,6 +212,15 @@ class Standing:
         shares = [float(self.settings.reduction_factor) ** -step for step in range(len(levels))]
         lengths = [level - before for before, level in zip((0, *levels), levels, strict=False)]
         return sum(share * length for share, length in zip(shares, lengths, strict=True)) / sum(shares)
+
+    @property
+    def full_training_s(self) -> float | None:
+        """What full training of the whole budget would take, or None where the forecast or a count is missing."""
+        trials = self.settings.budget.trials
+        if self.forecast is None or trials is None:
+            return None
+        each = self.settings.max_epochs * self.forecast.epoch_s + self.forecast.segment_s
+        return trials * each / self.settings.workers
 
     @property
     def time_left(self) -> str:

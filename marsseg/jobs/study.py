@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.driver import Driver
@@ -18,6 +19,7 @@ from marsseg.jobs.progress import notify, show_progress
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.standing import Standing, in_words
 from marsseg.jobs.worker import FINAL_KINDS, serve
+from marsseg.search.budget import Budget
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.plan import expected_epochs
@@ -61,7 +63,9 @@ def load_settings(home: Home, name: str, kind: str) -> StudySettings:
     return settings
 
 
-def resume_study(home: Home, settings: StudySettings, data: PreparedData, budget: int | None = None) -> dict[str, Any]:
+def resume_study(
+    home: Home, settings: StudySettings, data: PreparedData, budget: Budget | None = None
+) -> dict[str, Any]:
     """Goes on with a study, or extends a finished one.
 
     Args:
@@ -81,17 +85,18 @@ def resume_study(home: Home, settings: StudySettings, data: PreparedData, budget
     changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
     if changed:
         raise DataError(f"the data is not what '{settings.name}' began with; changed: {', '.join(changed)}")
-    if budget is not None and budget < settings.budget:
+    if budget is not None and not budget.covers(settings.budget):
         raise UsageError(f"--budget: expected at least {settings.budget}, which '{settings.name}' has, found {budget}")
-    if budget:
-        planned = expected_epochs(settings.build_scheduler(), budget)
-        settings = replace(settings, budget=budget, epochs_planned=planned)
+    extended = budget is not None and budget != settings.budget
+    if budget is not None:
+        settings = replace(settings, budget=budget)
+        settings = replace(settings, epochs_planned=expected_epochs(settings.build_scheduler(), budget))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
-        writer.update_settings(settings.to_dict())
-        state = replay(ledger.events(settings.name))
-        if state.closed and state.num_started < settings.budget:
+        # First, so that a kill in between leaves a search that goes on.
+        if extended and replay(ledger.events(settings.name)).closed:
             writer.append("opened")
+        writer.update_settings(settings.to_dict())
         return _run(home, ledger, writer, settings, data)
 
 
@@ -104,6 +109,8 @@ def _run(
     from marsseg.tracking.store import open_store
 
     candidates = build_candidates(settings)
+    image_shape = data.images.shape[1], data.images.shape[2]
+    part_sizes = len(data.split.train), len(data.split.validation)
     scheduler = settings.build_scheduler()
     state = replay(ledger.events(settings.name))
     environments = worker_environments(settings.workers, settings.gpus)
@@ -122,13 +129,12 @@ def _run(
     driver = Driver(
         settings=settings,
         candidates=candidates,
+        admission=Admission(candidates, settings.filters, image_shape, part_sizes),
         scheduler=scheduler,
         writer=writer,
         executor=executor,
         observers=[tracker],
         home=home,
-        image_shape=(data.images.shape[1], data.images.shape[2]),
-        part_sizes=(len(data.split.train), len(data.split.validation)),
         state=state,
         epochs={number: len(known) for number, known in records.items()},
     )
@@ -145,7 +151,7 @@ def _run(
             with show_progress(standing) as progress:
                 driver.observers.insert(0, progress)
                 driver.run()
-        return _conclude(home, ledger, settings, driver.image_shape, tracker)
+        return _conclude(home, ledger, settings, image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)
         notify(f"stopped; {settings.resume_hint}")
@@ -166,11 +172,9 @@ def _announce(standing: Standing) -> None:
     if standing.forecast is None or standing.seconds_left is None:
         notify("how long this will take is not known: no step could be timed")
         return
-    settings = standing.settings
     line = f"expected to take about {in_words(standing.seconds_left)}"
-    if settings.kind == "search":
-        full_s = settings.budget * (settings.max_epochs * standing.forecast.epoch_s + standing.forecast.segment_s)
-        line += f"; full training of all would take about {in_words(full_s / settings.workers)}"
+    if standing.settings.kind == "search" and standing.full_training_s is not None:
+        line += f"; full training of all would take about {in_words(standing.full_training_s)}"
     notify(line)
 
 

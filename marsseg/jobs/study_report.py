@@ -50,9 +50,9 @@ def log_study_report(
             (folder / "space.toml").write_text(tomli_w.dumps(dict(settings.space)), encoding="utf-8")
             _draw_choices(folder, settings, state, document)
         draw_scores(folder / "scores.png", histories, rungs)
-        draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs, settings.budget)
+        draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs)
         recorder.log_folder(run_id, folder)
-    recorder.log_points(run_id, [Point(settings.budget, time.time_ns() // 1_000_000, _totals(state, document))])
+    recorder.log_points(run_id, [Point(state.num_started, time.time_ns() // 1_000_000, _totals(state, document))])
     section = study_section(settings, recorder.view_link(settings.name), document, recorder.run_link)
     note = merge(recorder.note(run_id), section)
     recorder.set_tags(run_id, {NOTE_TAG: note, "marsexp.state": "completed"})
@@ -60,7 +60,8 @@ def log_study_report(
 
 
 def _totals(state: SearchState, document: Mapping[str, Any]) -> dict[str, float]:
-    totals = {name: document[name] for name in ("budget", "epochs_planned", "epochs_spent")}
+    totals = {name: document[name] for name in ("epochs_planned", "epochs_spent")}
+    totals["trials"] = state.num_started
     winner = state.winner
     # Not `best_val_mean_iou`: a search must not stand among the trials that are sorted by it.
     return totals if winner is None else {**totals, "winner_val_mean_iou": winner.best_val_mean_iou or 0.0}

@@ -26,7 +26,6 @@ from marsseg.training.precision import explain_precision
 from marsseg.training.runtime import this_machine
 
 _STATUS = {
-    TrialState.PROPOSED: "RUNNING",
     TrialState.RUNNING: "RUNNING",
     TrialState.PAUSED: "SCHEDULED",
     TrialState.COMPLETED: "FINISHED",
@@ -166,7 +165,7 @@ class StudyTracker:
         if not self._sent_state:
             self._learn_what_was_sent(state)
         for trial in state.trials:
-            if trial.state is not TrialState.REJECTED:
+            if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
                 self._run_ids.setdefault(trial.number, trial.run_id)
                 self._sync(trial)
         self._behind.clear()
@@ -184,7 +183,7 @@ class StudyTracker:
 
     def _open_parent(self, state: SearchState) -> None:
         """Creates or finds the study's own run; a single training has none."""
-        if self._parent is not None or (self._settings.kind == "training" and self._settings.budget == 1):
+        if self._parent is not None or (self._settings.kind == "training" and self._settings.budget.trials == 1):
             return
         spec = RunSpec(
             identity={"marsexp.study": self._settings.uid, "marsexp.trial": "none"},

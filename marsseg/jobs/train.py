@@ -15,6 +15,7 @@ from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.shipped import find_recipe
 from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.search.budget import Budget
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.training.precision import explain_precision
 from marsseg.training.runtime import resolve_auto, this_machine
@@ -73,7 +74,7 @@ def start_training(
         uid=uuid.uuid4().hex,
         kind="training",
         seed=first.seed,
-        budget=len(configs) * num_seeds,
+        budget=Budget(len(configs) * num_seeds),
         engine="recipes",
         sampler="in order",
         scheduler="none",

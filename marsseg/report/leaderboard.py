@@ -10,6 +10,7 @@ from typing import Any
 
 _COLUMNS = ("rank", "trial", "state", "epochs", "best_val_mean_iou", "best_epoch", "params", "duration_s", "run_id")
 _TEXT_COLUMNS = ("#", "trial", "run", "state", "epochs", "best_val_mean_iou", "params", "values")
+_PLAN_COLUMNS = ("trial", "params", "flops", "values")
 _SHORT_ID = 8
 _WIDTH = 160
 _MIN_VALUES_WIDTH = 6
@@ -68,7 +69,38 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
         Text that ends with a line break.
     """
     rows = [_text_row(trial) for trial in document["trials"][:top]]
-    columns = list(zip(_TEXT_COLUMNS, *rows, strict=True))
+    return _table(f"{document['search']}: {summary_line(document)}", _TEXT_COLUMNS, rows, width)
+
+
+def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
+    """What a search would do and cost, and its first configurations.
+
+    Args:
+        document: The plan.
+        width: Columns of the terminal; by default as it is, or 160 where there is none.
+
+    Returns:
+        Text that ends with a line break.
+    """
+    lines = [f"plan: {document['budget']}, scheduler {document['scheduler']}"]
+    if document["epochs_planned"]:
+        lines[0] += f", about {document['epochs_planned']} epochs"
+    if document["expected_s"] is not None:
+        lines[0] += f", about {document['expected_s'] / 60:.1f} min"
+    if document["full_training_epochs"]:
+        lines.append(f"full training of all: {document['full_training_epochs']} epochs")
+    if document["full_training_s"] is not None:
+        lines[1] += f", about {document['full_training_s'] / 60:.1f} min"
+    rows = [
+        (str(trial["trial"]), _format(trial["params"], "params"), _format(trial["flops"], "flops"), _values(trial))
+        for trial in document["trials"]
+    ]
+    return "\n".join(lines) + "\n" + _table("the first configurations:", _PLAN_COLUMNS, rows, width)
+
+
+def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> str:
+    """A table under its title, the last column folded."""
+    columns = list(zip(names, *rows, strict=True))
     aligned = []
     for column in columns[:-1]:
         longest = max(map(len, column))
@@ -80,7 +112,7 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
     space = max(_MIN_VALUES_WIDTH, (width or _terminal_width()) - indent)
     folded = [_fold(values, space) for values in columns[-1]]
     table_width = indent + max(len(line) for lines in folded for line in lines)
-    lines = _fold(f"{document['search']}: {summary_line(document)}", table_width)
+    lines = _fold(title, table_width)
     for head, (first, *others) in zip(heads, folded, strict=True):
         lines.append((head + first).rstrip())
         lines += [" " * indent + line for line in others]
@@ -88,7 +120,6 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
 
 
 def _text_row(trial: Mapping[str, Any]) -> tuple[str, ...]:
-    values = ", ".join([f"{_short(path)}={_format(value, path)}" for path, value in trial["values"].items()])
     return (
         str(trial["rank"]),
         str(trial["trial"]),
@@ -97,8 +128,13 @@ def _text_row(trial: Mapping[str, Any]) -> tuple[str, ...]:
         str(trial["epochs"]),
         _format(trial["best_val_mean_iou"], "best_val_mean_iou"),
         _format(trial["params"], "params"),
-        f"{values}  ({trial['reason']})" if trial["reason"] else values,
+        _values(trial),
     )
+
+
+def _values(trial: Mapping[str, Any]) -> str:
+    values = ", ".join([f"{_short(path)}={_format(value, path)}" for path, value in trial["values"].items()])
+    return f"{values}  ({trial['reason']})" if trial["reason"] else values
 
 
 def _terminal_width() -> int:
@@ -123,7 +159,9 @@ def summary_line(document: Mapping[str, Any]) -> str:
     for trial in document["trials"]:
         states[trial["state"]] = states.get(trial["state"], 0) + 1
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    return f"{document['epochs_spent']} of {document['epochs_planned']} planned epochs; {counts or 'no trials yet'}"
+    # A limit in hours plans none.
+    planned = f" of {document['epochs_planned']} planned" if document["epochs_planned"] else ""
+    return f"{document['epochs_spent']}{planned} epochs; {counts or 'no trials yet'}"
 
 
 def _short(path: str) -> str:
@@ -139,6 +177,8 @@ def _format(value: Any, name: str) -> str:
         return f"{value:.4f}"
     if name == "duration_s":
         return f"{value:.0f}"
+    if name == "flops":
+        return f"{value / 1e6:,.0f} M"
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if name == "params" else str(value)

@@ -14,23 +14,22 @@ from matplotlib.ticker import MaxNLocator
 _DPI = 110
 
 
-def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int], budget: int) -> None:
+def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int]) -> None:
     """How many epochs each trial of a search got, against full training.
 
     Args:
         path: The PNG file.
         epochs: Epochs of each trial, in the order of their numbers.
         rungs: Where trials are compared; the last one is a full training.
-        budget: Configurations that may be started.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.bar(range(len(epochs)), epochs, color="#6f79a8")
     for rung in rungs:
         axes.axhline(rung, color="#d62f2f", linestyle=":", linewidth=1)
-    full = budget * rungs[-1]
+    full = len(epochs) * rungs[-1]
     axes.set(
-        title=f"{sum(epochs)} epochs; full training of {budget} configurations would be {full}",
+        title=f"{sum(epochs)} epochs; full training of these {len(epochs)} configurations would be {full}",
         xlabel="trial",
         ylabel="epochs",
     )

@@ -1,10 +1,29 @@
 """The engines that propose configurations, by name; each is imported only where it is used."""
 
+from importlib.util import find_spec
+
+from marsseg.errors import UsageError
 from marsseg.search.proposer import Proposer
 from marsseg.search.space import Space
 
 # The first sampler is the engine's default.
-SAMPLERS = {"optuna": ("tpe", "random"), "keras-tuner": ("bayesian", "random")}
+SAMPLERS = {"optuna": ("tpe", "gp", "cmaes", "nsga2", "random"), "keras-tuner": ("bayesian", "random")}
+
+# Samplers that need a package which is not installed with this one, but by an extra of their own name.
+_NEEDED_PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
+
+
+def check_sampler_is_installed(sampler: str) -> None:
+    """Refuses a sampler that lacks its package, without importing anything.
+
+    Raises:
+        UsageError: If the package is not installed.
+    """
+    package = _NEEDED_PACKAGES.get(sampler)
+    if package is not None and find_spec(package) is None:
+        raise UsageError(
+            f"--sampler {sampler}: expected the package {package}, found none; pip install 'marsexp[{sampler}]'"
+        )
 
 
 def build_proposer(engine: str, sampler: str, space: Space) -> Proposer:

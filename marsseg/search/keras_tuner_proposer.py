@@ -109,13 +109,37 @@ def build_hyperparameters(space: Space) -> Any:
         A `keras_tuner.HyperParameters`.
     """
     hyperparameters = keras_tuner.HyperParameters()
+    declare_space(hyperparameters, space)
+    hyperparameters.values = {}
+    return hyperparameters
+
+
+def declare_space(hyperparameters: Any, space: Space) -> None:
+    """Adds a space's parameters, with its conditions and Keras Tuner's default values.
+
+    Args:
+        hyperparameters: A `keras_tuner.HyperParameters`.
+        space: What may vary.
+    """
     for parameter in space.parameters:
         with ExitStack() as scopes:
             for parent, allowed in _conditions(space, parameter):
                 scopes.enter_context(hyperparameters.conditional_scope(parent, list(allowed)))
             _register(hyperparameters, parameter)
-    hyperparameters.values = {}
-    return hyperparameters
+
+
+def read_values(hyperparameters: Any, space: Space) -> dict[str, Value]:
+    """The values of a space's active parameters by dotted path.
+
+    Args:
+        hyperparameters: A `keras_tuner.HyperParameters` that the space was declared to.
+        space: What may vary.
+    """
+    values: dict[str, Value] = {}
+    for parameter in space.parameters:
+        if parameter.is_active(values):
+            values[parameter.path] = _within(parameter.domain, hyperparameters.get(parameter.path))
+    return values
 
 
 def _conditions(space: Space, parameter: Parameter) -> Iterator[tuple[str, tuple[Value, ...]]]:

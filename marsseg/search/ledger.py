@@ -58,7 +58,7 @@ class Event:
     """One entry of a search's record.
 
     Args:
-        kind: `proposed`, `rejected`, `started`, `finished`, `failed`, `tracked`, `opened` or `closed`.
+        kind: `proposed`, `measured`, `rejected`, `started`, `finished`, `failed`, `tracked`, `opened` or `closed`.
         trial: The trial's number, or None where the entry is about the search.
         payload: Plain values.
         created_ms: Unix time in milliseconds; no decision looks at it.

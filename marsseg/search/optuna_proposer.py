@@ -4,8 +4,7 @@ A study is rebuilt in memory for each proposal, from what the ledger tells, and 
 state of Optuna's has to survive anything.
 """
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -13,6 +12,7 @@ from typing import Any, cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from marsseg.search.optuna_samplers import WITH_GENERATIONS, Distributions, build_sampler
 from marsseg.search.proposer import Observation
 from marsseg.search.space import BoolParameter, ChoiceParameter, Domain, FloatParameter, IntParameter, Space, Value
 
@@ -23,9 +23,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class OptunaProposer:
     """Suggests configurations with one of Optuna's samplers.
 
+    CMA-ES and NSGA-II think in generations. Theirs are filled in the order of the trials' numbers, as if each trial had
+    been told before the next was asked for; one that is running counts once it has a score.
+
     Args:
         space: What may vary.
-        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition) or `random`.
+        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition), `gp`, `cmaes` or `nsga2` (what becomes
+            of conditions there says `optuna_samplers`), or `random`.
     """
 
     space: Space
@@ -33,16 +37,15 @@ class OptunaProposer:
 
     def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
         """The next configuration, a function of the arguments alone."""
-        study = build_study(self.space, observations, self._build_sampler(seed))
+        always_active = {
+            parameter.path: build_distribution(parameter.domain)
+            for parameter in self.space.parameters
+            if not parameter.when
+        }
+        sampler = build_sampler(self.sampler, always_active, seed)
+        rebuild = relive_study if self.sampler in WITH_GENERATIONS else build_study
+        study = rebuild(self.space, observations, sampler)
         return suggest_values(study.ask(), self.space)
-
-    def _build_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        if self.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # Without groups only parameters that every trial has are modelled.
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
 
 def build_study(
@@ -68,7 +71,7 @@ class _ToldTrial(optuna.trial.FrozenTrial):
     """A trial made for one study, which need not copy it: for a thousand trials that takes a second."""
 
     @classmethod
-    def of(cls, known: Mapping[str, BaseDistribution], observation: Observation) -> "_ToldTrial":
+    def of(cls, known: Distributions, observation: Observation) -> "_ToldTrial":
         running = observation.score is None
         now = datetime.now()
         return cls(
@@ -87,6 +90,31 @@ class _ToldTrial(optuna.trial.FrozenTrial):
 
     def __deepcopy__(self, _: dict[int, Any]) -> "_ToldTrial":
         return self
+
+
+def relive_study(
+    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """A study as `build_study` gives it, whose sampler was asked for each trial before it was told its score.
+
+    Args:
+        space: What may vary.
+        observations: Trials in the order of their numbers.
+        sampler: What will propose; it notes in each trial which generation it belongs to.
+
+    Returns:
+        The study.
+    """
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for observation in observations:
+        study.enqueue_trial(dict(observation.values))
+        trial = study.ask()
+        # With all values given beforehand, nothing else would make the sampler take note of the trial.
+        _ = trial.relative_params
+        suggest_values(trial, space)
+        if observation.score is not None:
+            study.tell(trial, observation.score)
+    return study
 
 
 def build_distribution(domain: Domain) -> BaseDistribution:
@@ -123,8 +151,12 @@ def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
     match domain:
         case IntParameter(low, high, step, log):
             return trial.suggest_int(path, low, high, step=step, log=log)
-        case FloatParameter(low, high, step, log):
-            return trial.suggest_float(path, low, high, step=step, log=log)
+        case FloatParameter(low, high, float(step)):
+            # Samplers round to steps in different ways; 0.1 and its next neighbour would be two configurations.
+            value = trial.suggest_float(path, low, high, step=step)
+            return min(low + round((value - low) / step) * step, high)
+        case FloatParameter(low, high, _, log):
+            return trial.suggest_float(path, low, high, log=log)
         case ChoiceParameter(options):
             # Optuna's type allows None, a space's options do not.
             return cast("Value", trial.suggest_categorical(path, options))

@@ -2,6 +2,7 @@
 
 import random
 
+from marsseg.search.budget import Budget
 from marsseg.search.scheduler import Scheduler
 from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import Cost
@@ -11,22 +12,24 @@ _SIMULATIONS = 5
 _SIMULATED_BUDGET = 100
 
 
-def expected_epochs(scheduler: Scheduler, budget: int) -> int:
-    """Epochs that a search spends on average if no trial fails or stops early.
+def expected_epochs(scheduler: Scheduler, budget: Budget) -> int:
+    """Epochs that a search spends on average if no trial fails or stops early; 0 where it has a limit in hours.
 
     The configurations come in random order and each keeps its place from rung to rung. Asynchronous promotion spends
     more than one in `reduction_factor` would: what was promoted early falls out of the top, and others follow.
 
     Args:
         scheduler: Decides.
-        budget: Configurations to start.
+        budget: What it may spend.
 
     Returns:
         The mean over some simulated searches; the same for the same arguments.
     """
-    simulated = min(budget, _SIMULATED_BUDGET)
+    if budget.trials is None:
+        return budget.epochs or 0
+    simulated = min(budget.trials, _SIMULATED_BUDGET)
     spent = [_spent(scheduler, simulated, random.Random(seed)) for seed in range(_SIMULATIONS)]
-    return round(sum(spent) / len(spent) * budget / simulated)
+    return round(sum(spent) / len(spent) * budget.trials / simulated)
 
 
 def _spent(scheduler: Scheduler, budget: int, luck: random.Random) -> int:

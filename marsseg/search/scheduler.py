@@ -6,7 +6,7 @@ Decisions are values. The schedulers themselves live in rooms of their own, by k
 from dataclasses import dataclass
 from typing import Protocol
 
-from marsseg.search.state import SearchState, TrialState
+from marsseg.search.state import SearchState, Trial, TrialState
 
 
 @dataclass(frozen=True)
@@ -95,4 +95,19 @@ def conclude(state: SearchState, levels: tuple[int, ...]) -> Decision:
     if paused and not state.in_state(TrialState.COMPLETED):
         leader = max(paused, key=lambda trial: (trial.epochs, trial.score, -trial.number))
         return RunSegment(leader.number, next(level for level in levels if level > leader.epochs))
+    return Finish()
+
+
+def leader_of(state: SearchState) -> Trial | None:
+    """The paused trial with the best score, whatever its epoch."""
+    return max(state.in_state(TrialState.PAUSED), key=lambda trial: (trial.score, -trial.number), default=None)
+
+
+def finish_leader(state: SearchState, max_epochs: int) -> Decision:
+    """The end: waits for what runs; where nothing completed, the best paused trial is trained in full."""
+    if state.in_state(TrialState.RUNNING):
+        return Wait()
+    leader = leader_of(state)
+    if leader is not None and not state.in_state(TrialState.COMPLETED):
+        return RunSegment(leader.number, max_epochs)
     return Finish()

@@ -2,14 +2,33 @@
 
 from collections.abc import Callable, Mapping
 
+from marsseg.search.budget import Budget, Limited
+from marsseg.search.freeze_thaw import FreezeThaw
 from marsseg.search.scheduler import Rungs, Scheduler
 from marsseg.search.stopping import FullTraining, MedianStopping
 from marsseg.search.successive_halving import Asha, Hyperband, TopK
 
 SCHEDULERS: Mapping[str, Callable[[Rungs], Scheduler]] = {
     "asha": Asha,
+    "freeze-thaw": FreezeThaw,
     "hyperband": Hyperband,
     "median": MedianStopping,
     "topk": TopK,
     "none": FullTraining,
 }
+
+
+def build_scheduler(name: str, rungs: Rungs, budget: Budget) -> Scheduler:
+    """A scheduler that keeps a budget.
+
+    Args:
+        name: One of `SCHEDULERS`.
+        rungs: Where trials are compared.
+        budget: What the search may spend.
+    """
+    limit = budget.epochs or budget.seconds
+    if limit is None:
+        return SCHEDULERS[name](rungs)
+    # It alone looks ahead.
+    scheduler = FreezeThaw(rungs, limit) if name == "freeze-thaw" else SCHEDULERS[name](rungs)
+    return Limited(scheduler, budget)

@@ -55,12 +55,13 @@ def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers
         A moment for each finished segment, in the order of the clock; the same for the same arguments.
     """
     trials: list[Trial] = []
+    last_finished: int | None = None
     busy: list[tuple[float, int, int]] = []
     last_trained: dict[int, int | None] = dict.fromkeys(range(workers))
     now = cost = 0.0
     while True:
         while len(busy) < workers:
-            decision = scheduler.decide(SearchState(tuple(trials)), budget)
+            decision = scheduler.decide(SearchState(tuple(trials), last_trained=last_finished), budget)
             if isinstance(decision, Propose):
                 curve = curves[len(trials)]
                 trials.append(Trial(len(trials), curve.values, cost=curve.cost))
@@ -70,7 +71,8 @@ def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers
                 duration = (decision.until - trial.epochs) * trial.cost.epoch
                 duration += trial.cost.start * (last_trained[worker] != trial.number)
                 last_trained[worker] = trial.number
-                trials[trial.number] = replace(trial, state=TrialState.RUNNING, until=decision.until)
+                starts = trial.starts + (last_finished != trial.number)
+                trials[trial.number] = replace(trial, state=TrialState.RUNNING, until=decision.until, starts=starts)
                 heapq.heappush(busy, (now + duration, trial.number, worker))
                 cost += duration
             else:
@@ -79,7 +81,8 @@ def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers
             return
         now, number, _ = heapq.heappop(busy)
         trials[number] = _after_segment(trials[number], curves[number])
-        yield Moment(now, cost, SearchState(tuple(trials)))
+        last_finished = number
+        yield Moment(now, cost, SearchState(tuple(trials), last_trained=number))
 
 
 def _free_worker(segment: RunSegment, last_trained: Mapping[int, int | None], busy: set[int]) -> int:

@@ -45,8 +45,10 @@ class Trial:
         values: The values that vary, by dotted path; inactive ones are absent.
         state: Where it stands.
         until: The last epoch of the segment handed out last.
+        starts: Segments before which another trial's had finished: a worker had to build the network anew.
         epochs: Epochs finished.
         scores: `val_mean_iou` after each epoch of the finished segments.
+        step_ms: Milliseconds of a training step as measured; None where that was not asked for.
         cost: What training it takes, by the model that ships with the package.
         best_val_mean_iou: The best epoch's.
         best_epoch: Counted from 1; 0 before the first segment has finished.
@@ -61,8 +63,10 @@ class Trial:
     values: Mapping[str, Any]
     state: TrialState = TrialState.PROPOSED
     until: int = 0
+    starts: int = 0
     epochs: int = 0
     scores: tuple[float, ...] = ()
+    step_ms: float | None = None
     cost: Cost = Cost()
     best_val_mean_iou: float | None = None
     best_epoch: int = 0
@@ -98,11 +102,15 @@ class SearchState:
         trials: By number.
         closed: Whether the search has come to its end.
         run_id: The search's run in the tracking store; empty while there is none.
+        active_s: Seconds during which the search was being run, up to the end of its last segment.
+        last_trained: The trial whose segment has finished last: the worker that is free now still has it.
     """
 
     trials: tuple[Trial, ...] = ()
     closed: bool = False
     run_id: str = ""
+    active_s: float = 0.0
+    last_trained: int | None = None
 
     def in_state(self, *states: TrialState) -> list[Trial]:
         """The trials that stand in one of these states, by number."""
@@ -153,7 +161,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         The state after the last event.
     """
     start = start or SearchState()
-    closed, run_id = start.closed, start.run_id
+    closed, run_id, active_s, last_trained = start.closed, start.run_id, start.active_s, start.last_trained
     # A trial that many events touch is made once, at the end.
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
@@ -163,6 +171,10 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         elif event.trial is not None:
             fields = _fields(trials[event.trial])
             fields.update(_changes(event))
+            if event.kind == "started" and last_trained != event.trial:
+                fields["starts"] = fields.get("starts", 0) + 1
+            elif event.kind in ("finished", "failed"):
+                last_trained, active_s = event.trial, event.payload["active_s"]
             trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
@@ -175,7 +187,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
                 before, after = after, before
             trials = [{**_fields(trial), "state": after} if _state(trial) is before else trial for trial in trials]
     made = (trial if isinstance(trial, Trial) else Trial(**trial) for trial in trials)
-    return SearchState(tuple(made), closed, run_id)
+    return SearchState(tuple(made), closed, run_id, active_s, last_trained)
 
 
 def _fields(trial: Trial | dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +205,8 @@ def _changes(event: Event) -> dict[str, Any]:
     match event.kind:
         case "tracked":
             return {"run_id": payload["run_id"]}
+        case "measured":
+            return {"step_ms": payload["step_ms"]}
         case "rejected":
             return {"state": TrialState.REJECTED, "reason": payload["reason"]}
         case "started":

@@ -1,5 +1,6 @@
 """Wrong input: one clear line, status 1 or 2, no traceback, and nothing done."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from marsseg.cli.app import main
+from marsseg.search.ledger import Ledger
 from tests.conftest import TINY_SPACE, write_tiles
+from tests.jobs.toy_study import build_settings
 
 
 @pytest.fixture
@@ -97,7 +100,12 @@ def test_bad_spaces(run: Callable[..., str], tmp_path: Path, name: str) -> None:
 BAD_OPTIONS = {
     "budget of 0": (("search", "--budget", "0"), "--budget"),
     "no budget": (("search",), "--budget"),
+    "budget in words": (("search", "--budget", "many"), "40, 500epochs, 30min or 2h; found 'many'"),
+    "budget below one full training": (("search", "--budget", "9epochs", "--space", "cpu"), "27 epochs, found 9epochs"),
+    "curves over a file": (("search", "--budget", "2", "--space", "smoke", "--record", "space.toml"), "space.toml"),
     "unknown engine": (("search", "--budget", "2", "--engine", "optima"), "did you mean 'optuna'"),
+    "unknown sampler": (("search", "--budget", "2", "--sampler", "cma"), "did you mean 'cmaes'"),
+    "other engine's sampler": (("search", "--budget", "2", "--engine", "keras-tuner", "--sampler", "gp"), "bayesian"),
     "unknown scheduler": (("search", "--budget", "2", "--scheduler", "ash"), "did you mean 'asha'"),
     "unknown space": (("search", "--budget", "2", "--space", "smok"), "did you mean 'smoke'"),
     "name that leaves the folder": (("search", "--budget", "2", "--name", "../x"), "'../x'"),
@@ -126,3 +134,25 @@ def test_bad_options(run: Callable[..., str], tmp_path: Path, name: str) -> None
     arguments, expected = BAD_OPTIONS[name]
     write_tiles(tmp_path / "odd.npz", num_images=12)
     assert expected in run(*arguments)
+
+
+@pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])
+def test_a_sampler_without_its_package(
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
+) -> None:
+    # How Python notes that a package cannot be imported.
+    monkeypatch.setitem(sys.modules, package, None)
+    message = run("search", "--budget", "2", "--space", "space.toml", "--sampler", sampler, "--name", "mine")
+    assert f"expected the package {package}, found none" in message
+    assert f"pip install 'marsexp[{sampler}]'" in message
+    assert not (tmp_path / "home" / "ledger.db").exists()
+
+
+def test_a_search_is_not_gone_on_with_where_its_sampler_lacks_its_package(
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / "home" / "ledger.db")
+    ledger.create_search("study", build_settings(sampler="cmaes").to_dict())
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    assert "pip install 'marsexp[cmaes]'" in run("search", "--resume", "study", "--budget", "20")
+    assert ledger.settings("study")["budget"] == build_settings().budget

@@ -55,7 +55,7 @@ def test_example_stands_on_a_line_of_its_own_in_the_help(command: CommandHelp) -
     "example",
     [
         "marsexp search --budgets 40",
-        "marsexp search --budget many",
+        "marsexp search --budget 40 --workers many",
         "marsexp serch --budget 40",
         "marsexp data inspct",
         "marsexp data",

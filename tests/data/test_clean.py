@@ -9,7 +9,7 @@ import pytest
 from marsseg.data.clean import clean_file, outlier_indices
 from marsseg.data.sources import load_raw, load_tiles
 from marsseg.data.tiles import Tiles
-from marsseg.errors import DataError, NotFoundError
+from marsseg.errors import DataError, NotFoundError, UsageError
 from tests.data.conftest import random_masks, textured_images
 
 WRONG = (3, 5, 8, 13, 21, 34)
@@ -53,7 +53,7 @@ def test_lists_name_index_and_reason(source: Path, tmp_path: Path) -> None:
 def test_targets_that_are_refused(source: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "there.npz").write_bytes(b"precious")
     before = source.read_bytes()
-    with pytest.raises(DataError):
+    with pytest.raises((DataError, UsageError)):
         clean_file(source, tmp_path / name.format(folder=tmp_path.name))
     assert source.read_bytes() == before
     assert (tmp_path / "there.npz").read_bytes() == b"precious"
@@ -69,7 +69,7 @@ def test_full_disk_leaves_nothing_behind(source: Path, tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(UsageError, match="No space left"):
         clean_file(source, tmp_path / "out.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
 

@@ -1,5 +1,6 @@
 """The driver: whole searches over toy curves, killed again and again, with trials that fail and workers that die."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from marsseg.errors import LedgerError
 from marsseg.jobs.home import Home
+from marsseg.jobs.settings import Filters
+from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import TrialState
@@ -79,8 +82,10 @@ def test_killed_after_every_single_write_a_search_comes_to_the_same_result(undis
 def test_whoever_proposes_a_killed_search_goes_on_with_the_proposals_it_would_have_made(
     engine: str, sampler: str, tmp_path: Path
 ) -> None:
+    if sampler == "gp":
+        pytest.importorskip("torch", reason="the extra 'gp' is not installed")
     # Samplers that model scores begin to do so at ten.
-    settings = build_settings(engine=engine, sampler=sampler, budget=14)
+    settings = build_settings(engine=engine, sampler=sampler, budget=Budget(14))
     undisturbed, killed = Study(tmp_path / "undisturbed", settings), Study(tmp_path / "killed", settings)
     num_writes = undisturbed.drive()
     for share in (0.3, 0.6, 0.85):
@@ -106,7 +111,7 @@ def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice
 def test_a_trial_whose_worker_dies_unheard_keeps_the_epochs_of_the_driver_before(
     tmp_path: Path,
 ) -> None:
-    study = Study(tmp_path, build_settings(scheduler="none", budget=2), mishaps=False)
+    study = Study(tmp_path, build_settings(scheduler="none", budget=Budget(2)), mishaps=False)
     with pytest.raises(Killed):
         study.drive(4)
     assert len(study.ledger.epochs("toy", 0)) == 2
@@ -117,7 +122,7 @@ def test_a_trial_whose_worker_dies_unheard_keeps_the_epochs_of_the_driver_before
 
 
 def write_checkpoints(study: Study) -> None:
-    for trial in range(study.settings.budget):
+    for trial in range(12):
         folder = Home(study.folder).checkpoints("toy", trial)
         folder.mkdir(parents=True, exist_ok=True)
         for epoch in (1, 2):
@@ -154,7 +159,7 @@ def test_what_a_killed_driver_did_not_remove_the_next_one_does(tmp_path: Path) -
 
 
 def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(scheduler="none", budget=4), mishaps=False)
+    study = Study(tmp_path, build_settings(scheduler="none", budget=Budget(4)), mishaps=False)
     study.drive()
     check_nothing_lost_or_doubled(study)
     assert [trial.epochs for trial in study.state.trials] == [4] * 4
@@ -172,7 +177,7 @@ def test_the_seed_decides_a_search(undisturbed: Study, tmp_path: Path) -> None:
 
 def test_duplicates_are_rejected_and_cost_no_budget(tmp_path: Path) -> None:
     document = space_of("model.base_filters", [4, 8, 12, 16])
-    study = Study(tmp_path, build_settings(space=document, budget=4, sampler="random"), mishaps=False)
+    study = Study(tmp_path, build_settings(space=document, budget=Budget(4), sampler="random"), mishaps=False)
     study.drive()
     state = study.state
     rejected = state.in_state(TrialState.REJECTED)
@@ -203,7 +208,7 @@ def test_200_rejections_in_a_row_end_a_search_with_what_it_has(tmp_path: Path) -
 
 
 def test_a_network_too_deep_for_the_images_is_rejected_with_the_reason(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(budget=4), mishaps=False, image_shape=(4, 8))
+    study = Study(tmp_path, build_settings(budget=Budget(4)), mishaps=False, image_shape=(4, 8))
     study.drive()
     rejected = study.state.in_state(TrialState.REJECTED)
     assert rejected
@@ -212,7 +217,7 @@ def test_a_network_too_deep_for_the_images_is_rejected_with_the_reason(tmp_path:
 
 
 def test_a_finished_search_driven_again_changes_nothing(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(budget=3), mishaps=False)
+    study = Study(tmp_path, build_settings(budget=Budget(3)), mishaps=False)
     study.drive()
     before = study.ledger.events("toy")
     assert study.drive() == 0
@@ -220,10 +225,10 @@ def test_a_finished_search_driven_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_extended_search_starts_the_rest_of_its_budget(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(budget=4), mishaps=False)
+    study = Study(tmp_path, build_settings(budget=Budget(4)), mishaps=False)
     study.drive()
     first = study.state.trials
-    study.settings = replace(study.settings, budget=9)
+    study.settings = replace(study.settings, budget=Budget(9))
     with study.ledger.drive("toy") as writer:
         writer.update_settings(study.settings.to_dict())
         writer.append("opened")
@@ -247,3 +252,31 @@ def test_a_driver_that_was_fenced_off_stops_at_its_next_write(tmp_path: Path) ->
     with pytest.raises(LedgerError, match="taken this search over"):
         study.drive()
     assert not study.state.closed
+
+
+def test_what_exceeds_a_limit_is_rejected_with_both_figures_and_costs_no_budget(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(budget=Budget(6), filters=Filters(max_params=40_000)), mishaps=False)
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    rejected = study.state.in_state(TrialState.REJECTED)
+    assert rejected
+    assert all(re.fullmatch(r"[\d,]+ params, --max-params is 40,000", trial.reason) for trial in rejected)
+    assert {trial.values["model.num_blocks"] for trial in rejected} == {3}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("write", [float("inf"), 3, 4, 9])
+def test_steps_are_measured_before_the_first_epoch(tmp_path: Path, workers: int, write: float) -> None:
+    # In the toy study a step takes as many milliseconds as there are filters: 4 or 8.
+    settings = build_settings(budget=Budget(6), filters=Filters(max_step_ms=5.0), workers=workers)
+    study = Study(tmp_path, settings, mishaps=False)
+    with suppress(Killed):
+        study.drive(write)
+    study.drive()
+    check_nothing_lost_or_doubled(study)
+    for trial in study.state.trials:
+        assert trial.step_ms == trial.values["model.base_filters"]
+        assert (trial.state is TrialState.REJECTED) == (trial.step_ms == 8)
+    assert {t.reason for t in study.state.in_state(TrialState.REJECTED)} == {"8 ms a step, --max-step-ms is 5"}
+    kinds = [event.kind for event in study.ledger.events("toy") if event.kind in ("measured", "started")]
+    assert kinds[:1] == ["measured"]

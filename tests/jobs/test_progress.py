@@ -17,11 +17,14 @@ import pytest
 from marsseg.jobs.forecast import Forecast
 from marsseg.jobs.progress import show_progress
 from marsseg.jobs.standing import Standing, in_words
+from marsseg.search.budget import Budget
 from marsseg.search.state import SearchState, Trial, TrialState
 from tests.conftest import Marsexp, write_tiles
 from tests.jobs.toy_study import build_settings
 
-SETTINGS = replace(build_settings(), budget=4, min_epochs=1, max_epochs=4, reduction_factor=2, epochs_planned=10)
+SETTINGS = replace(
+    build_settings(), budget=Budget(4), min_epochs=1, max_epochs=4, reduction_factor=2, epochs_planned=10
+)
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-9]|9[0-7])[;m]")
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -43,9 +46,18 @@ def record(epoch: int, score: float, seconds: float = 10.0) -> dict[str, Any]:
 
 def paused(number: int, score: float, epochs: int = 1, seconds: float = 10.0) -> Trial:
     facts = {"epochs": epochs}
-    scores = {level: score for level in (1, 2, 4) if level <= epochs}
-    values = {"optimizer.name": "adamw", "model.num_blocks": 3}
-    return Trial(number, values, TrialState.PAUSED, epochs, epochs, scores, score, epochs, 100, seconds, "", facts)
+    return Trial(
+        number,
+        {"optimizer.name": "adamw", "model.num_blocks": 3},
+        TrialState.PAUSED,
+        until=epochs,
+        epochs=epochs,
+        scores=(score,) * epochs,
+        best_val_mean_iou=score,
+        best_epoch=epochs,
+        duration_s=seconds,
+        facts=facts,
+    )
 
 
 def running(number: int, until: int = 1, since: Trial | None = None) -> Trial:

@@ -1,5 +1,6 @@
 """A real search, end to end: its leaderboard, its runs, its moved folder, and going on after a kill."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -232,3 +233,29 @@ def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Ma
     for name in ("one", "other"):
         document = marsexp("leaderboard", name, "--json").json()
         assert [trial["state"] for trial in document["trials"]] == ["completed"]
+
+
+def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    plan = marsexp(*SEARCH, "--dry-run", "--json").json()
+    assert (plan["budget"], len(plan["trials"])) == (4, 4)
+    assert plan["expected_s"] > 0
+    assert plan["full_training_s"] > plan["expected_s"] / 2
+    assert not (marsexp.home / "mlflow.db").exists()
+    assert not (marsexp.home / "checkpoints").exists()
+    begun = marsexp(*SEARCH, "--record", "curves.jsonl", "--json").json()
+    by_trial = {trial["trial"]: trial for trial in begun["trials"]}
+    assert [trial["values"] for trial in plan["trials"]] == [by_trial[n]["values"] for n in range(4)]
+    assert [trial["params"] for trial in plan["trials"]] == [by_trial[n]["params"] for n in range(4)]
+    lines = (marsexp.folder / "curves.jsonl").read_text(encoding="utf-8").splitlines()
+    curves = [json.loads(line) for line in lines]
+    assert [curve["config"] for curve in curves] == [by_trial[n]["values"] for n in range(4)]
+    for number, curve in enumerate(curves):
+        scores = [record["val_mean_iou"] for record in curve["history"]]
+        assert len(scores) == by_trial[number]["epochs"]
+        assert max(scores) == pytest.approx(by_trial[number]["best_val_mean_iou"], abs=1e-6)
+        assert len(curve["history"][0]["val_iou"]) == 4
+        assert curve["cost"]["epoch"] > 0
+    refused = marsexp(*SEARCH[:7], "--name", "other", "--record", "curves.jsonl")
+    assert refused.status == 2
+    assert "found one that exists" in refused.stderr

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
+from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import BASE, Candidates, build_candidates
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.leaderboard import leaderboard_document
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.worker import TrainTask
+from marsseg.jobs.worker import MeasureTask, TrainTask
+from marsseg.search.budget import Budget
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.space_file import load_space
@@ -34,7 +36,7 @@ def build_settings(**changes: Any) -> StudySettings:
         uid="toy",
         kind="search",
         seed=5,
-        budget=12,
+        budget=Budget(12),
         engine="optuna",
         sampler="tpe",
         scheduler="asha",
@@ -80,9 +82,12 @@ class ToyExecutor:
     def num_free(self) -> int:
         return self.num_workers - len(self.tasks)
 
-    def submit(self, key: Any, task: TrainTask, runtime: Any = None) -> None:
+    def submit(self, key: Any, task: TrainTask | MeasureTask, runtime: Any = None) -> None:
         assert self.num_free > 0
         assert runtime == 1
+        if isinstance(task, MeasureTask):
+            self.tasks[key] = iter([Message(key, "done", json.loads(task.config)["model"]["base_filters"] / 1000)])
+            return
         self.tasks[key] = self._train(key, json.loads(task.config), task.until)
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -246,13 +251,12 @@ class Study:
             Driver(
                 settings=settings,
                 candidates=candidates,
+                admission=Admission(candidates, settings.filters, self.image_shape, (64, 16)),
                 scheduler=settings.build_scheduler(),
                 writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
                 executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula
                 observers=[self.told],
                 home=Home(self.folder),
-                image_shape=self.image_shape,
-                part_sizes=(64, 16),
                 state=self.state,
                 epochs={
                     trial.number: len(self.ledger.epochs("toy", trial.number))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from marsseg.report.leaderboard import render_text
+from marsseg.report.leaderboard import render_plan, render_text
 
 
 def row(rank: int, **changes: Any) -> dict[str, Any]:
@@ -47,3 +47,25 @@ def test_brackets_in_a_reason_are_no_markup() -> None:
 
 def test_a_search_without_trials_has_a_heading() -> None:
     assert render_text(document()).splitlines()[0] == "s: 8 of 9 planned epochs; no trials yet"
+
+
+def test_plan_shows_its_price_and_folds_its_configurations() -> None:
+    sample = {"trial": 0, "params": 1_234_567, "flops": 606_134_272, "reason": "", "values": {"model.num_blocks": 3}}
+    refused = {**sample, "trial": 1, "params": None, "flops": None, "reason": "too deep"}
+    document = {
+        **{"budget": 40, "scheduler": "asha", "epochs_planned": 352, "expected_s": 840.0},
+        **{"full_training_epochs": 1080, "full_training_s": 1860.0, "trials": [sample, refused]},
+    }
+    assert render_plan(document, width=80).splitlines() == [
+        "plan: 40, scheduler asha, about 352 epochs, about 14.0 min",
+        "full training of all: 1080 epochs, about 31.0 min",
+        "the first configurations:",
+        "trial     params  flops  values",
+        "    0  1,234,567  606 M  num_blocks=3",
+        "    1                    num_blocks=3  (too deep)",
+    ]
+    hours = {**document, "budget": "7200s", "epochs_planned": 0, "full_training_epochs": None, "full_training_s": None}
+    assert render_plan(hours).splitlines()[:2] == [
+        "plan: 7200s, scheduler asha, about 14.0 min",
+        "the first configurations:",
+    ]

@@ -1,6 +1,7 @@
 """Schedulers: laws that each keeps, in simulated searches over deterministic learning curves."""
 
 import json
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from marsseg.search.budget import Budget
+from marsseg.search.freeze_thaw import FreezeThaw
 from marsseg.search.ledger import Event
 from marsseg.search.plan import expected_epochs
 from marsseg.search.scheduler import Decision, Finish, Propose, Rungs, RunSegment, Scheduler, Wait
 from marsseg.search.schedulers import SCHEDULERS
-from marsseg.search.state import SearchState, Trial, TrialState, replay
+from marsseg.search.simulation import Curve, simulate
+from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
 from marsseg.search.stopping import FullTraining, MedianStopping
 from marsseg.search.successive_halving import Asha, Hyperband, TopK
 
@@ -90,7 +94,7 @@ class Simulation:
 
     def _finish(self, trial: Trial) -> None:
         if trial.number in self.failing:
-            self._append("failed", trial.number, reason="toy", epochs=1)
+            self._append("failed", trial.number, reason="toy", epochs=1, active_s=1.0)
             return
         early = trial.number in self.stops_early and trial.epochs > 0
         epochs = trial.until - 1 if early else trial.until
@@ -105,6 +109,7 @@ class Simulation:
             best_epoch=epochs,
             params=1,
             duration_s=1.0,
+            active_s=float(len(self.events)),
         )
 
 
@@ -166,7 +171,7 @@ class SchedulerLaws:
     @pytest.mark.parametrize("budget", [1, 2, 8, 40])
     def test_the_plan_is_what_searches_spend_on_average(self, scheduler: Scheduler, budget: int) -> None:
         spent = [Simulation(scheduler, random_qualities(seed)).run(budget).state.epochs_spent for seed in range(20)]
-        assert expected_epochs(scheduler, budget) == pytest.approx(sum(spent) / len(spent), rel=0.15)
+        assert expected_epochs(scheduler, Budget(budget)) == pytest.approx(sum(spent) / len(spent), rel=0.15)
 
     def test_where_all_fail_the_search_ends(self, scheduler: Scheduler, workers: int) -> None:
         state = Simulation(scheduler, range(400), workers, failing=frozenset(range(400))).run().state
@@ -325,8 +330,69 @@ class TestTopK(SchedulerLaws):
                 assert all(t.until == RUNGS.max_epochs for t in state.in_state(TrialState.RUNNING))
 
 
+class TestFreezeThaw(SchedulerLaws):
+    @pytest.fixture
+    def scheduler(self) -> Scheduler:
+        return FreezeThaw(RUNGS)
+
+    def test_a_new_trial_is_paused_at_the_first_rung_and_no_other_goes_more_than_twice_as_far(
+        self, simulation: Simulation
+    ) -> None:
+        for state, segment in simulation.segments():
+            epochs = state.trials[segment.trial].epochs
+            if epochs == 0:
+                assert segment.until == RUNGS.min_epochs
+            elif state.num_started < BUDGET or state.in_state(TrialState.COMPLETED):
+                assert segment.until <= 2 * epochs
+
+    def test_spends_a_quarter_of_full_training(self, simulation: Simulation) -> None:
+        assert simulation.state.epochs_spent <= 0.26 * BUDGET * RUNGS.max_epochs
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_one_of_the_best_of_clear_curves_wins_wherever_it_comes(self, scheduler: Scheduler, seed: int) -> None:
+        shape = [0.3 + 0.7 * math.log(epoch) / math.log(27) for epoch in range(1, 28)]
+        qualities = [0.2 + quality / 1000 for quality in random_qualities(seed)[:BUDGET]]
+        curves = [Curve(tuple(quality * part for part in shape), Cost(1.0, 0.5)) for quality in qualities]
+        *_, last = simulate(scheduler, curves, BUDGET)
+        winner = last.state.winner
+        assert winner is not None
+        assert qualities[winner.number] >= max(qualities) - 0.02
+
+    def test_a_limit_on_what_is_spent_is_kept_with_the_leader_trained_in_full(self) -> None:
+        simulation = Simulation(FreezeThaw(RUNGS, spend=60.0), random_qualities(6)).run()
+        # In the simulation an epoch costs 1 and a start 0.5.
+        starts = sum(trial.starts for trial in simulation.state.trials)
+        assert simulation.state.epochs_spent + 0.5 * starts <= 60
+        assert simulation.state.winner is not None
+        assert simulation.state.num_started < BUDGET
+
+    def test_of_two_equal_curves_the_cheaper_goes_on(self) -> None:
+        scores = (0.1, 0.2, 0.3)
+        trials = [
+            Trial(number, {}, TrialState.PAUSED, epochs=3, scores=scores, cost=Cost(cost, 0.0))
+            for number, cost in enumerate((3.0, 1.0, 2.0))
+        ]
+        decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState(tuple(trials)), 3)
+        assert decision == RunSegment(1, 4)
+
+    def test_configurations_like_the_best_are_started_first(self) -> None:
+        def trial(number: int, optimizer: str, quality: float) -> Trial:
+            scores = tuple(quality * (1 - 0.5**epoch) for epoch in range(1, 28))
+            return Trial(
+                number, {"optimizer": optimizer}, TrialState.COMPLETED, epochs=27, scores=scores, cost=Cost(1.0, 1.0)
+            )
+
+        tried = [trial(number, *known) for number, known in enumerate([("sgd", 0.2), ("adam", 0.6)] * 3)]
+        waiting = [
+            Trial(6 + number, {"optimizer": name}, cost=Cost(1.0, 1.0))
+            for number, name in enumerate(["sgd", "sgd", "adam", "sgd", "sgd", "sgd"])
+        ]
+        decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState((*tried, *waiting)), 12)
+        assert decision == RunSegment(8, RUNGS.min_epochs)
+
+
 def test_all_schedulers_have_their_laws() -> None:
-    assert set(SCHEDULERS.values()) == {Asha, FullTraining, Hyperband, MedianStopping, TopK}
+    assert set(SCHEDULERS.values()) == {Asha, FreezeThaw, FullTraining, Hyperband, MedianStopping, TopK}
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def finished(number: int, epochs: int, score: float, completed: bool = False) ->
         best_epoch=epochs,
         params=1234,
         duration_s=1.5,
+        active_s=float(epochs),
     )
 
 
@@ -62,7 +63,7 @@ def records(draw: st.DrawFn) -> list[Event]:
                 events.append(event("started", number, until=min(level for level in LEVELS if level > epochs)))
                 states[number] = ("running", epochs)
             elif outcome == "failed":
-                events.append(event("failed", number, reason="toy", epochs=epochs))
+                events.append(event("failed", number, reason="toy", epochs=epochs, active_s=1.0))
                 states[number] = ("failed", epochs)
             else:
                 epochs = min(level for level in LEVELS if level > epochs)
@@ -121,6 +122,7 @@ def test_the_life_of_a_trial() -> None:
         {"model.se": "none"},
         TrialState.COMPLETED,
         until=9,
+        starts=1,
         epochs=7,
         scores=(0.6 - 0.01,) * 7,
         cost=Cost(2.0, 0.5),
@@ -136,7 +138,11 @@ def test_the_life_of_a_trial() -> None:
 def test_closing_stops_what_is_paused_and_nothing_else() -> None:
     events = [event("proposed", number, values={"n": number}, cost=COST) for number in range(4)]
     events += [event("started", number, until=3) for number in range(3)]
-    events += [finished(0, 3, 0.4), finished(1, 3, 0.5, completed=True), event("failed", 2, reason="NaN", epochs=1)]
+    events += [
+        finished(0, 3, 0.4),
+        finished(1, 3, 0.5, completed=True),
+        event("failed", 2, reason="NaN", epochs=1, active_s=1.0),
+    ]
     state = replay([*events, event("closed")])
     assert [trial.state.value for trial in state.trials] == ["stopped", "completed", "failed", "proposed"]
     assert state.trials[2].reason == "NaN"

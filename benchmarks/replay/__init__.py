@@ -1,0 +1,1 @@
+"""Parts of `search_replay.py`: recorded curves, who decides over them, and what that is worth."""

@@ -1,0 +1,52 @@
+"""Recorded learning curves, and draws of them: the searches that are replayed."""
+
+import json
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from marsseg.search.simulation import Curve
+from marsseg.search.state import Cost
+
+METRIC = "val_mean_iou_foreground"
+MAX_EPOCHS = 27
+_SCORED_EPOCHS = 3
+# Of curves without a modelled cost: what building a network costs in epochs.
+_START_EPOCHS = 1.5
+
+
+def load_curves(path: Path) -> list[Curve]:
+    """Curves from a file that `marsexp search --record` wrote.
+
+    Args:
+        path: One configuration a line, as JSON.
+    """
+    return [_parse(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _parse(document: Mapping[str, Any]) -> Curve:
+    history = document["history"][:MAX_EPOCHS]
+    epoch = statistics.median(record["epoch_s"] for record in history)
+    modelled = document.get("cost", {"epoch": epoch, "start": _START_EPOCHS * epoch})
+    # A seed is chance, no choice.
+    values = {name: value for name, value in document["config"].items() if name != "seed"}
+    return Curve(tuple(record[METRIC] for record in history), Cost(**modelled), values)
+
+
+def final_score(curve: Curve) -> float:
+    """What full training comes to: the mean of the last three epochs, so that one lucky epoch does not win."""
+    return statistics.fmean(curve.scores[-_SCORED_EPOCHS:])
+
+
+def draws(curves: Sequence[Curve], number: int) -> Iterator[list[Curve]]:
+    """Searches: two thirds of the curves, at most 40, in an order of chance.
+
+    Args:
+        curves: To draw from.
+        number: How many searches.
+    """
+    size = min(40, len(curves) * 2 // 3)
+    for seed in range(number):
+        yield random.Random(seed).sample(curves, size)

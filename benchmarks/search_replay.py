@@ -1,0 +1,126 @@
+"""Search policies on recorded learning curves: what each hands over for a share of full training's price.
+
+A draw takes two thirds of the curves, at most 40, in an order of chance; every policy gets the configurations in that
+order, and may spend a share of what training all of them in full takes. It hands over the checkpoint of the highest
+score, the mean of its last three epochs of `val_mean_iou_foreground`; the regret is what the best configuration scores
+after full training, minus that. Prices are in epochs, and in modelled cost: there a configuration's own cost an epoch
+counts, and each time that a worker turns to another one the building of a network. The peers run as themselves, in the
+libraries' own loops.
+
+`python -m benchmarks.search_replay --curves FILE` takes other curves, `--draws N` fewer draws; `make bench` takes
+`benchmarks/curves.jsonl`.
+"""
+
+import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from fractions import Fraction
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.replay.curves import draws, load_curves
+from benchmarks.replay.figure import OURS
+from benchmarks.replay.peers import peers
+from benchmarks.replay.policies import Policy, ours
+from benchmarks.replay.regret import Band, full_cost, regrets
+from benchmarks.results import Promise, Result
+from marsseg.search.simulation import Curve
+from marsseg.search.state import Cost
+from marsseg.training.runtime import available_cores
+
+SHARES = tuple(Fraction(1, part) for part in (12, 8, 6, 4, 3))
+CURVES = Path(__file__).parent / "curves.jsonl"
+# Those that do other things where they may spend more; of the others one run shows every price.
+_PLANNING = {OURS, "top 1", "top 2"}
+_PROMISES = {Fraction(1, 6): Promise(0.02), Fraction(1, 4): Promise(0.015)}
+_CLOSE = 0.01
+
+
+def main() -> None:
+    """Replays, and reports a row for each price."""
+    parser = argparse.ArgumentParser(prog="search_replay")
+    parser.add_argument("--curves", type=Path, default=CURVES)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--aside", action="store_true", help="the third of the curves that nothing was tuned on")
+    options = parser.parse_args()
+    curves = [curve for index, curve in enumerate(load_curves(options.curves)) if (index % 3 == 2) == options.aside]
+    for currency in ("epochs", "modelled cost"):
+        found = replay(curves, options.draws, currency == "epochs")
+        for index, share in enumerate(SHARES):
+            regrets_by_policy = {name: rows[index] for name, rows in found.items()}
+            _report(share, currency, regrets_by_policy)
+
+
+def replay(curves: Sequence[Curve], number: int, in_epochs: bool) -> dict[str, list[list[float]]]:
+    """All policies over all draws.
+
+    Args:
+        curves: To draw from.
+        number: Draws.
+        in_epochs: Whether every epoch costs the same and a start nothing.
+
+    Returns:
+        By policy: for each share the regrets, one a draw.
+    """
+    if in_epochs:
+        curves = [replace(curve, cost=Cost(1.0)) for curve in curves]
+    # Fresh processes: TensorFlow, which Keras Tuner imports, does not survive a fork.
+    with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
+        rows = list(pool.map(_regrets_of_draw, list(draws(curves, number)), range(number)))
+    return {name: [[row[name][index] for row in rows] for index in range(len(SHARES))] for name in rows[0]}
+
+
+@cache
+def _policies() -> dict[str, Policy]:
+    return {**ours(), **peers()}
+
+
+def _regrets_of_draw(curves: Sequence[Curve], seed: int) -> dict[str, list[float]]:
+    limits = [float(share) * full_cost(curves) for share in SHARES]
+    found = {}
+    for name, policy in _policies().items():
+        if name in _PLANNING:
+            found[name] = [regrets(curves, policy(curves, limit, seed), [limit])[0] for limit in limits]
+        else:
+            found[name] = regrets(curves, policy(curves, limits[-1], seed), limits)
+    return found
+
+
+def _report(share: Fraction, currency: str, found: Mapping[str, Sequence[float]]) -> None:
+    """Prints a row: our mean regret beside that of the best of the others; all others in its details."""
+    bands = {name: Band.of(figures) for name, figures in found.items()}
+    ahead = {
+        name: Band.of([theirs - mine for theirs, mine in zip(figures, found[OURS], strict=True)])
+        for name, figures in found.items()
+        if name != OURS
+    }
+    rival = min(ahead, key=lambda name: bands[name].mean)
+    Result(
+        "search_replay",
+        f"{share} of full training in {currency}",
+        "regret",
+        [bands[OURS].mean],
+        [bands[rival].mean],
+        rival,
+        promise=_PROMISES.get(share),
+        details={
+            "share": str(share),
+            "currency": currency,
+            "draws": len(found[OURS]),
+            "share_within_0.01": round(statistics.fmean(regret <= _CLOSE for regret in found[OURS]), 3),
+            "beaten_by": ", ".join(name for name, band in ahead.items() if band.high < 0) or "none",
+            "policies": {
+                name: {"regret": asdict(bands[name]), "behind_ours": asdict(ahead[name])}
+                if name in ahead
+                else {"regret": asdict(bands[name])}
+                for name in found
+            },
+        },
+    ).report()
+
+
+if __name__ == "__main__":
+    main()

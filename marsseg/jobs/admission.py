@@ -1,0 +1,59 @@
+"""Whether a proposal is tried at all: whether it fits the images and the command line's limits; and what it costs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marsseg.errors import ConfigError
+from marsseg.jobs.candidates import Candidates
+from marsseg.jobs.settings import Filters
+from marsseg.models.cost import epoch_seconds, start_seconds
+from marsseg.models.operations import count_operations
+from marsseg.search.state import Cost
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Looks at proposals before they cost anything.
+
+    Args:
+        candidates: Makes configs of values.
+        filters: Limits.
+        image_shape: (height, width) of the data.
+        part_sizes: Images to train on and to validate with.
+    """
+
+    candidates: Candidates
+    filters: Filters
+    image_shape: tuple[int, int]
+    part_sizes: tuple[int, int]
+
+    def cost(self, values: Mapping[str, Any]) -> Cost:
+        """What training it takes; nothing where it cannot be trained."""
+        try:
+            config = self.candidates.config(values)
+            config.model.check_image_fits(*self.image_shape)
+        except ConfigError:
+            return Cost()
+        return Cost(epoch_seconds(config, self.image_shape, *self.part_sizes), start_seconds(config, self.image_shape))
+
+    def reason_to_reject(self, values: Mapping[str, Any]) -> str | None:
+        """Why it will not be tried, or None."""
+        try:
+            config = self.candidates.config(values)
+            config.model.check_image_fits(*self.image_shape)
+        except ConfigError as error:
+            return str(error)
+        operations = count_operations(config.model, self.image_shape, config.data.num_classes)
+        for name, found, limit in (
+            ("params", operations.params, self.filters.max_params),
+            ("flops", operations.flops, self.filters.max_flops),
+        ):
+            if limit is not None and found > limit:
+                return f"{found:,} {name}, --max-{name} is {limit:,}"
+        return None
+
+    def reason_after_measuring(self, step_ms: float) -> str | None:
+        """Why it will not be tried now that its step has been timed, or None."""
+        limit = self.filters.max_step_ms
+        return f"{step_ms:.0f} ms a step, --max-step-ms is {limit:g}" if limit is not None and step_ms > limit else None

@@ -1,0 +1,134 @@
+"""A search as a study of Optuna's in a database of its own, which `optuna-dashboard` and Optuna's plots can read.
+
+A copy to look at: the ledger stays the record, and nothing reads the copy back.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+
+from marsseg.errors import TrackingError, UsageError
+from marsseg.jobs.home import Home
+from marsseg.jobs.progress import notify
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.ledger import Event, Ledger
+from marsseg.search.optuna_proposer import build_distribution
+from marsseg.search.state import Trial, TrialState, replay
+
+_OWNER = "marsexp.uid"
+_OBJECTIVE = "val_mean_iou"
+_STATES = {
+    TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
+    TrialState.STOPPED: optuna.trial.TrialState.PRUNED,
+    TrialState.FAILED: optuna.trial.TrialState.FAIL,
+    TrialState.REJECTED: optuna.trial.TrialState.FAIL,
+}
+
+
+def export_study(home: Home, search: str | None, url: str) -> str:
+    """Writes a search's trials, their scores after each epoch and their runs' IDs to an Optuna database.
+
+    A trial that is paused may still go on and counts as running; one that the search stopped or left behind as pruned.
+
+    Args:
+        home: Where the ledger is.
+        search: The search's name, or None for the latest.
+        url: A database as SQLAlchemy names it, such as `sqlite:///study.db`; made if missing. A study that was
+            written by this search before is replaced.
+
+    Returns:
+        The study's name, which is the search's.
+
+    Raises:
+        NotFoundError: If there is no such search.
+        UsageError: If it is a training, the URL is none, or the database has another study of the name.
+        TrackingError: If the database cannot be written.
+    """
+    ledger = Ledger(home.ledger)
+    name = search or ledger.latest()
+    settings = StudySettings.from_dict(ledger.settings(name))
+    if settings.kind != "search":
+        raise UsageError(f"--optuna: expected a search, found '{name}', which is a {settings.kind} without a space")
+    events = ledger.events(name)
+    trials = replay(events).trials
+    distributions = {
+        parameter.path: build_distribution(parameter.domain) for parameter in settings.build_space().parameters
+    }
+    times = _times(events)
+    frozen = [
+        _frozen_trial(trial, distributions, ledger.epochs(name, trial.number), times[trial.number]) for trial in trials
+    ]
+    try:
+        _new_study(url, settings).add_trials(frozen)
+    except (optuna.exceptions.StorageInternalError, sa.exc.SQLAlchemyError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise TrackingError(f"{url}: the study could not be written ({reason})") from None
+    notify(f"wrote {len(frozen)} trials to the study '{name}'; look at them with: optuna-dashboard {url}")
+    return name
+
+
+def _new_study(url: str, settings: StudySettings) -> optuna.Study:
+    """An empty study of the search's name; what the same search wrote there before is deleted."""
+    try:
+        sa.engine.make_url(url)
+        storage = optuna.storages.RDBStorage(url)
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
+        raise UsageError(f"--optuna: expected a database such as sqlite:///study.db, found '{url}'") from None
+    name = settings.name
+    if name in optuna.get_all_study_names(storage):
+        if optuna.load_study(study_name=name, storage=storage).user_attrs.get(_OWNER) != settings.uid:
+            raise UsageError(f"--optuna: {url} has another study '{name}'; take another database")
+        optuna.delete_study(study_name=name, storage=storage)
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([_OBJECTIVE])
+    about = {_OWNER: settings.uid, "space": settings.space_name, "sampler": settings.sampler, "seed": settings.seed}
+    for key, value in about.items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def _times(events: Sequence[Event]) -> dict[int, tuple[datetime, datetime]]:
+    """When each trial was proposed and when something was last written of it."""
+    times: dict[int, tuple[datetime, datetime]] = {}
+    for event in events:
+        if event.trial is not None:
+            now = datetime.fromtimestamp(event.created_ms / 1000)
+            times[event.trial] = (times.get(event.trial, (now, now))[0], now)
+    return times
+
+
+def _frozen_trial(
+    trial: Trial,
+    distributions: Mapping[str, BaseDistribution],
+    epochs: Sequence[Mapping[str, Any]],
+    times: tuple[datetime, datetime],
+) -> optuna.trial.FrozenTrial:
+    state = _STATES.get(trial.state, optuna.trial.TrialState.RUNNING)
+    attributes = {
+        "state": trial.state.value,
+        "run_id": trial.run_id,
+        "reason": trial.reason,
+        "epochs": trial.epochs,
+        "best_epoch": trial.best_epoch,
+        "params": trial.params,
+        "duration_s": trial.duration_s,
+    }
+    scored = state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    frozen = optuna.trial.create_trial(
+        state=state,
+        value=trial.best_val_mean_iou if scored else None,
+        params=dict(trial.values),
+        distributions={path: distributions[path] for path in trial.values},
+        user_attrs={key: value for key, value in attributes.items() if value not in ("", 0)},
+        intermediate_values={record["epoch"]: record["metrics"][_OBJECTIVE] for record in epochs},
+    )
+    frozen.datetime_start = times[0]
+    frozen.datetime_complete = times[1] if state.is_finished() else None
+    return frozen

@@ -1,0 +1,187 @@
+"""For a Keras Tuner tuner of your own: a hypermodel whose trials our trainer trains.
+
+Half of what a space varies is no part of a compiled model: batch size, augmentation, precision, schedule. Under Keras'
+own `fit` those would be without effect while the tuner believes them to matter. So `fit` is the trainer of
+`marsexp search`, and `build` still gives a compiled model, for whoever wants the network and its loss in Keras' terms.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import ExperimentConfig, OptimizerConfig
+from marsseg.data.prepare import PreparedData
+from marsseg.libraries.spaces import open_space
+
+# The first imports TensorFlow quietly, which the others would do aloud.
+from marsseg.libraries.training import set_up  # isort: skip
+import keras
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+
+from marsseg.losses import Loss, build_loss
+from marsseg.search.keras_tuner_proposer import declare_space, read_values
+from marsseg.search.space import Space
+from marsseg.training.checkpoint import Checkpoint
+from marsseg.training.network import build_network
+from marsseg.training.trainer import EpochRecord, Training
+
+
+class SpaceHyperModel(keras_tuner.HyperModel):
+    """A search space for any of Keras Tuner's tuners; the objective is `val_mean_iou`, to be maximized.
+
+    A trial is trained from its first epoch, also where a tuner of successive halving promotes it: such tuners pass on
+    weights without the optimizer's state. `marsexp search` goes on from a checkpoint.
+
+    Args:
+        space: A space, the path of a space file, or the name of a shipped space, such as `cpu`.
+        values: Other fields of the config by dotted path, as `--set` takes them; a parameter among them does not vary.
+        name: How Keras Tuner calls it.
+        tunable: As in Keras Tuner.
+
+    Raises:
+        NotFoundError: If there is no such space.
+        SpaceError: If the space is not valid, or a value is none of its parameter's.
+        ConfigError: If a value is not allowed.
+    """
+
+    def __init__(
+        self,
+        space: Space | str | Path,
+        values: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        tunable: bool = True,
+    ) -> None:
+        super().__init__(name, tunable)
+        self._space, self._base = open_space(space, values or {})
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        """Adds the space's parameters at once, so that no model is built to find the conditional ones."""
+        declare_space(hp, self._space)
+
+    def config(self, hp: Any) -> ExperimentConfig:
+        """The experiment config of these hyperparameters.
+
+        Args:
+            hp: A `keras_tuner.HyperParameters`.
+
+        Returns:
+            The config, with `auto` where it holds it.
+
+        Raises:
+            ConfigError: If values do not go together.
+        """
+        declared = {parameter.name for parameter in hp.space}
+        if not declared.issuperset(self._space.by_path):
+            self.declare_hyperparameters(hp)
+        return self._base.with_values(read_values(hp, self._space))
+
+    def build(self, hp: Any) -> keras.Model:
+        """The network, compiled with the loss and optimizer of the config's main stage.
+
+        Args:
+            hp: A `keras_tuner.HyperParameters`.
+
+        Returns:
+            A model from images (batch, height, width, 1) in [0, 1] to logits (batch, height, width, num_classes); its
+            loss takes labels (batch, height, width).
+        """
+        config, data = set_up(self.config(hp))
+        model = build_network(config, data.images.shape[1:3])
+        pixels = np.bincount(data.train.masks.ravel(), minlength=config.data.num_classes)
+        model.compile(optimizer=_build_optimizer(config.optimizer), loss=_on_labels(build_loss(config.loss, pixels)))
+        return model
+
+    def fit(
+        self,
+        hp: Any,
+        model: keras.Model,
+        *args: Any,
+        epochs: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **kwargs: Any,
+    ) -> dict[str, float]:
+        """Trains the config on the data that it names, and leaves the best epoch's weights in the model.
+
+        Args:
+            hp: A `keras_tuner.HyperParameters`.
+            model: What `build` gave.
+            *args: None; the config names the data.
+            epochs: Not more than these; by default the config's `training.max_epochs`.
+            callbacks: Told of each epoch's metrics, with the best weights so far in the model; they may stop it.
+            **kwargs: `verbose` and `initial_epoch`, which tuners pass on, are without effect.
+
+        Returns:
+            The metrics of the best epoch, `val_mean_iou` among them.
+
+        Raises:
+            FatalValueError: If it is given anything else, such as data.
+        """
+        unknown = sorted(set(kwargs) - {"verbose", "initial_epoch"})
+        if args or unknown:
+            found = ", ".join(unknown) or f"{len(args)} positional"
+            raise keras_tuner.errors.FatalValueError(
+                f"tuner.search: expected epochs and callbacks, found {found}; the config names the data, as in "
+                'values={"data.source": "tiles.npz"}'
+            )
+        config, data = set_up(self.config(hp))
+        return _fit(
+            model, config, data, min(epochs or config.training.max_epochs, config.training.max_epochs), callbacks
+        )
+
+
+def _fit(
+    model: keras.Model,
+    config: ExperimentConfig,
+    data: PreparedData,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> dict[str, float]:
+    told = keras.callbacks.CallbackList(list(callbacks), model=model)
+    model.stop_training = False
+    told.on_train_begin()
+    training = Training(config, data)
+    epochs = min(epochs, config.training.max_epochs)
+    while training.epoch < epochs and not training.stopped_early and not model.stop_training:
+        result = training.run(training.epoch + 1, [_Forwarding(model, told)])
+    told.on_train_end()
+    return result.history[result.best_epoch - 1].metrics
+
+
+class _Forwarding:
+    """Tells Keras' callbacks of our trainer's epochs."""
+
+    def __init__(self, model: keras.Model, told: keras.callbacks.CallbackList) -> None:
+        self._model = model
+        self._told = told
+
+    def on_step(self, seconds: float) -> None:
+        pass
+
+    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+        self._model.set_weights(list(checkpoint.group("best").values()))
+        # Keras counts from 0.
+        self._told.on_epoch_begin(record.epoch - 1)
+        self._told.on_epoch_end(record.epoch - 1, dict(record.metrics))
+
+
+def _build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    """Keras' own optimizer of a config."""
+    common = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
+    match config.name:
+        case "adam":
+            return keras.optimizers.Adam(**common)
+        case "adamw":
+            return keras.optimizers.AdamW(**{**common, "weight_decay": config.weight_decay})
+        case "nadam":
+            return keras.optimizers.Nadam(**common)
+    return keras.optimizers.SGD(momentum=config.momentum, **common)
+
+
+def _on_labels(loss: Loss) -> Loss:
+    def total(y_true: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        # Keras hands labels over as numbers with a fraction.
+        return loss(tf.cast(y_true, tf.int32), logits)
+
+    return total

@@ -1,0 +1,32 @@
+"""A search space and what its trials start from, however it was named."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marsseg.config import ExperimentConfig
+from marsseg.jobs.shipped import find_space
+from marsseg.search.space import Space
+from marsseg.search.space_file import load_space
+
+
+def open_space(space: Space | str | Path, values: Mapping[str, Any]) -> tuple[Space, ExperimentConfig]:
+    """A space and the config that its parameters change.
+
+    Args:
+        space: A space, the path of a space file, or the name of a shipped space.
+        values: Fields of the config by dotted path; a parameter among them varies no more.
+
+    Returns:
+        The space with what is left to vary, and the config with everything else.
+
+    Raises:
+        NotFoundError: If there is no such space.
+        SpaceError: If the space is not valid, or a value is none of its parameter's.
+        ConfigError: If a value is not allowed.
+    """
+    opened = space if isinstance(space, Space) else load_space(find_space(str(space)))
+    pinned = {path: opened.check_value(path, value) for path, value in values.items() if path in opened.by_path}
+    others = {path: value for path, value in values.items() if path not in pinned}
+    base = ExperimentConfig().with_values({"training.max_epochs": opened.max_epochs, **opened.fixed, **others})
+    return opened.pinned(pinned), base

@@ -1,0 +1,70 @@
+"""The trainer of every trial of `marsexp search`, for a search of your own: same config, same bits."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig
+from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
+
+import_tensorflow_quietly()
+
+# TensorFlow comes with these.
+from marsseg.training.checkpoint import Checkpoint  # noqa: E402
+from marsseg.training.trainer import EpochRecord, Training, TrainResult  # noqa: E402
+
+OnEpoch = Callable[[EpochRecord], None]
+
+
+def train(config: ExperimentConfig, on_epoch: OnEpoch | None = None) -> TrainResult:
+    """Trains a config to its last epoch, in this process.
+
+    Args:
+        config: Decides everything; `auto` becomes what this machine offers.
+        on_epoch: Told of every epoch; whatever it raises ends the training.
+
+    Returns:
+        The history, the best epoch, and the network with that epoch's weights.
+
+    Raises:
+        MarsexpError: If the data cannot be trained on, the network does not fit it, or the training fails.
+    """
+    config, data = set_up(config)
+    callbacks = [] if on_epoch is None else [_Teller(on_epoch)]
+    return Training(config, data).run(config.training.max_epochs, callbacks)
+
+
+def set_up(config: ExperimentConfig) -> tuple[ExperimentConfig, PreparedData]:
+    """Settles what has to be settled before TensorFlow computes anything, and loads the data.
+
+    Args:
+        config: May hold `auto`.
+
+    Returns:
+        The config without `auto`, and its data.
+
+    Raises:
+        TrainingError: If this process already computes with another number of threads.
+        MarsexpError: If the data cannot be trained on.
+    """
+    config = resolve_auto(config)
+    if isinstance(config.training.threads, int):
+        configure_runtime(config.training.threads)
+    return config, _prepare(config.data, config.cleaning, config.split)
+
+
+# Trials of one search mostly share their data.
+@lru_cache(maxsize=1)
+def _prepare(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> PreparedData:
+    return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
+
+
+class _Teller:
+    def __init__(self, on_epoch: OnEpoch) -> None:
+        self._on_epoch = on_epoch
+
+    def on_step(self, seconds: float) -> None:
+        pass
+
+    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+        self._on_epoch(record)

@@ -1,0 +1,135 @@
+"""What a search may spend, and how a limit in epochs or hours is kept whoever decides."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from marsseg.errors import UsageError
+from marsseg.search.scheduler import Decision, Propose, Rungs, RunSegment, Scheduler, finish_leader, leader_of
+from marsseg.search.state import Cost, SearchState, Trial, TrialState
+
+_UNLIMITED = 10**9
+_UNITS = {"": "trials", "epochs": "epochs", "epoch": "epochs", "s": "seconds", "min": "minutes", "h": "hours"}
+_SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
+_FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend, in one of three currencies; the other two are None.
+
+    Args:
+        trials: Configurations whose first segment is handed to a worker.
+        epochs: Epochs of all trials together.
+        seconds: Time during which the search is being run.
+    """
+
+    trials: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A budget as it is typed: `40`, `500epochs`, `30min`, `2h`.
+
+        Raises:
+            UsageError: If it is none of these, or not above 0.
+        """
+        found = _FORM.fullmatch(text.lower())
+        unit = _UNITS.get(found[2]) if found else None
+        if found is None or unit is None or float(found[1]) <= 0 or (unit in ("trials", "epochs") and "." in found[1]):
+            raise UsageError(
+                f"--budget: expected configurations, epochs or hours, as 40, 500epochs, 30min or 2h; found '{text}'"
+            )
+        if unit in _SECONDS:
+            return cls(seconds=float(found[1]) * _SECONDS[unit])
+        return cls(**{unit: int(found[1])})
+
+    def __str__(self) -> str:
+        if self.trials is not None:
+            return str(self.trials)
+        return f"{self.epochs}epochs" if self.epochs is not None else f"{self.seconds:g}s"
+
+    @property
+    def in_words(self) -> str:
+        """`40 configurations`, `500 epochs`, `90 min`."""
+        if self.trials is not None:
+            return f"{self.trials} configurations"
+        if self.epochs is not None:
+            return f"{self.epochs} epochs"
+        seconds = self.seconds or 0.0
+        return f"{seconds:g} s" if seconds < _SECONDS["minutes"] else f"{seconds / _SECONDS['minutes']:g} min"
+
+    @property
+    def most_trials(self) -> int:
+        """How many configurations may be started."""
+        return self.trials if self.trials is not None else _UNLIMITED
+
+    def covers(self, other: "Budget") -> bool:
+        """Whether it is of the other's currency and no smaller."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return all((mine is None) == (theirs is None) and (mine or 0) >= (theirs or 0) for mine, theirs in pairs)
+
+
+@dataclass(frozen=True)
+class Limited:
+    """Keeps a scheduler within a limit, with what it takes to train one finalist in full kept back.
+
+    A segment is handed out only if it, and then the leader's way to the end, can still be paid; else the leader is
+    trained in full and the search is over. Epochs cost 1 each; seconds are modelled ones, scaled by what the trials so
+    far took: the one place where a measured time decides.
+
+    Args:
+        scheduler: Decides as long as there is something to spend.
+        budget: Epochs or seconds.
+    """
+
+    scheduler: Scheduler
+    budget: Budget
+
+    @property
+    def rungs(self) -> Rungs:
+        """The scheduler's."""
+        return self.scheduler.rungs
+
+    def decide(self, state: SearchState, budget: int) -> Decision:
+        """The scheduler's decision if it can be paid."""
+        state = replace(state, trials=tuple(replace(trial, cost=self._price(trial, state)) for trial in state.trials))
+        left = self._left(state)
+        decision = self.scheduler.decide(state, budget)
+        if isinstance(decision, Propose) and self._least_to_start(state) > left:
+            known = state.num_started + len(state.in_state(TrialState.PROPOSED))
+            decision = self.scheduler.decide(state, known)
+        if isinstance(decision, RunSegment) and any(trial.until for trial in state.trials):
+            trial = state.trials[decision.trial]
+            segment = (decision.until - trial.epochs) * trial.cost.epoch + trial.cost.start
+            if segment + self._rest(state, replace(trial, epochs=decision.until)) > left:
+                return finish_leader(state, self.rungs.max_epochs)
+        return decision
+
+    def _least_to_start(self, state: SearchState) -> float:
+        cheapest = min((trial.cost.epoch for trial in state.trials), default=0.0)
+        return cheapest * self.rungs.min_epochs + self._rest(state)
+
+    def _price(self, trial: Trial, state: SearchState) -> Cost:
+        if self.budget.epochs is not None:
+            return Cost(1.0)
+        modelled = sum(len(other.scores) * other.cost.epoch for other in state.trials)
+        factor = sum(other.duration_s for other in state.trials) / modelled if modelled else 1.0
+        # A GPU makes epochs fast, but not the building and tracing of networks.
+        return Cost(trial.cost.epoch * factor, trial.cost.start)
+
+    def _left(self, state: SearchState) -> float:
+        running = state.in_state(TrialState.RUNNING)
+        if self.budget.epochs is not None:
+            return self.budget.epochs - state.epochs_spent - sum(trial.until - trial.epochs for trial in running)
+        return (self.budget.seconds or 0.0) - state.active_s
+
+    def _rest(self, state: SearchState, ahead: Trial | None = None) -> float:
+        """The most that the way to the end may cost, of whoever leads by then; nothing once one is complete."""
+        full = self.rungs.max_epochs
+        candidates = [replace(trial, epochs=trial.until) for trial in state.in_state(TrialState.RUNNING)]
+        candidates += [trial for trial in (leader_of(state), ahead) if trial is not None]
+        if state.in_state(TrialState.COMPLETED) or any(trial.epochs >= full for trial in candidates):
+            return 0.0
+        return max(((full - trial.epochs) * trial.cost.epoch + trial.cost.start for trial in candidates), default=0.0)
