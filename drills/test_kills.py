@@ -21,7 +21,7 @@ from marsseg.training.checkpoint import load_latest_checkpoint
 from tests.conftest import Marsexp, workers_of
 
 NAME = "drill"
-BUDGET = 24
+BUDGET = 16
 SEARCH = ("search", "--budget", str(BUDGET), "--space", "smoke", "--name", NAME, "--seed", "3")
 # Of what a ledger holds, the clock and the memory alone may differ.
 MEASURED = (
