@@ -17,7 +17,6 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from marsseg.jobs.worker import TrainTask
 from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger
 from marsseg.search.optuna_proposer import suggest_values
+from marsseg.search.optuna_samplers import build_sampler
 from marsseg.search.state import SearchState, Trial, TrialState, replay
 
 NUM_TRIALS = 1000
@@ -44,11 +44,6 @@ SAMPLERS = ("random", "tpe")
 STUDY_FILE = "optuna.db"
 _MAX_EPOCHS = 27
 _IMAGE_SHAPE, _PART_SIZES = (64, 128), (200, 40)
-# Optuna's own; the same samplers as in `marsseg.search.optuna_proposer`.
-_PEER_SAMPLERS: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-    "random": lambda: optuna.samplers.RandomSampler(seed=0),
-    "tpe": lambda: optuna.samplers.TPESampler(seed=0, multivariate=True, group=True, constant_liar=True),
-}
 
 
 @dataclass
@@ -70,7 +65,10 @@ class FormulaExecutor:
         for epoch in range(len(records) + 1, task.until + 1):
             records.append(epoch_record(key, epoch, quality, luck))
             self.messages.append(Message(key, "epoch", records[-1]))
-        self.messages.append(Message(key, "done", segment_facts(records, _MAX_EPOCHS, luck)))
+        facts = segment_facts(records, _MAX_EPOCHS, luck)
+        # The driver measures that itself.
+        del facts["active_s"]
+        self.messages.append(Message(key, "done", facts))
 
     def poll(self, timeout_s: float) -> list[Message]:
         """All that was made up."""
@@ -118,7 +116,10 @@ def search_peer(study_file: Path, sampler: str) -> list[float]:
     """When each trial was asked for."""
     space = build_settings(NUM_TRIALS).build_space()
     study = optuna.create_study(
-        study_name=NAME, storage=f"sqlite:///{study_file}", direction="maximize", sampler=_PEER_SAMPLERS[sampler]()
+        study_name=NAME,
+        storage=f"sqlite:///{study_file}",
+        direction="maximize",
+        sampler=build_sampler(sampler, {}, seed=0),
     )
     starts = []
     for number in range(NUM_TRIALS):
@@ -144,7 +145,9 @@ def resume_peer(study_file: Path) -> float:
     """Seconds until the next trial is known."""
     space = build_settings(NUM_TRIALS).build_space()
     start = time.perf_counter()
-    study = optuna.load_study(study_name=NAME, storage=f"sqlite:///{study_file}", sampler=_PEER_SAMPLERS["tpe"]())
+    study = optuna.load_study(
+        study_name=NAME, storage=f"sqlite:///{study_file}", sampler=build_sampler("tpe", {}, seed=0)
+    )
     suggest_values(study.ask(), space)
     return time.perf_counter() - start
 

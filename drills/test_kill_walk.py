@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from marsseg.search.schedulers import SCHEDULERS
-from tests.jobs.kill_walk import ENGINES, walk
+from tests.jobs.kill_walk import ENGINES, search_of, search_that_measures, walk
 
 
 @pytest.mark.timeout(0)
@@ -13,4 +13,10 @@ from tests.jobs.kill_walk import ENGINES, walk
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_search_killed_at_any_write_goes_on_to_the_same_ledger(engine: str, scheduler: str, tmp_path: Path) -> None:
-    assert walk(tmp_path, engine, scheduler, stride=1, remember_proposals=False) > 80
+    assert walk(tmp_path, search_of(engine, scheduler), stride=1, remember_proposals=False) > 80
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
+def test_a_search_that_measures_steps_killed_at_any_write_goes_on_to_the_same_ledger(tmp_path: Path) -> None:
+    assert walk(tmp_path, search_that_measures(), stride=1, remember_proposals=False) > 80

@@ -151,6 +151,9 @@ class Driver:
         if reason is None:
             same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
             reason = None if same == trial.number else f"the same as trial {same}"
+        if reason is None and trial.step_ms is not None:
+            # The kill came after its step was timed.
+            reason = self.admission.reason_after_measuring(trial.step_ms)
         self._reject_for(reason, trial.number)
 
     def _reject_for(self, reason: str | None, number: int) -> None:

@@ -4,7 +4,7 @@ A study is rebuilt in memory for each proposal, from what the ledger tells, and 
 state of Optuna's has to survive anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -12,7 +12,7 @@ from typing import Any, cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from marsseg.search.optuna_samplers import WITH_GENERATIONS, build_sampler
+from marsseg.search.optuna_samplers import WITH_GENERATIONS, Distributions, build_sampler
 from marsseg.search.proposer import Observation
 from marsseg.search.space import BoolParameter, ChoiceParameter, Domain, FloatParameter, IntParameter, Space, Value
 
@@ -71,7 +71,7 @@ class _ToldTrial(optuna.trial.FrozenTrial):
     """A trial made for one study, which need not copy it: for a thousand trials that takes a second."""
 
     @classmethod
-    def of(cls, known: Mapping[str, BaseDistribution], observation: Observation) -> "_ToldTrial":
+    def of(cls, known: Distributions, observation: Observation) -> "_ToldTrial":
         running = observation.score is None
         now = datetime.now()
         return cls(

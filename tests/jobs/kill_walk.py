@@ -6,6 +6,7 @@ The search runs once, undisturbed; what it would leave behind at each write is k
 from pathlib import Path
 from typing import Any
 
+from marsseg.jobs.settings import Filters, StudySettings
 from marsseg.search.budget import Budget
 from marsseg.search.state import TrialState
 from tests.jobs.toy_study import Snapshot, Study, build_settings
@@ -16,33 +17,42 @@ BUDGET = 16
 REPEATED = frozenset({5, 12})
 
 
-def walk(folder: Path, engine: str, scheduler: str, stride: int, remember_proposals: bool) -> int:
+def search_of(engine: str, scheduler: str, **changes: Any) -> StudySettings:
+    """A search to walk through, whoever proposes and whoever gives epochs."""
+    sampler = changes.pop("sampler", ENGINES[engine])
+    return build_settings(engine=engine, sampler=sampler, scheduler=scheduler, budget=Budget(BUDGET), **changes)
+
+
+def search_that_measures() -> StudySettings:
+    """A search of which every other configuration is too slow, which is known only once its step has been timed."""
+    return search_of("optuna", "asha", sampler="random", filters=Filters(max_step_ms=5.0))
+
+
+def walk(folder: Path, settings: StudySettings, stride: int, remember_proposals: bool) -> int:
     """Kills a search at its write boundaries and goes on from each.
 
     Args:
         folder: An empty one.
-        engine: Who proposes.
-        scheduler: Who gives epochs.
+        settings: What the search is.
         stride: 1 for every boundary, n for every n-th.
         remember_proposals: Whether a proposal that a driver made once may be taken over by the next ones.
 
     Returns:
         How many boundaries there were.
     """
-    settings = build_settings(engine=engine, sampler=ENGINES[engine], scheduler=scheduler, budget=Budget(BUDGET))
-    memory: dict[str, Any] | None = {} if remember_proposals else None
+    memory: dict[str, dict[str, Any]] | None = {} if remember_proposals else None
     undisturbed = Study(folder / "undisturbed", settings, repeated=REPEATED, proposals=memory)
     snapshots: list[Snapshot] = []
     writes = undisturbed.drive(at_boundary=lambda: snapshots.append(undisturbed.snapshot()))
     assert len(snapshots) == 2 * writes
     expected = record(undisturbed)
-    assert {kind for kind, _, _ in expected[1]} == {"proposed", "rejected", "started", "finished", "failed", "closed"}
+    assert {"rejected", "failed"} <= {kind for kind, _, _ in expected[1]}
     check_nothing_lost_or_doubled(undisturbed)
     boundaries = [now for before, now in zip([None, *snapshots], snapshots, strict=False) if now != before]
     for index in range(0, len(boundaries), stride):
         study = undisturbed.left_behind(folder / str(index), boundaries[index])
         study.drive()
-        assert record(study) == expected, f"{engine}, {scheduler}: killed at boundary {index} of {len(boundaries)}"
+        assert record(study) == expected, f"killed at boundary {index} of {len(boundaries)}"
         check_nothing_lost_or_doubled(study)
     return len(boundaries)
 

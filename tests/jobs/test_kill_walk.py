@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 
 from marsseg.search.schedulers import SCHEDULERS
-from tests.jobs.kill_walk import ENGINES, walk
+from tests.jobs.kill_walk import ENGINES, search_of, search_that_measures, walk
 
-STRIDE = 13
+STRIDE = 17
 
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_search_killed_at_a_write_goes_on_to_the_same_ledger(engine: str, scheduler: str, tmp_path: Path) -> None:
-    assert walk(tmp_path, engine, scheduler, STRIDE, remember_proposals=True) > 80
+    assert walk(tmp_path, search_of(engine, scheduler), STRIDE, remember_proposals=True) > 80
+
+
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
+def test_a_search_that_measures_steps_killed_at_any_write_goes_on_to_the_same_ledger(tmp_path: Path) -> None:
+    assert walk(tmp_path, search_that_measures(), stride=7, remember_proposals=True) > 80
