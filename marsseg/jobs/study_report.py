@@ -69,7 +69,8 @@ def _totals(state: SearchState, document: Mapping[str, Any]) -> dict[str, float]
 
 def _draw_choices(folder: Path, settings: StudySettings, state: SearchState, document: Mapping[str, Any]) -> None:
     space = settings.build_space()
-    importances = parameter_importances(space, observe(state, settings.rungs))
+    observed = [observation for observation in observe(state, settings.rungs) if not observation.failed]
+    importances = parameter_importances(space, observed)
     if importances:
         draw_importances(folder / "importances.png", importances)
     scored = [trial for trial in document["trials"] if trial["best_val_mean_iou"] is not None]

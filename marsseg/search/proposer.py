@@ -11,9 +11,11 @@ from typing import Protocol
 
 from marsseg.search.scheduler import Rungs
 from marsseg.search.space import Value
-from marsseg.search.state import SearchState, TrialState
+from marsseg.search.state import SearchState, Trial, TrialState
 
 _MIN_TRIALS_AT_RUNG = 5
+# Of the metric that trials are compared by.
+_LOWEST = 0.0
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Observation:
 
     Args:
         values: The values that vary, by dotted path.
-        score: How good it is, higher is better; None while it is running without a score.
+        score: How good it is, higher is better; None while it waits or is running without a score.
+        failed: Whether it has come to nothing; its score then is made up.
     """
 
     values: Mapping[str, Value]
     score: float | None
+    failed: bool = False
 
 
 class Proposer(Protocol):
@@ -56,14 +60,15 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
     Scores of different rungs do not compare: a network is better after more epochs. All are told at the level of the
     highest rung that at least five trials have reached; a trial that was paused below it is told its own rung's score
     plus what the trials that went on have gained from there on average. So a paused leader stays ahead of those that it
-    led, and the poor ones are still known.
+    led, and the poor ones are still known. What failed or was rejected is told as the worst score known, or samplers would
+    propose it again and again; not so what was the same as another.
 
     Args:
         state: What the ledger adds up to.
         rungs: Where trials are compared.
 
     Returns:
-        One observation a trial that was started and has not failed.
+        One observation a trial.
     """
     trials = [trial for trial in state.trials if trial.scores or trial.state is TrialState.RUNNING]
     reached = {level: [trial for trial in trials if trial.reached(level)] for level in rungs.levels}
@@ -76,11 +81,17 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
         gains = [trial.score_at(common) - trial.score_at(level) for trial in reached[common]]
         return sum(gains) / len(gains) if gains else 0.0
 
-    observations = []
-    for trial in trials:
-        if trial.state is TrialState.FAILED:
-            continue
+    def score(trial: Trial) -> float | None:
         epoch = min(len(trial.scores), common)
-        score = trial.score_at(epoch) + gain(epoch) if epoch else None
-        observations.append(Observation(trial.values, score))
+        return trial.score_at(epoch) + gain(epoch) if epoch else None
+
+    scores = {trial.number: score(trial) for trial in trials if trial.state is not TrialState.FAILED}
+    worst = min((known for known in scores.values() if known is not None), default=_LOWEST)
+    observations, seen = [], set()
+    for trial in state.trials:
+        failed = trial.state in (TrialState.FAILED, TrialState.REJECTED)
+        values = frozenset(trial.values.items())
+        if not (trial.state is TrialState.REJECTED and values in seen):
+            observations.append(Observation(trial.values, worst if failed else scores.get(trial.number), failed))
+        seen.add(values)
     return observations

@@ -281,3 +281,15 @@ def test_steps_are_measured_before_the_first_epoch(tmp_path: Path, workers: int,
     assert {t.reason for t in study.state.in_state(TrialState.REJECTED)} == {"8 ms a step, --max-step-ms is 5"}
     kinds = [event.kind for event in study.ledger.events("toy") if event.kind in ("measured", "started")]
     assert kinds[:1] == ["measured"]
+
+
+def test_a_sampler_learns_what_is_rejected_and_proposes_something_else(tmp_path: Path) -> None:
+    # Half of the space is too large; TPE models scores from the tenth observation on.
+    settings = build_settings(budget=Budget(20), filters=Filters(max_params=40_000))
+    study = Study(tmp_path, settings, mishaps=False)
+    study.drive()
+    assert study.state.num_started == 20
+    rejected = [trial.number for trial in study.state.trials if "--max-params" in trial.reason]
+    assert rejected
+    late = [number for number in rejected if number >= 15]
+    assert len(late) <= len(study.state.trials[15:]) // 2

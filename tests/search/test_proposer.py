@@ -293,7 +293,7 @@ def observed(*trials: Trial) -> dict[Any, float | None]:
     return {observation.values["n"]: observation.score for observation in observe(SearchState(trials), RUNGS)}
 
 
-def test_running_is_told_without_score_and_failed_rejected_or_proposed_not_at_all() -> None:
+def test_what_waits_or_runs_is_told_without_score_and_what_failed_or_was_rejected_as_the_worst() -> None:
     assert observed(
         trial(0, {3: 0.5}),
         trial(1, {}, TrialState.RUNNING),
@@ -302,7 +302,9 @@ def test_running_is_told_without_score_and_failed_rejected_or_proposed_not_at_al
         trial(4, {}, TrialState.REJECTED),
         trial(5, {}, TrialState.PROPOSED),
         trial(6, {3: 0.6}, TrialState.RUNNING),
-    ) == {0: 0.5, 1: None, 6: 0.6}
+        trial(0, {}, TrialState.REJECTED),
+    ) == {0: 0.5, 1: None, 2: 0.5, 3: 0.5, 4: 0.5, 5: None, 6: 0.6}
+    assert observed(trial(0, {}, TrialState.REJECTED)) == {0: 0.0}
 
 
 def test_a_rung_counts_from_five_trials_on() -> None:
