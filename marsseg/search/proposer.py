@@ -60,8 +60,8 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
     Scores of different rungs do not compare: a network is better after more epochs. All are told at the level of the
     highest rung that at least five trials have reached; a trial that was paused below it is told its own rung's score
     plus what the trials that went on have gained from there on average. So a paused leader stays ahead of those that it
-    led, and the poor ones are still known. What failed or was rejected is told as the worst score known, or samplers would
-    propose it again and again; not so what was the same as another.
+    led, and the poor ones are still known. What failed or was rejected is told as the worst score known: samplers would
+    propose it again and again. Not so what was the same as another.
 
     Args:
         state: What the ledger adds up to.
