@@ -18,12 +18,13 @@ _START_EPOCHS = 1.5
 
 
 def load_curves(path: Path) -> list[Curve]:
-    """Curves from a file that `marsexp search --record` wrote.
+    """Curves from a file that `marsexp search --record` wrote; only those of full trainings.
 
     Args:
         path: One configuration a line, as JSON.
     """
-    return [_parse(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [_parse(document) for document in documents if len(document["history"]) >= MAX_EPOCHS]
 
 
 def _parse(document: Mapping[str, Any]) -> Curve:
