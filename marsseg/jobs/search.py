@@ -110,8 +110,9 @@ def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
 
 def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, PreparedData]:
     """All that can be refused is refused here."""
+    # A generated name is always short enough.
+    options.afterwards.check(options.name or "search")
     settings, base = _plan(options)
-    options.afterwards.check(settings.name)
     if settings.name in Ledger(home.ledger).names():
         raise UsageError(
             f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
