@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from marsseg.cli.app import main
+from marsseg.jobs.settings import StudySettings
 from marsseg.search.ledger import Ledger
 from tests.conftest import TINY_SPACE, write_tiles
 from tests.jobs.toy_study import build_settings
@@ -155,4 +156,4 @@ def test_a_search_is_not_gone_on_with_where_its_sampler_lacks_its_package(
     ledger.create_search("study", build_settings(sampler="cmaes").to_dict())
     monkeypatch.setitem(sys.modules, "cmaes", None)
     assert "pip install 'marsexp[cmaes]'" in run("search", "--resume", "study", "--budget", "20")
-    assert ledger.settings("study")["budget"] == build_settings().budget
+    assert StudySettings.from_dict(ledger.settings("study")).budget == build_settings().budget
