@@ -13,7 +13,15 @@ from marsseg.search.state import Trial, TrialState
 from tests.conftest import Marsexp
 
 SETTINGS: dict[str, Any] = {
-    **{"name": "canyon", "uid": "1", "kind": "search", "seed": 0, "budget": 6, "engine": "optuna", "sampler": "tpe"},
+    **{
+        "name": "canyon",
+        "uid": "1",
+        "kind": "search",
+        "seed": 0,
+        "budget": Budget(6),
+        "engine": "optuna",
+        "sampler": "tpe",
+    },
     **{"scheduler": "asha", "min_epochs": 1, "max_epochs": 4, "reduction_factor": 2, "workers": 1, "configs": {}},
     **{"fingerprint": {}, "space_name": "smoke"},
 }
@@ -56,7 +64,7 @@ def test_trial_tells_its_state(state: TrialState, words: str) -> None:
 
 
 def test_reproduce_is_offered_once_there_is_something_to_reproduce() -> None:
-    assert "marsexp reproduce" not in trial_section(SEARCH, TRIAL, "")
+    assert "marsexp reproduce" not in trial_section(SEARCH, replace(TRIAL, state=TrialState.RUNNING), "")
     ran = replace(TRIAL, state=TrialState.PAUSED, epochs=1, best_val_mean_iou=0.25, best_epoch=1, facts={"epochs": 1})
     text = trial_section(SEARCH, ran, "")
     assert "best_val_mean_iou **0.2500** at epoch 1" in text
@@ -66,7 +74,7 @@ def test_reproduce_is_offered_once_there_is_something_to_reproduce() -> None:
 
 def test_recipe_is_called_by_its_name() -> None:
     settings = replace(SEARCH, kind="training")
-    trial = Trial(0, {"recipe": "unet", "seed": 7})
+    trial = Trial(0, {"recipe": "unet", "seed": 7}, TrialState.RUNNING)
     assert trial_section(settings, trial, "").startswith("**Recipe unet, seed 7, of canyon**")
 
 

@@ -75,7 +75,7 @@ def test_epochs_are_never_overspent_and_one_finalist_is_complete(name: str, epoc
 def test_seconds_are_modelled_ones_scaled_by_what_trials_took() -> None:
     scheduler = Limited(SCHEDULERS["asha"](RUNGS), Budget(seconds=1000.0))
     # Modelled 3 · 2 = 6 s, took 60: whatever comes will take ten times what is modelled.
-    first = Trial(0, {}, TrialState.PAUSED, 3, 1, 3, (0.1, 0.2, 0.3), Cost(2.0), 0.3, 3, duration_s=60.0)
+    first = Trial(0, {}, TrialState.PAUSED, until=3, epochs=3, scores=(0.1, 0.2, 0.3), cost=Cost(2.0), duration_s=60.0)
     next_trial = Trial(1, {}, cost=Cost(2.0))
     # The leader's way to the end takes 480 s, a first segment 60.
     enough = SearchState((first, next_trial), active_s=1000.0 - 480 - 60)
