@@ -9,6 +9,7 @@ from marsseg.jobs.descriptions import first_description, merge, study_section, t
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.ledger import Ledger
+from marsseg.search.budget import Budget
 from marsseg.search.state import Trial, TrialState
 from tests.conftest import Marsexp
 
