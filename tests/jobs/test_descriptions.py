@@ -8,8 +8,8 @@ import pytest
 from marsseg.jobs.descriptions import first_description, merge, study_section, trial_section
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
-from marsseg.search.ledger import Ledger
 from marsseg.search.budget import Budget
+from marsseg.search.ledger import Ledger
 from marsseg.search.state import Trial, TrialState
 from tests.conftest import Marsexp
 
