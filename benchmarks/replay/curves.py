@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.search.simulation import Curve
-from marsseg.search.state import Cost
+from marsseg.search.state import Cost, score_at
 
 METRIC = "val_mean_iou_foreground"
 MAX_EPOCHS = 27
-_SCORED_EPOCHS = 3
 # Of curves without a modelled cost: what building a network costs in epochs.
 _START_EPOCHS = 1.5
 
@@ -38,7 +37,7 @@ def _parse(document: Mapping[str, Any]) -> Curve:
 
 def final_score(curve: Curve) -> float:
     """What full training comes to: the mean of the last three epochs, so that one lucky epoch does not win."""
-    return statistics.fmean(curve.scores[-_SCORED_EPOCHS:])
+    return score_at(curve.scores, len(curve.scores))
 
 
 def draws(curves: Sequence[Curve], number: int) -> Iterator[list[Curve]]:

@@ -9,8 +9,7 @@ from scipy import stats
 from benchmarks.replay.curves import MAX_EPOCHS, final_score
 from benchmarks.replay.policies import Progress
 from marsseg.search.simulation import Curve
-
-_SCORED_EPOCHS = 3
+from marsseg.search.state import score_at
 
 
 def full_cost(curves: Sequence[Curve]) -> float:
@@ -46,7 +45,7 @@ def regrets(curves: Sequence[Curve], progress: Iterable[Progress], limits: Seque
             while len(found) < len(limits) and cost > limits[len(found)] * (1 + 1e-9):
                 found.append(best - max(scores))
             epochs[number] = epoch
-            scores[number] = statistics.fmean(curve.scores[max(0, epoch - _SCORED_EPOCHS) : epoch])
+            scores[number] = score_at(curve.scores, epoch)
         if len(found) == len(limits):
             break
     return found + [best - max(scores)] * (len(limits) - len(found))

@@ -6,8 +6,7 @@ from benchmarks.replay.account import Account
 from benchmarks.replay.curves import MAX_EPOCHS
 from benchmarks.replay.policies import Policy, Progress
 from marsseg.search.simulation import Curve
-
-_SCORED_EPOCHS = 3
+from marsseg.search.state import score_at
 
 
 def simple_peers() -> dict[str, Policy]:
@@ -49,8 +48,7 @@ def _train(account: Account, curves: Sequence[Curve], epochs: int, number: int) 
     """Whether the whole search fits."""
 
     def score(place: int) -> float:
-        last = curves[place].scores[max(0, epochs - _SCORED_EPOCHS) : epochs]
-        return sum(last) / len(last)
+        return score_at(curves[place].scores, epochs)
 
     places = range(len(curves))
     if not all(account.train(place, epochs) for place in places):

@@ -10,8 +10,8 @@ from marsseg.training.runtime import configure_runtime, import_tensorflow_quietl
 import_tensorflow_quietly()
 
 # TensorFlow comes with these.
-from marsseg.training.checkpoint import Checkpoint  # noqa: E402
-from marsseg.training.trainer import EpochRecord, Training, TrainResult  # noqa: E402
+from marsseg.training.checkpoint import Checkpoint  # noqa: E402  # quietly first
+from marsseg.training.trainer import EpochRecord, Training, TrainResult  # noqa: E402  # likewise
 
 OnEpoch = Callable[[EpochRecord], None]
 

@@ -94,7 +94,8 @@ class Limited:
 
     def decide(self, state: SearchState, budget: int) -> Decision:
         """The scheduler's decision if it can be paid."""
-        state = replace(state, trials=tuple(replace(trial, cost=self._price(trial, state)) for trial in state.trials))
+        factor = self._seconds_per_modelled(state)
+        state = replace(state, trials=tuple(replace(t, cost=self._price(t, factor)) for t in state.trials))
         left = self._left(state)
         decision = self.scheduler.decide(state, budget)
         if isinstance(decision, Propose) and self._least_to_start(state) > left:
@@ -111,13 +112,15 @@ class Limited:
         cheapest = min((trial.cost.epoch for trial in state.trials), default=0.0)
         return cheapest * self.rungs.min_epochs + self._rest(state)
 
-    def _price(self, trial: Trial, state: SearchState) -> Cost:
+    def _price(self, trial: Trial, factor: float) -> Cost:
         if self.budget.epochs is not None:
             return Cost(1.0)
-        modelled = sum(len(other.scores) * other.cost.epoch for other in state.trials)
-        factor = sum(other.duration_s for other in state.trials) / modelled if modelled else 1.0
         # A GPU makes epochs fast, but not the building and tracing of networks.
         return Cost(trial.cost.epoch * factor, trial.cost.start)
+
+    def _seconds_per_modelled(self, state: SearchState) -> float:
+        modelled = sum(len(trial.scores) * trial.cost.epoch for trial in state.trials)
+        return sum(trial.duration_s for trial in state.trials) / modelled if modelled else 1.0
 
     def _left(self, state: SearchState) -> float:
         running = state.in_state(TrialState.RUNNING)

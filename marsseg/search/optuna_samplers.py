@@ -77,7 +77,7 @@ class GaussianProcess(_OnTheAlwaysActive, GPSampler):
     ) -> dict[str, Any]:
         """The always active parameters' values; none before there are ten scores."""
         # Its threads can be held back only once they are there.
-        import torch  # noqa: F401
+        import torch  # noqa: F401  # wanted for its threads
 
         # One thread: the order of sums must not depend on the machine, and for so small matrices more are slower.
         with threadpool_limits(1):

@@ -1,6 +1,6 @@
 """What a search's record adds up to: the state of every trial. Nothing here decides or remembers anything else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,17 @@ class TrialState(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     REJECTED = "rejected"
+
+
+def score_at(scores: Sequence[float], epoch: int) -> float:
+    """The mean of the last three epochs up to one: a lucky epoch is not a good network.
+
+    Args:
+        scores: After each epoch.
+        epoch: From 1 to their number.
+    """
+    last = scores[max(0, epoch - _SCORED_EPOCHS) : epoch]
+    return sum(last) / len(last)
 
 
 @dataclass(frozen=True)
@@ -81,12 +92,8 @@ class Trial:
         return len(self.scores) >= epoch
 
     def score_at(self, epoch: int) -> float:
-        """What the trial is compared by at the end of an epoch that it reached: the mean of the last three epochs.
-
-        A lucky epoch is not a good network.
-        """
-        last = self.scores[max(0, epoch - _SCORED_EPOCHS) : epoch]
-        return sum(last) / len(last)
+        """What the trial is compared by at the end of an epoch that it reached."""
+        return score_at(self.scores, epoch)
 
     @property
     def score(self) -> float:
