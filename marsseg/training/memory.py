@@ -2,9 +2,10 @@
 
 By itself TensorFlow's oneDNN keeps regions of its own for large tensors, each twice as large as the one before, and
 gives none back: a process would hold for good what its largest network has needed. The C library, which can be taken
-instead, gives the memory of every large tensor back at once, and each next one has to wait for fresh pages. So it is told to keep what is freed, to keep it in one place for all threads (those of single threads are too
-small for a step's tensors, and go back whatever it was told), and asked for it between two trainings. Only glibc can do
-that; elsewhere nothing happens.
+instead, gives the memory of every large tensor back at once, and each next one has to wait for fresh pages. So it is
+told to keep what is freed, to keep it in one place for all threads (those of single threads are too small for a step's
+tensors, and go back whatever it was told), and asked for it between two trainings. Only glibc can do that; elsewhere
+nothing happens.
 """
 
 import ctypes
