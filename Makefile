@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BENCH_STAMP := $(VENV)/.bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup search test drill lint format types docs bench wheel clean
@@ -46,11 +45,7 @@ format: $(STAMP) ## Put the code into shape
 docs: $(STAMP) ## Write docs/cli.md from the commands' own help
 	$(BIN)/python -m marsseg.cli.reference docs/cli.md
 
-$(BENCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	@touch $@
-
-bench: $(BENCH_STAMP) ## Run the benchmarks and write docs/benchmarks.md; some as ARGS="cli_start"
+bench: $(STAMP) ## Run the benchmarks and write docs/benchmarks.md; some as ARGS="cli_start"
 	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(STAMP) ## Build the wheel into dist/
