@@ -24,6 +24,8 @@ BENCHMARKS = (
     "precision_quality",
     "scaling",
     "search_replay",
+    "search_samplers",
+    "search_workers",
     "search_live",
     "default_search",
     "trial_overhead",

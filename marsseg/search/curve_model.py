@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from marsseg.search.state import Trial
 
@@ -64,7 +66,7 @@ class CurveModel:
             Mean and standard deviation, each of shape (points,).
         """
         rows = self._rows(points)
-        with threadpool_limits(1):
+        with _threads().limit(limits=1):
             mean, deviation = self._process.predict(rows, return_std=True)
         scale = abs(self._gain) * _UNIT
         return mean * self._gain * _UNIT + self._gain * _typical(rows), deviation * scale
@@ -84,7 +86,7 @@ class CurveModel:
         # Its own search for hyperparameters would take seconds at each decision.
         self._process = GaussianProcessRegressor(_CurveKernel(), alpha=self._noise**2, optimizer=None)
         # One thread: the order of sums must not depend on the machine, and for so small matrices more are slower.
-        with threadpool_limits(1):
+        with _threads().limit(limits=1):
             self._process.fit(self._told, (self._scores / self._gain - _typical(self._told)) / _UNIT)
 
     def _rows(self, points: Sequence[tuple[int, int]]) -> Array:
@@ -103,7 +105,7 @@ class _CurveKernel(Kernel):  # type: ignore[misc]  # ships no types
         others = rows if others is None else others
         same = rows[:, :1] == others[:, 0]
         gain = rows[:, 1:2] * others[:, 1]
-        squared = ((rows[:, None, 2:] - others[:, 2:]) ** 2).sum(axis=-1)
+        squared = cdist(rows[:, 2:], others[:, 2:], "sqeuclidean")
         alike = _EXPLAINED * np.exp(-squared / (2 * _SQUARED_LENGTH)) + (1 - _EXPLAINED) * same
         near = np.exp(-np.abs(rows[:, 1:2] - others[:, 1]) / _WIGGLE_LENGTH)
         common = _LEVEL**2 * (1 + gain)
@@ -119,6 +121,12 @@ class _CurveKernel(Kernel):  # type: ignore[misc]  # ships no types
     def is_stationary(self) -> bool:
         """No: curves fan out."""
         return False
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    # Found once: to look which libraries are loaded takes longer than to predict.
+    return ThreadpoolController()
 
 
 def featurize(configurations: Sequence[Mapping[str, Any]]) -> Array:

@@ -1,10 +1,11 @@
 """Schedulers that look at one trial after the other: each is trained until something stops it."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marsseg.search.scheduler import Decision, Rungs, RunSegment, conclude, start_new
-from marsseg.search.state import SearchState, Trial, TrialState
+from marsseg.search.state import SearchState, TrialState
 
 _TRIALS_FOR_A_MEDIAN = 5
 
@@ -34,13 +35,16 @@ class MedianStopping:
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Goes on with the oldest trial that may, else starts a configuration."""
         step, full = self.rungs.min_epochs, self.rungs.max_epochs
-        for trial in state.in_state(TrialState.PAUSED):
-            if _may_go_on(trial, state):
+        levels = (*range(step, full, step), full)
+        before: dict[int, list[float]] = {level: [] for level in levels}
+        for trial in state.trials:
+            if trial.state is TrialState.PAUSED and _may_go_on(trial.score, before[trial.epochs]):
                 return RunSegment(trial.number, min(trial.epochs + step, full))
-        levels = (*tuple(range(step, full, step)), full)
+            for level in levels:
+                if trial.reached(level):
+                    before[level].append(trial.score_at(level))
         return start_new(state, budget, step) or conclude(state, levels)
 
 
-def _may_go_on(trial: Trial, state: SearchState) -> bool:
-    before = [other.score_at(trial.epochs) for other in state.trials[: trial.number] if other.reached(trial.epochs)]
-    return len(before) < _TRIALS_FOR_A_MEDIAN or trial.score >= statistics.median(before)
+def _may_go_on(score: float, before: Sequence[float]) -> bool:
+    return len(before) < _TRIALS_FOR_A_MEDIAN or score >= statistics.median(before)

@@ -1,0 +1,44 @@
+"""Samplers apart and simulated workers, on a few of the recorded curves."""
+
+import pytest
+
+from benchmarks import search_samplers, search_workers
+from benchmarks.replay.curves import final_score, load_curves
+from benchmarks.search_replay import CURVES
+from marsseg.search.schedulers import SCHEDULERS
+from marsseg.search.simulation import Curve
+
+
+@pytest.fixture(scope="module")
+def curves() -> list[Curve]:
+    return load_curves(CURVES)
+
+
+def test_a_recorded_configuration_is_nearest_to_itself(curves: list[Curve]) -> None:
+    recorded = [curve.values for curve in curves]
+    for place in (0, len(recorded) - 1):
+        assert search_samplers.nearest(recorded[place], recorded) == place
+    # A little more of one number leads to nobody else; what nobody recorded does not count.
+    rate = "optimizer.learning_rate"
+    alike = {**recorded[3], rate: recorded[3][rate] * 1.01, "training.max_epochs": 27}
+    assert search_samplers.nearest(alike, recorded) == 3
+
+
+def test_regret_after_more_proposals_is_not_larger(curves: list[Curve]) -> None:
+    regrets = [search_samplers.search(curves, "optuna", "random", seed) for seed in range(4)]
+    assert all(found == sorted(found, reverse=True) and found[-1] >= 0 for found in regrets)
+    assert max(first for first, *_ in regrets) > 0
+    assert search_samplers.search(curves, "optuna", "random", 0) == regrets[0]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_more_workers_end_sooner_but_not_sooner_than_one_training(scheduler: str, curves: list[Curve]) -> None:
+    times, regrets = zip(
+        *(search_workers.search(curves, scheduler, workers, seed=0, trials=12) for workers in (1, 4)), strict=True
+    )
+    cheapest = min(27 * curve.cost.epoch for curve in curves) / max(27 * c.cost.epoch + c.cost.start for c in curves)
+    assert cheapest < times[1] < times[0] <= 12.01
+    assert all(0 <= regret < max(map(final_score, curves)) for regret in regrets)
+    if scheduler == "none":
+        assert times[0] == pytest.approx(12)
+        assert regrets[0] == 0
