@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from benchmarks.replay.account import Account
 from benchmarks.replay.curves import MAX_EPOCHS, final_score
 from benchmarks.replay.policies import Progress
 from marsseg.search.simulation import Curve
-from marsseg.search.state import score_at
 
 
 def full_cost(curves: Sequence[Curve]) -> float:
@@ -18,37 +18,20 @@ def full_cost(curves: Sequence[Curve]) -> float:
 
 
 def regrets(curves: Sequence[Curve], progress: Iterable[Progress], limits: Sequence[float]) -> list[float]:
-    """The regret at each of some prices.
-
-    What is handed over is the checkpoint of the highest score, the mean of its last three epochs; its regret is what
-    the best configuration scores after full training, minus that. Nothing trained yet counts as a score of 0.
+    """The regret at each of some prices: what the best configuration scores after full training, minus what is had.
 
     Args:
         curves: In the order of the search.
         progress: What is trained, in order. A segment that would pass a limit is cut off there.
-        limits: Prices, ascending.
+        limits: Prices.
 
     Returns:
         One regret a limit.
     """
+    account = Account(curves, max(limits))
+    all(account.train(number, until) for number, until in progress)
     best = max(map(final_score, curves))
-    epochs = [0] * len(curves)
-    scores = [0.0] * len(curves)
-    found: list[float] = []
-    cost, last = 0.0, None
-    for number, until in progress:
-        curve = curves[number]
-        cost += curve.cost.start if number != last else 0.0
-        last = number
-        for epoch in range(epochs[number] + 1, until + 1):
-            cost += curve.cost.epoch
-            while len(found) < len(limits) and cost > limits[len(found)] * (1 + 1e-9):
-                found.append(best - max(scores))
-            epochs[number] = epoch
-            scores[number] = score_at(curve.scores, epoch)
-        if len(found) == len(limits):
-            break
-    return found + [best - max(scores)] * (len(limits) - len(found))
+    return [best - account.score_for(limit) for limit in limits]
 
 
 @dataclass(frozen=True)
