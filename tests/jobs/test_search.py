@@ -266,8 +266,8 @@ def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(ma
 
 def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
-    options = ("--set", "split.test_images=8", "--scheduler", "none", "--confirm", "2", "--seeds", "2")
-    text = marsexp(*SEARCH, *options).stdout
+    options = ("--max-epochs", "1", "--set", "split.test_images=8", "--confirm", "2", "--seeds", "2")
+    text = marsexp("search", "--budget", "3", *SEARCH[3:], *options).stdout
     document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(document, json.loads((schemas / "leaderboard.json").read_text(encoding="utf-8")))
