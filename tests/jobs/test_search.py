@@ -270,8 +270,9 @@ def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(ma
 
 def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
-    options = ("--max-epochs", "1", "--set", "split.test_images=8", "--confirm", "2", "--seeds", "2")
-    text = marsexp("search", "--budget", "3", *SEARCH[3:], *options).stdout
+    small = ("--max-epochs", "1", "--set", "model.num_blocks=2", "--set", "split.test_images=8")
+    search = ("search", "--budget", "3", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2")
+    text = marsexp(*search).stdout
     document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(document, json.loads((schemas / "leaderboard.json").read_text(encoding="utf-8")))
