@@ -23,8 +23,9 @@ setup: $(STAMP) ## Make the virtual environment and install
 search: $(STAMP) ## Run a search; pass options as ARGS="--space smoke --budget 6"
 	$(BIN)/marsexp search $(if $(findstring --budget,$(ARGS)),,$(if $(findstring --resume,$(ARGS)),,--budget 40)) $(ARGS)
 
+# Two at a time, since half of them wait for processes they have started; each file is one process's.
 test: $(STAMP) ## Run the tests; pass options as ARGS="-k ledger"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 drill: $(STAMP) ## Kill searches wherever that can be done, for an hour; a shorter one as ARGS="--kills 20"
 	$(BIN)/python -m pytest drills -s $(ARGS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import sqlalchemy as sa
+from filelock import FileLock
 
 TINY_SPACE = """
 [search]
@@ -131,7 +133,27 @@ def marsexp(tmp_path: Path) -> Marsexp:
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
     """The command in a folder where the search `tiny` has run to its end on `tiles.npz`; not to be changed."""
-    marsexp = make_marsexp(tmp_path_factory.mktemp("finished"))
+    own = tmp_path_factory.mktemp("finished") / "search"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return run_tiny_search(own)
+    # Where several processes share the tests one of them searches, and each has a copy that no other looks into.
+    shared = tmp_path_factory.getbasetemp().parent / "finished"
+    over = shared.with_name("finished.over")
+    with FileLock(shared.with_name("finished.lock")):
+        if not over.exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            run_tiny_search(shared)
+            over.touch()
+    shutil.copytree(shared, own)
+    from marsseg.tracking.store import open_store
+
+    open_store(own / "home")
+    return Marsexp(own, own / "home")
+
+
+def run_tiny_search(folder: Path) -> Marsexp:
+    folder.mkdir()
+    marsexp = make_marsexp(folder)
     write_tiles(marsexp.folder / "tiles.npz")
     done = marsexp(
         *("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny", "--json"),
@@ -151,8 +173,6 @@ def leaderboard(finished_search: Marsexp) -> dict[str, Any]:
 @pytest.fixture
 def copied_search(finished_search: Marsexp, tmp_path: Path) -> Marsexp:
     """A copy of the finished search elsewhere, which a test may change."""
-    import shutil
-
     folder = tmp_path / "copy"
     shutil.copytree(finished_search.folder, folder)
     return Marsexp(folder, folder / "home")

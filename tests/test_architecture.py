@@ -52,18 +52,26 @@ def test_import_check_fails_where_a_room_looks_up_or_aside(copied_package: Path,
     assert "BROKEN" in done.stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("command", "heavy", "shown"),
+    [
+        ("--help", {"tensorflow", "keras", "mlflow", "optuna", "numpy", "sqlalchemy", "pydantic"}, "search"),
+        ("leaderboard", {"tensorflow", "keras", "mlflow", "optuna", "sklearn", "scipy"}, "no search"),
+    ],
+)
+def test_command_imports_nothing_heavy(command: str, heavy: set[str], shown: str, tmp_path: Path) -> None:
     script = (
-        "import sys; sys.argv = ['marsexp', '--help']\n"
+        f"import sys; sys.argv = ['marsexp', {command!r}]\n"
         "from marsseg.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'optuna', 'numpy', 'sqlalchemy', 'pydantic'} & set(sys.modules)\n"
+        f"heavy = {heavy} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "MARSEXP_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "search" in done.stdout
+    assert shown in done.stdout + done.stderr
 
 
 def test_wheel_carries_spaces_and_recipes(tmp_path: Path) -> None:

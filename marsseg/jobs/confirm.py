@@ -63,7 +63,9 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
         document = resume_study(home, load_settings(home, name, "training"), data)
     else:
         document = create_study(home, training_settings(name, configs, data, num_seeds, _provenance(settings)), data)
-    return [_result(home, settings, recipe, document["trials"], data) for recipe in configs]
+    # In this one TensorFlow may have begun with other threads than the runs have.
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh_process:
+        return [_result(home, settings, recipe, document["trials"], data, fresh_process) for recipe in configs]
 
 
 def _provenance(settings: StudySettings) -> Provenance:
@@ -71,15 +73,18 @@ def _provenance(settings: StudySettings) -> Provenance:
 
 
 def _result(
-    home: Home, settings: StudySettings, recipe: str, trials: Sequence[dict[str, Any]], data: PreparedData
+    home: Home,
+    settings: StudySettings,
+    recipe: str,
+    trials: Sequence[dict[str, Any]],
+    data: PreparedData,
+    fresh_process: ProcessPoolExecutor,
 ) -> dict[str, Any]:
     mine = [trial for trial in trials if trial["values"]["recipe"] == recipe and trial["state"] == "completed"]
     run_ids = [trial["run_id"] for trial in mine]
     held_out = None
     if len(data.split.test):
-        # In this one TensorFlow may have begun with other threads than the runs have.
-        with ProcessPoolExecutor(1, get_context("spawn")) as fresh_process:
-            held_out = _spread(fresh_process.submit(_score_held_out, home, run_ids, settings.tracking_uri).result())
+        held_out = _spread(fresh_process.submit(_score_held_out, home, run_ids, settings.tracking_uri).result())
     return {
         "trial": int(recipe.removeprefix("trial-")),
         "run_ids": run_ids,

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from scipy.stats import norm
 
-from marsseg.search.curve_model import CurveModel
 from marsseg.search.scheduler import Decision, Propose, Rungs, RunSegment, finish_leader, leader_of, start_new
 from marsseg.search.state import SearchState, Trial, TrialState
 
@@ -110,6 +108,11 @@ class FreezeThaw:
         ]
 
     def _best(self, steps: Sequence[_Step], state: SearchState) -> Decision:
+        # They take a second to import, which every command would wait for that knows the schedulers.
+        from scipy.stats import norm
+
+        from marsseg.search.curve_model import CurveModel
+
         started = [trial for trial in state.trials if trial.scores and trial.state is not TrialState.FAILED]
         running = state.in_state(TrialState.RUNNING)
         waiting = state.in_state(TrialState.PROPOSED)

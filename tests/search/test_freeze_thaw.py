@@ -1,0 +1,75 @@
+"""Freezing and thawing: its laws, what it spends, and which trial it takes up next."""
+
+import math
+
+import pytest
+
+from marsseg.search.freeze_thaw import FreezeThaw
+from marsseg.search.scheduler import RunSegment, Scheduler
+from marsseg.search.simulation import Curve, simulate
+from marsseg.search.state import Cost, SearchState, Trial, TrialState
+from tests.search.scheduler_laws import BUDGET, RUNGS, SchedulerLaws, Simulation, random_qualities
+
+
+class TestFreezeThaw(SchedulerLaws):
+    # Its decisions take milliseconds each, and it spends the same in every search.
+    simulations = 2
+
+    @pytest.fixture(scope="class")
+    def scheduler(self) -> Scheduler:
+        return FreezeThaw(RUNGS)
+
+    def test_a_new_trial_is_paused_at_the_first_rung_and_no_other_goes_more_than_twice_as_far(
+        self, simulation: Simulation
+    ) -> None:
+        for state, segment in simulation.segments():
+            epochs = state.trials[segment.trial].epochs
+            if epochs == 0:
+                assert segment.until == RUNGS.min_epochs
+            elif state.num_started < BUDGET or state.in_state(TrialState.COMPLETED):
+                assert segment.until <= 2 * epochs
+
+    def test_spends_a_quarter_of_full_training(self, simulation: Simulation) -> None:
+        assert simulation.state.epochs_spent <= 0.26 * BUDGET * RUNGS.max_epochs
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_one_of_the_best_of_clear_curves_wins_wherever_it_comes(self, scheduler: Scheduler, seed: int) -> None:
+        shape = [0.3 + 0.7 * math.log(epoch) / math.log(27) for epoch in range(1, 28)]
+        qualities = [0.2 + quality / 1000 for quality in random_qualities(seed)[:BUDGET]]
+        curves = [Curve(tuple(quality * part for part in shape), Cost(1.0, 0.5)) for quality in qualities]
+        *_, last = simulate(scheduler, curves, BUDGET)
+        winner = last.state.winner
+        assert winner is not None
+        assert qualities[winner.number] >= max(qualities) - 0.02
+
+    def test_a_limit_on_what_is_spent_is_kept_with_the_leader_trained_in_full(self) -> None:
+        simulation = Simulation(FreezeThaw(RUNGS, spend=60.0), random_qualities(6)).run()
+        # In the simulation an epoch costs 1 and a start 0.5.
+        starts = sum(trial.starts for trial in simulation.state.trials)
+        assert simulation.state.epochs_spent + 0.5 * starts <= 60
+        assert simulation.state.winner is not None
+        assert simulation.state.num_started < BUDGET
+
+    def test_of_two_equal_curves_the_cheaper_goes_on(self) -> None:
+        scores = (0.1, 0.2, 0.3)
+        trials = [
+            Trial(number, {}, TrialState.PAUSED, epochs=3, scores=scores, cost=Cost(cost, 0.0))
+            for number, cost in enumerate((3.0, 1.0, 2.0))
+        ]
+        decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState(tuple(trials)), 3)
+        assert decision == RunSegment(1, 4)
+
+    def test_configurations_like_the_best_are_started_first(self) -> None:
+        def trial(number: int, optimizer: str, quality: float) -> Trial:
+            scores = tuple(quality * (1 - 0.5**epoch) for epoch in range(1, 28))
+            return Trial(
+                number, {"optimizer": optimizer}, TrialState.COMPLETED, epochs=27, scores=scores, cost=Cost(1.0, 1.0)
+            )
+
+        tried = [trial(number, *known) for number, known in enumerate([("sgd", 0.2), ("adam", 0.6)] * 3)]
+        waiting = [
+            Trial(6 + number, {"optimizer": name}, cost=Cost(1.0, 1.0))
+            for number, name in enumerate(["sgd", "sgd", "adam", "sgd", "sgd", "sgd"])
+        ]
+        decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState((*tried, *waiting)), 12)
+        assert decision == RunSegment(8, RUNGS.min_epochs)
