@@ -32,7 +32,7 @@ def confirmation_name(search: str, number: int, num_seeds: int) -> str:
 
 
 def confirm(home: Home, search: str, number: int, num_seeds: int, data: PreparedData) -> list[dict[str, Any]]:
-    """Trains the best completed trials of a search again, with seeds that none of them had.
+    """Trains the best completed trials of a search again, with seeds that none of them had; the Pareto front first.
 
     The study is one of its own; where it was interrupted, it goes on.
 
@@ -49,7 +49,10 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
     """
     settings = load_settings(home, search, "search")
     ledger = Ledger(home.ledger)
-    completed = [trial for trial in ranked(replay(ledger.events(search))) if trial.state is TrialState.COMPLETED]
+    state = replay(ledger.events(search))
+    front = {trial.number for trial in state.front}
+    completed = [trial for trial in ranked(state) if trial.state is TrialState.COMPLETED]
+    completed.sort(key=lambda trial: trial.number not in front)
     candidates = build_candidates(settings)
     configs = {}
     for trial in completed[:number]:
