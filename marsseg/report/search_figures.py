@@ -148,6 +148,7 @@ def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence
                 fontsize=9,
             )
         axes.set(xscale="log", xlabel=_SIZE_AXES[size])
+        axes.margins(0.07)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_minor_formatter(NullFormatter())
