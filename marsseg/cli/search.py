@@ -51,7 +51,7 @@ def search(
         typer.Option(
             "--objective",
             metavar="M",
-            help="What for: val_mean_iou, and besides params or flops; may be repeated, for a Pareto front.",
+            help="What counts: val_mean_iou alone, or repeated with params or flops, for a Pareto front.",
         ),
     ] = None,
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
