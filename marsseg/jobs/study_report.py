@@ -87,11 +87,13 @@ def _draw_choices(folder: Path, settings: StudySettings, state: SearchState, doc
 
 
 def _show_front(folder: Path, settings: StudySettings, document: Mapping[str, Any], recorder: Recorder) -> None:
-    """Draws the Pareto front, and tags who is on it and who is not: a search that was extended has another one."""
+    """Draws the Pareto front, and tags which completed trials are on it: once the search was extended it is another."""
     scored = [trial for trial in document["trials"] if trial["best_val_mean_iou"] is not None]
-    draw_pareto(folder / "pareto.png", scored, settings.sizes)
+    if scored:
+        draw_pareto(folder / "pareto.png", scored, settings.sizes)
     for trial in scored:
-        recorder.set_tags(trial["run_id"], {"marsexp.on_front": str(trial["on_front"]).lower()})
+        if trial["state"] == TrialState.COMPLETED:
+            recorder.set_tags(trial["run_id"], {"marsexp.on_front": str(trial["on_front"]).lower()})
 
 
 def log_models(

@@ -119,7 +119,7 @@ def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence
 
     Args:
         path: The PNG file.
-        trials: Each with `trial`, `state`, `best_val_mean_iou`, not None, the sizes and `on_front`.
+        trials: At least one; each with `trial`, `state`, `best_val_mean_iou`, not None, the sizes and `on_front`.
         sizes: What counts besides the score.
     """
     figure = Figure(figsize=(1 + 6 * len(sizes), 4.6), layout="constrained")
@@ -136,7 +136,7 @@ def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence
             scores = [trial["best_val_mean_iou"] for trial in chosen]
             axes.scatter([trial[size] for trial in chosen], scores, label=f"{label} ({len(chosen)})", **style)
         stairs = _stairs([(trial[size], trial["best_val_mean_iou"]) for trial in front])
-        axes.step(*zip(*stairs, strict=True), where="post", color="#d62f2f", linewidth=1.2)
+        axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color="#d62f2f", linewidth=1.2)
         for trial in front:
             # Left above a point no stair is drawn.
             axes.annotate(

@@ -7,6 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from marsseg.jobs.confirm import chosen
+from marsseg.search.state import SearchState, Trial, TrialState
 from tests.conftest import Marsexp, make_marsexp, write_tiles
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -72,7 +74,8 @@ def test_the_tracking_store_shows_the_front(two: tuple[Marsexp, dict[str, Any], 
     assert "pareto.png" in files
     for on_front in (True, False):
         runs = store.client.search_runs([store.experiment_id], f"tags.`marsexp.on_front` = '{str(on_front).lower()}'")
-        expected = {trial["run_id"] for trial in document["trials"] if trial["on_front"] is on_front}
+        completed = [trial for trial in document["trials"] if trial["state"] == "completed"]
+        expected = {trial["run_id"] for trial in completed if trial["on_front"] is on_front}
         assert {run.info.run_id for run in runs} == expected
     assert "on the Pareto front" in store.client.get_run(document["search_run_id"]).data.tags["mlflow.note.content"]
 
@@ -95,3 +98,16 @@ def test_the_plan_names_objectives_and_nothing_is_written_down(
     check_schema(planned.json(), "plan")
     assert planned.json()["objectives"] == ["val_mean_iou", "params"]
     assert marsexp("leaderboard", "planned").status == 1
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((5, 4, 5, 1), [2, 1, 3, 0]), ((), [2, 0, 1, 3])])
+def test_the_front_is_confirmed_first_then_the_others_by_score(sizes: tuple[int, ...], expected: list[int]) -> None:
+    scores = (0.5, 0.4, 0.6, 0.1)
+    trials = [
+        Trial(number, {}, TrialState.COMPLETED, best_val_mean_iou=score, sizes={"params": size} if size else {})
+        for number, (score, size) in enumerate(zip(scores, sizes or (0,) * 4, strict=True))
+    ]
+    stopped = Trial(4, {}, TrialState.STOPPED, best_val_mean_iou=0.9, sizes={"params": 1})
+    state = SearchState((*trials, stopped))
+    assert [trial.number for trial in chosen(state, 4)] == expected
+    assert [trial.number for trial in chosen(state, 2)] == expected[:2]

@@ -12,7 +12,7 @@ from marsseg.errors import UsageError
 from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, build_proposer
 from marsseg.search.ledger import Event
-from marsseg.search.objectives import OBJECTIVES, SCORE, check_objectives
+from marsseg.search.objectives import SCORE, check_objectives
 from marsseg.search.pareto import best_first, dominates
 from marsseg.search.plan import expected_epochs
 from marsseg.search.proposer import Observation, observe
@@ -274,9 +274,3 @@ class TestSamplers:
             told = [Observation(point, score, sizes=(1.0,)) for point, score in zip(points, scores, strict=False)]
             values = build_proposer("optuna", sampler, PLANE, 1).propose(told, 2)
             assert all(0 <= values[path] <= 1 for path in ("x", "y"))
-
-
-def test_every_objective_is_named_where_it_is_drawn() -> None:
-    from marsseg.report.search_figures import _SIZE_AXES
-
-    assert (SCORE, *_SIZE_AXES) == OBJECTIVES
