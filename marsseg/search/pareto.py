@@ -5,13 +5,14 @@ A point has one number an objective, higher is better in each. Of one objective,
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import ge
 
 Point = tuple[float, ...]
 
 
 def dominates(point: Point, other: Point) -> bool:
     """Whether a point is nowhere worse than another, and somewhere better."""
-    return point != other and all(mine >= theirs for mine, theirs in zip(point, other, strict=True))
+    return point != other and all(map(ge, point, other))
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:
