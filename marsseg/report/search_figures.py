@@ -130,7 +130,7 @@ def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence
     for axes, size in zip(panels, sizes, strict=True):
         for chosen, label, style in (
             (others, "not trained in full", {"color": "#b9bfd6", "s": 18}),
-            (completed, "completed", {"color": "#6f79a8", "s": 34}),
+            (completed, "other completed", {"color": "#6f79a8", "s": 34}),
             (front, "on the Pareto front, by number", {"color": "#d62f2f", "s": 46, "zorder": 3}),
         ):
             scores = [trial["best_val_mean_iou"] for trial in chosen]
