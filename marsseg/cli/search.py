@@ -46,6 +46,14 @@ def search(
             "--scheduler", metavar="S", help="Who gets epochs: asha, freeze-thaw, hyperband, median, topk or none."
         ),
     ] = "asha",
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objective",
+            metavar="M",
+            help="What counts: val_mean_iou alone, or repeated with params or flops, for a Pareto front.",
+        ),
+    ] = None,
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
     reduction_factor: Annotated[
@@ -113,6 +121,7 @@ def search(
             engine=engine,
             sampler=sampler,
             scheduler=scheduler,
+            objectives=objective,
             min_epochs=min_epochs,
             max_epochs=max_epochs,
             reduction_factor=reduction_factor,

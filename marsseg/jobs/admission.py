@@ -1,14 +1,15 @@
 """Whether a proposal is tried at all: whether it fits the images and the command line's limits; and what it costs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from marsseg.config import ExperimentConfig
 from marsseg.errors import ConfigError
 from marsseg.jobs.candidates import Candidates
 from marsseg.jobs.settings import Filters
 from marsseg.models.cost import epoch_seconds, start_seconds
-from marsseg.models.operations import count_operations
+from marsseg.models.operations import Operations, count_operations
 from marsseg.search.state import Cost
 
 
@@ -21,27 +22,43 @@ class Admission:
         filters: Limits.
         image_shape: (height, width) of the data.
         part_sizes: Images to train on and to validate with.
+        sizes: Of `Operations`, what counts besides the score.
     """
 
     candidates: Candidates
     filters: Filters
     image_shape: tuple[int, int]
     part_sizes: tuple[int, int]
+    sizes: tuple[str, ...] = ()
+
+    def facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the ledger notes of a proposal, for decisions to look at: its cost, and the sizes that count."""
+        facts: dict[str, Any] = {"cost": asdict(self.cost(values))}
+        if self.sizes:
+            operations = self.operations(values)
+            facts["sizes"] = {name: getattr(operations, name) for name in self.sizes} if operations else {}
+        return facts
 
     def cost(self, values: Mapping[str, Any]) -> Cost:
         """What training it takes; nothing where it cannot be trained."""
         try:
-            config = self.candidates.config(values)
-            config.model.check_image_fits(*self.image_shape)
+            config = self._config(values)
         except ConfigError:
             return Cost()
         return Cost(epoch_seconds(config, self.image_shape, *self.part_sizes), start_seconds(config, self.image_shape))
 
+    def operations(self, values: Mapping[str, Any]) -> Operations | None:
+        """What its network computes; None where it cannot be trained."""
+        try:
+            config = self._config(values)
+        except ConfigError:
+            return None
+        return count_operations(config.model, self.image_shape, config.data.num_classes)
+
     def reason_to_reject(self, values: Mapping[str, Any]) -> str | None:
         """Why it will not be tried, or None."""
         try:
-            config = self.candidates.config(values)
-            config.model.check_image_fits(*self.image_shape)
+            config = self._config(values)
         except ConfigError as error:
             return str(error)
         operations = count_operations(config.model, self.image_shape, config.data.num_classes)
@@ -57,3 +74,8 @@ class Admission:
         """Why it will not be tried now that its step has been timed, or None."""
         limit = self.filters.max_step_ms
         return f"{step_ms:.0f} ms a step, --max-step-ms is {limit:g}" if limit is not None and step_ms > limit else None
+
+    def _config(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        config = self.candidates.config(values)
+        config.model.check_image_fits(*self.image_shape)
+        return config

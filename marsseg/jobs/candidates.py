@@ -57,13 +57,14 @@ class SpaceCandidates:
         if self.settings.engine == "keras-tuner":
             # It would import TensorFlow aloud.
             import_tensorflow_quietly()
-        return build_proposer(self.settings.engine, self.settings.sampler, self._space)
+        return build_proposer(self.settings.engine, self.settings.sampler, self._space, len(self.settings.sizes))
 
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The sampler's next proposal."""
         seed = proposal_seed(self.settings.seed, len(state.trials))
         # Whoever draws at random looks at nothing, however much there is.
-        observations = [] if self.settings.sampler == "random" else observe(state, self.settings.rungs)
+        drawn = self.settings.sampler == "random"
+        observations = [] if drawn else observe(state, self.settings.rungs, self.settings.sizes)
         return self._proposer.propose(observations, seed)
 
     def identity(self, values: Mapping[str, Any]) -> str:

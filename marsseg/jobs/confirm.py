@@ -16,7 +16,7 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.jobs.train import training_settings
 from marsseg.search.ledger import Ledger, check_name
-from marsseg.search.state import TrialState, ranked, replay
+from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
 from marsseg.training.runtime import import_tensorflow_quietly
 
 
@@ -29,6 +29,13 @@ def confirmation_name(search: str, number: int, num_seeds: int) -> str:
     name = f"{search}-confirm-{number}x{num_seeds}"
     check_name(name)
     return name
+
+
+def chosen(state: SearchState, number: int) -> list[Trial]:
+    """The completed trials to train again: those on the Pareto front, then the others, each by score."""
+    completed = [trial for trial in ranked(state) if trial.state is TrialState.COMPLETED]
+    front = {trial.number for trial in state.front}
+    return sorted(completed, key=lambda trial: trial.number not in front)[:number]
 
 
 def confirm(home: Home, search: str, number: int, num_seeds: int, data: PreparedData) -> list[dict[str, Any]]:
@@ -49,10 +56,9 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
     """
     settings = load_settings(home, search, "search")
     ledger = Ledger(home.ledger)
-    completed = [trial for trial in ranked(replay(ledger.events(search))) if trial.state is TrialState.COMPLETED]
     candidates = build_candidates(settings)
     configs = {}
-    for trial in completed[:number]:
+    for trial in chosen(replay(ledger.events(search)), number):
         config = candidates.config(trial.values)
         configs[f"trial-{trial.number}"] = config.with_values({"seed": config.seed + 1})
     if not configs:

@@ -7,7 +7,7 @@ in a checkpoint, and going on starts from both.
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -142,7 +142,7 @@ class Driver:
 
     def _propose(self) -> None:
         values = self.candidates.propose(self.state)
-        self._append("proposed", len(self.state.trials), values=values, cost=asdict(self.admission.cost(values)))
+        self._append("proposed", len(self.state.trials), values=values, **self.admission.facts(values))
         self._admit(self.state.trials[-1])
 
     def _admit(self, trial: Trial) -> None:

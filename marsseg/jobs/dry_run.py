@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.data.prepare import PreparedData
-from marsseg.errors import ConfigError
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.devices import worker_environments
@@ -14,8 +13,8 @@ from marsseg.jobs.forecast import Forecast, Forecasting
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.standing import Standing
 from marsseg.jobs.worker import FINAL_KINDS, serve
-from marsseg.models.operations import count_operations
 from marsseg.search.executor import LocalExecutor
+from marsseg.search.objectives import SIZES
 from marsseg.search.state import SearchState, Trial, TrialState
 
 _SAMPLES = 10
@@ -52,6 +51,7 @@ def plan_document(settings: StudySettings, data: PreparedData) -> dict[str, Any]
     return {
         "budget": settings.budget.trials or str(settings.budget),
         "scheduler": settings.scheduler,
+        "objectives": list(settings.objectives),
         "epochs_planned": settings.epochs_planned,
         "expected_s": _rounded(standing.seconds_left),
         "full_training_epochs": full,
@@ -71,13 +71,8 @@ def _forecast(settings: StudySettings, data: PreparedData) -> Forecast | None:
 
 
 def _size(values: Mapping[str, Any], admission: Admission) -> dict[str, Any]:
-    try:
-        config = admission.candidates.config(values)
-        config.model.check_image_fits(*admission.image_shape)
-    except ConfigError:
-        return {"params": None, "flops": None}
-    operations = count_operations(config.model, admission.image_shape, config.data.num_classes)
-    return {"params": operations.params, "flops": operations.flops}
+    operations = admission.operations(values)
+    return {name: getattr(operations, name, None) for name in SIZES}
 
 
 def _rounded(seconds: float | None) -> float | None:

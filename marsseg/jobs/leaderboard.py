@@ -8,7 +8,6 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
 
-_OBJECTIVE = "val_mean_iou"
 _AT_REST = {TrialState.RUNNING.value: TrialState.PAUSED.value}
 _SORTABLE = ("best_val_mean_iou", "epochs", "best_epoch", "params", "duration_s", "trial")
 
@@ -29,13 +28,14 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
         NotFoundError: If there is no such search.
         UsageError: If there is no such column.
     """
-    if sort not in _SORTABLE:
-        raise UsageError(
-            f"--sort: expected one of {', '.join(_SORTABLE)}, found '{sort}'{nearest_name_hint(sort, _SORTABLE)}"
-        )
     ledger = Ledger(home.ledger)
     name = search or ledger.latest()
     settings = StudySettings.from_dict(ledger.settings(name))
+    sortable = dict.fromkeys((*_SORTABLE, *settings.sizes))
+    if sort not in sortable:
+        raise UsageError(
+            f"--sort: expected one of {', '.join(sortable)}, found '{sort}'{nearest_name_hint(sort, sortable)}"
+        )
     document = leaderboard_document(settings, replay(ledger.events(name)))
     if not ledger.is_driven(name):
         for row in document["trials"]:
@@ -48,18 +48,29 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
 
 def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[str, Any]:
     """The leaderboard as plain values: completed trials first, then by `best_val_mean_iou`."""
-    # What was proposed and still waits is no trial yet.
-    shown = [trial for trial in ranked(state) if trial.state is not TrialState.PROPOSED]
     return {
         "search": settings.name,
         "search_run_id": state.run_id or None,
         "tracking_uri": settings.tracking_uri,
-        "objectives": [_OBJECTIVE],
+        "objectives": list(settings.objectives),
         "budget": settings.budget.trials or str(settings.budget),
         "epochs_planned": settings.epochs_planned,
         "epochs_spent": state.epochs_spent,
-        "trials": [_row(rank, trial) for rank, trial in enumerate(shown, start=1)],
+        "trials": _rows(settings, state),
     }
+
+
+def _rows(settings: StudySettings, state: SearchState) -> list[dict[str, Any]]:
+    # What was proposed and still waits is no trial yet.
+    shown = [trial for trial in ranked(state) if trial.state is not TrialState.PROPOSED]
+    rows = [_row(rank, trial) for rank, trial in enumerate(shown, start=1)]
+    if settings.sizes:
+        front = {trial.number for trial in state.front}
+        for row, trial in zip(rows, shown, strict=True):
+            # Like `params`, 0 while unknown.
+            row |= {name: trial.sizes.get(name, 0) for name in settings.sizes}
+            row["on_front"] = trial.number in front
+    return rows
 
 
 def _row(rank: int, trial: Trial) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from marsseg.jobs.shipped import find_space
 from marsseg.jobs.study import create_study, load_settings, resume_study
 from marsseg.new_file import check_new_file
 from marsseg.search.budget import Budget
-from marsseg.search.engines import SAMPLERS, check_sampler_is_installed
+from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, check_sampler_is_installed
 from marsseg.search.ledger import Ledger, check_name
+from marsseg.search.objectives import SCORE, check_objectives
 from marsseg.search.plan import expected_epochs
-from marsseg.search.schedulers import SCHEDULERS
+from marsseg.search.schedulers import SCHEDULERS, SCHEDULERS_OF_SEVERAL_OBJECTIVES
 from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
 from marsseg.training.precision import explain_precision
@@ -70,6 +71,7 @@ class SearchOptions:
     engine: str = "optuna"
     sampler: str | None = None
     scheduler: str = "asha"
+    objectives: Sequence[str] | None = None
     min_epochs: int | None = None
     max_epochs: int | None = None
     reduction_factor: int | None = None
@@ -121,7 +123,7 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
         notify(_DEFAULT_NOTICES[settings.space_name])
     data = load_data(base)
     _check_some_depth_fits(settings, data)
-    planned = expected_epochs(settings.build_scheduler(), settings.budget)
+    planned = expected_epochs(settings.build_scheduler(), settings.budget, settings.sizes)
     settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
     trials, full = settings.budget.trials, settings.max_epochs
     plan = f"about {planned} epochs planned (full training of all: {trials * full}), " if trials else ""
@@ -176,6 +178,11 @@ def _follow_up(home: Home, afterwards: Afterwards, document: dict[str, Any], dat
 
 def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
+    sampler = options.sampler or SAMPLERS[options.engine][0]
+    objectives = check_objectives(options.objectives or (SCORE,))
+    if len(objectives) > 1:
+        _check_takes_several("--sampler", sampler, SAMPLERS_OF_SEVERAL_OBJECTIVES[options.engine])
+        _check_takes_several("--scheduler", options.scheduler, SCHEDULERS_OF_SEVERAL_OBJECTIVES)
     workers = options.workers or default_workers()
     space = load_space(find_space(options.space or ("unet" if this_machine().gpus else "cpu")))
     values = parse_assignments(options.assignments)
@@ -201,8 +208,9 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         seed=options.seed,
         budget=options.budget,
         engine=options.engine,
-        sampler=options.sampler or SAMPLERS[options.engine][0],
+        sampler=sampler,
         scheduler=options.scheduler,
+        objectives=objectives,
         min_epochs=min_epochs,
         max_epochs=max_epochs,
         reduction_factor=options.reduction_factor or space.reduction_factor,
@@ -242,6 +250,11 @@ def _check_known(option: str, found: str, known: Sequence[str] | Mapping[str, An
     if found not in known:
         hint = nearest_name_hint(found, known)
         raise UsageError(f"{option}: expected one of {', '.join(known)}, found '{found}'{hint}")
+
+
+def _check_takes_several(option: str, found: str, known: Sequence[str]) -> None:
+    if found not in known:
+        raise UsageError(f"{option} {found} takes one objective; those that take several: {', '.join(known)}")
 
 
 def _check_some_depth_fits(settings: StudySettings, data: PreparedData) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from marsseg.config import ExperimentConfig, parse_config
 from marsseg.search.budget import Budget
+from marsseg.search.objectives import SCORE
 from marsseg.search.scheduler import Rungs, Scheduler
 from marsseg.search.schedulers import build_scheduler
 from marsseg.search.space import Space
@@ -50,6 +51,7 @@ class StudySettings:
         pinned: Parameters of the space that the command line gave one value.
         num_seeds: For a training: how many seeds every recipe is trained with, its own and the next ones.
         filters: What no configuration may exceed.
+        objectives: What it is for: the score, and what counts besides.
         fingerprint: Of the data, by part.
         epochs_planned: What the budget is expected to cost.
         author: Who.
@@ -73,6 +75,7 @@ class StudySettings:
     configs: Mapping[str, Any]
     fingerprint: Mapping[str, str]
     filters: Filters = Filters()
+    objectives: tuple[str, ...] = (SCORE,)
     epochs_planned: int = 0
     space_name: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +90,11 @@ class StudySettings:
     def rungs(self) -> Rungs:
         """Where trials are compared."""
         return Rungs(self.min_epochs, self.max_epochs, self.reduction_factor)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The objectives besides the score."""
+        return self.objectives[1:]
 
     @property
     def gpus(self) -> int:
@@ -117,4 +125,9 @@ class StudySettings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
         """The settings as they were stored."""
-        return cls(**{**values, "budget": Budget(**values["budget"]), "filters": Filters(**values["filters"])})
+        parsed = {
+            "budget": Budget(**values["budget"]),
+            "filters": Filters(**values["filters"]),
+            "objectives": tuple(values.get("objectives", (SCORE,))),
+        }
+        return cls(**{**values, **parsed})

@@ -90,7 +90,7 @@ def resume_study(
     extended = budget is not None and budget != settings.budget
     if budget is not None:
         settings = replace(settings, budget=budget)
-        settings = replace(settings, epochs_planned=expected_epochs(settings.build_scheduler(), budget))
+        settings = replace(settings, epochs_planned=expected_epochs(settings.build_scheduler(), budget, settings.sizes))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that goes on.
@@ -129,7 +129,7 @@ def _run(
     driver = Driver(
         settings=settings,
         candidates=candidates,
-        admission=Admission(candidates, settings.filters, image_shape, part_sizes),
+        admission=Admission(candidates, settings.filters, image_shape, part_sizes, settings.sizes),
         scheduler=scheduler,
         writer=writer,
         executor=executor,

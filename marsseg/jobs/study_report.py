@@ -13,7 +13,13 @@ from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.trial_report import WEIGHTS_FILE
 from marsseg.report.leaderboard import render_csv, render_html
-from marsseg.report.search_figures import draw_budget, draw_importances, draw_parallel_coordinates, draw_scores
+from marsseg.report.search_figures import (
+    draw_budget,
+    draw_importances,
+    draw_parallel_coordinates,
+    draw_pareto,
+    draw_scores,
+)
 from marsseg.search.importance import parameter_importances
 from marsseg.search.proposer import observe
 from marsseg.search.state import SearchState, TrialState
@@ -51,6 +57,8 @@ def log_study_report(
             _draw_choices(folder, settings, state, document)
         draw_scores(folder / "scores.png", histories, rungs)
         draw_budget(folder / "budget.png", [len(scores) for scores in histories.values()], rungs)
+        if settings.sizes:
+            _show_front(folder, settings, document, recorder)
         recorder.log_folder(run_id, folder)
     recorder.log_points(run_id, [Point(state.num_started, time.time_ns() // 1_000_000, _totals(state, document))])
     section = study_section(settings, recorder.view_link(settings.name), document, recorder.run_link)
@@ -76,6 +84,16 @@ def _draw_choices(folder: Path, settings: StudySettings, state: SearchState, doc
     scored = [trial for trial in document["trials"] if trial["best_val_mean_iou"] is not None]
     if scored:
         draw_parallel_coordinates(folder / "parallel_coordinates.png", scored, list(space.by_path))
+
+
+def _show_front(folder: Path, settings: StudySettings, document: Mapping[str, Any], recorder: Recorder) -> None:
+    """Draws the Pareto front, and tags which completed trials are on it: once the search was extended it is another."""
+    scored = [trial for trial in document["trials"] if trial["best_val_mean_iou"] is not None]
+    if scored:
+        draw_pareto(folder / "pareto.png", scored, settings.sizes)
+    for trial in scored:
+        if trial["state"] == TrialState.COMPLETED:
+            recorder.set_tags(trial["run_id"], {"marsexp.on_front": str(trial["on_front"]).lower()})
 
 
 def log_models(

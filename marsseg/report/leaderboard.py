@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _COLUMNS = ("rank", "trial", "state", "epochs", "best_val_mean_iou", "best_epoch", "params", "duration_s", "run_id")
-_TEXT_COLUMNS = ("#", "trial", "run", "state", "epochs", "best_val_mean_iou", "params", "values")
+_TEXT_COLUMNS = ("#", "trial", "run", "state", "epochs", "best_val_mean_iou", "params")
 _PLAN_COLUMNS = ("trial", "params", "flops", "values")
 _SHORT_ID = 8
 _WIDTH = 160
@@ -24,11 +24,12 @@ def value_columns(trials: Sequence[Mapping[str, Any]]) -> list[str]:
 def render_csv(document: Mapping[str, Any]) -> str:
     """All trials, one line each, with every value; what is inactive is empty."""
     paths = value_columns(document["trials"])
+    columns = [*_COLUMNS, *_further_columns(document), "reason"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, "reason", *paths])
+    writer.writerow([*columns, *paths])
     for trial in document["trials"]:
-        cells = [*(trial[column] for column in _COLUMNS), trial["reason"], *(trial["values"].get(p) for p in paths)]
+        cells = [*(trial[column] for column in columns), *(trial["values"].get(p) for p in paths)]
         writer.writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
 
@@ -36,12 +37,13 @@ def render_csv(document: Mapping[str, Any]) -> str:
 def render_html(document: Mapping[str, Any]) -> str:
     """All trials as one self-contained page."""
     paths = value_columns(document["trials"])
-    header = "".join(f"<th>{html.escape(name)}</th>" for name in (*_COLUMNS[:-1], *paths, "run_id"))
+    columns = [*_COLUMNS[:-1], *_further_columns(document)]
+    header = "".join(f"<th>{html.escape(name)}</th>" for name in (*columns, *paths, "run_id"))
     rows = []
     for trial in document["trials"]:
-        cells = [_format(trial[c], c) for c in _COLUMNS[:-1]] + [_format(trial["values"].get(p), p) for p in paths]
+        cells = [_format(trial[c], c) for c in columns] + [_format(trial["values"].get(p), p) for p in paths]
         if trial["reason"]:
-            cells[_COLUMNS.index("state")] += f": {trial['reason']}"
+            cells[columns.index("state")] += f": {trial['reason']}"
         cells.append(str(trial["run_id"] or ""))
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     title = html.escape(f"Leaderboard of {document['search']}")
@@ -68,8 +70,9 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
     Returns:
         Text that ends with a line break.
     """
-    rows = [_text_row(trial) for trial in document["trials"][:top]]
-    return _table(f"{document['search']}: {summary_line(document)}", _TEXT_COLUMNS, rows, width)
+    further = _further_columns(document)
+    rows = [_text_row(trial, further) for trial in document["trials"][:top]]
+    return _table(f"{document['search']}: {summary_line(document)}", [*_TEXT_COLUMNS, *further, "values"], rows, width)
 
 
 def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
@@ -83,6 +86,8 @@ def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
         Text that ends with a line break.
     """
     lines = [f"plan: {document['budget']}, scheduler {document['scheduler']}"]
+    if len(document["objectives"]) > 1:
+        lines[0] += f", for {' and '.join(document['objectives'])}"
     if document["epochs_planned"]:
         lines[0] += f", about {document['epochs_planned']} epochs"
     if document["expected_s"] is not None:
@@ -119,7 +124,13 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]], widt
     return "\n".join(lines) + "\n"
 
 
-def _text_row(trial: Mapping[str, Any]) -> tuple[str, ...]:
+def _further_columns(document: Mapping[str, Any]) -> list[str]:
+    """What only a search with several objectives has."""
+    sizes = document["objectives"][1:]
+    return [*(size for size in sizes if size not in _COLUMNS), "on_front"] if sizes else []
+
+
+def _text_row(trial: Mapping[str, Any], further: Sequence[str]) -> tuple[str, ...]:
     return (
         str(trial["rank"]),
         str(trial["trial"]),
@@ -128,6 +139,7 @@ def _text_row(trial: Mapping[str, Any]) -> tuple[str, ...]:
         str(trial["epochs"]),
         _format(trial["best_val_mean_iou"], "best_val_mean_iou"),
         _format(trial["params"], "params"),
+        *("" if trial[column] is False else _format(trial[column], column) for column in further),
         _values(trial),
     )
 
@@ -159,6 +171,9 @@ def summary_line(document: Mapping[str, Any]) -> str:
     for trial in document["trials"]:
         states[trial["state"]] = states.get(trial["state"], 0) + 1
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    on_front = sum(trial.get("on_front", False) for trial in document["trials"])
+    if on_front:
+        counts += f"; {on_front} on the Pareto front"
     # A limit in hours plans none.
     planned = f" of {document['epochs_planned']} planned" if document["epochs_planned"] else ""
     return f"{document['epochs_spent']}{planned} epochs; {counts or 'no trials yet'}"

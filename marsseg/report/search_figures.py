@@ -9,9 +9,10 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 _DPI = 110
+_SIZE_AXES = {"params": "params: weights of the network", "flops": "flops: operations of one image's forward pass"}
 
 
 def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int]) -> None:
@@ -111,6 +112,62 @@ def draw_parallel_coordinates(path: Path, trials: Sequence[Mapping[str, Any]], p
     scale = ScalarMappable(Normalize(float(scores.min()), float(scores.min()) + span), "viridis")
     figure.colorbar(scale, ax=axes, label="best_val_mean_iou")
     figure.savefig(path, dpi=_DPI)
+
+
+def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence[str]) -> None:
+    """Every trial's score over its size, one panel a size, with the Pareto front as a staircase.
+
+    Args:
+        path: The PNG file.
+        trials: At least one; each with `trial`, `state`, `best_val_mean_iou`, not None, the sizes and `on_front`.
+        sizes: What counts besides the score.
+    """
+    figure = Figure(figsize=(1 + 6 * len(sizes), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    front = [trial for trial in trials if trial["on_front"]]
+    completed = [trial for trial in trials if trial["state"] == "completed" and not trial["on_front"]]
+    others = [trial for trial in trials if trial["state"] != "completed"]
+    for axes, size in zip(panels, sizes, strict=True):
+        for chosen, label, style in (
+            (others, "not trained in full", {"color": "#b9bfd6", "s": 18}),
+            (completed, "other completed", {"color": "#6f79a8", "s": 34}),
+            (front, "on the Pareto front, by number", {"color": "#d62f2f", "s": 46, "zorder": 3}),
+        ):
+            scores = [trial["best_val_mean_iou"] for trial in chosen]
+            axes.scatter([trial[size] for trial in chosen], scores, label=f"{label} ({len(chosen)})", **style)
+        stairs = _stairs([(trial[size], trial["best_val_mean_iou"]) for trial in front])
+        axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color="#d62f2f", linewidth=1.2)
+        for trial in front:
+            # Left above a point no stair is drawn.
+            axes.annotate(
+                f"{trial['trial']}",
+                (trial[size], trial["best_val_mean_iou"]),
+                xytext=(-5, 4),
+                textcoords="offset points",
+                ha="right",
+                fontsize=9,
+            )
+        axes.set(xscale="log", xlabel=_SIZE_AXES[size])
+        axes.margins(0.07)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.25)
+    panels[0].set_ylabel("best_val_mean_iou: mean IoU of the best epoch")
+    panels[0].legend(fontsize=8, loc="lower right")
+    figure.suptitle(
+        "Score over size: no completed trial is better and smaller than one on the Pareto front", fontsize=11
+    )
+    figure.savefig(path, dpi=_DPI)
+
+
+def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that are higher than all to the left of them, from left to right."""
+    stairs: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not stairs or point[1] > stairs[-1][1]:
+            stairs.append(point)
+    return stairs
 
 
 def _positions(values: Sequence[Any]) -> tuple[list[float], dict[float, str]]:

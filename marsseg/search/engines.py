@@ -9,6 +9,9 @@ from marsseg.search.space import Space
 # The first sampler is the engine's default.
 SAMPLERS = {"optuna": ("tpe", "gp", "cmaes", "nsga2", "random"), "keras-tuner": ("bayesian", "random")}
 
+# Samplers that take several objectives; the others model one score.
+SAMPLERS_OF_SEVERAL_OBJECTIVES = {"optuna": ("tpe", "gp", "nsga2", "random"), "keras-tuner": ("random",)}
+
 # Samplers that need a package which is not installed with this one, but by an extra of their own name.
 _NEEDED_PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
 
@@ -26,13 +29,14 @@ def check_sampler_is_installed(sampler: str) -> None:
         )
 
 
-def build_proposer(engine: str, sampler: str, space: Space) -> Proposer:
+def build_proposer(engine: str, sampler: str, space: Space, num_sizes: int = 0) -> Proposer:
     """An engine's proposer.
 
     Args:
         engine: `optuna` or `keras-tuner`.
         sampler: One of the engine's.
         space: What may vary.
+        num_sizes: How many sizes count besides the score; for a sampler of `SAMPLERS_OF_SEVERAL_OBJECTIVES`.
 
     Returns:
         The proposer.
@@ -43,4 +47,4 @@ def build_proposer(engine: str, sampler: str, space: Space) -> Proposer:
         return KerasTunerProposer(space, sampler)
     from marsseg.search.optuna_proposer import OptunaProposer
 
-    return OptunaProposer(space, sampler)
+    return OptunaProposer(space, sampler, num_sizes)

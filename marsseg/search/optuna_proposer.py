@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 
 from marsseg.search.optuna_samplers import WITH_GENERATIONS, Distributions, build_sampler
 from marsseg.search.proposer import Observation
@@ -30,10 +31,12 @@ class OptunaProposer:
         space: What may vary.
         sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition), `gp`, `cmaes` or `nsga2` (what becomes
             of conditions there says `optuna_samplers`), or `random`.
+        num_sizes: How many sizes count besides the score.
     """
 
     space: Space
     sampler: str = "tpe"
+    num_sizes: int = 0
 
     def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
         """The next configuration, a function of the arguments alone."""
@@ -44,27 +47,33 @@ class OptunaProposer:
         }
         sampler = build_sampler(self.sampler, always_active, seed)
         rebuild = relive_study if self.sampler in WITH_GENERATIONS else build_study
-        study = rebuild(self.space, observations, sampler)
+        study = rebuild(self.space, observations, sampler, self.num_sizes)
         return suggest_values(study.ask(), self.space)
 
 
 def build_study(
-    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler
+    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler, num_sizes: int = 0
 ) -> optuna.Study:
-    """A study in memory that holds these trials; higher scores are better.
+    """A study in memory that holds these trials; higher scores are better, and lower sizes.
 
     Args:
         space: What may vary.
         observations: Trials; those without a score count as running.
         sampler: What will propose.
+        num_sizes: How many sizes count besides the score.
 
     Returns:
         The study.
     """
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study = _empty_study(sampler, num_sizes)
     distributions = {parameter.path: build_distribution(parameter.domain) for parameter in space.parameters}
     study.add_trials([_ToldTrial.of(distributions, observation) for observation in observations])
     return study
+
+
+def _empty_study(sampler: optuna.samplers.BaseSampler, num_sizes: int) -> optuna.Study:
+    directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * num_sizes]
+    return optuna.create_study(directions=directions, sampler=sampler)
 
 
 class _ToldTrial(optuna.trial.FrozenTrial):
@@ -78,7 +87,8 @@ class _ToldTrial(optuna.trial.FrozenTrial):
             number=-1,
             trial_id=-1,
             state=optuna.trial.TrialState.RUNNING if running else optuna.trial.TrialState.COMPLETE,
-            value=observation.score,
+            value=None,
+            values=None if observation.score is None else [observation.score, *observation.sizes],
             datetime_start=now,
             datetime_complete=None if running else now,
             params=dict(observation.values),
@@ -93,7 +103,7 @@ class _ToldTrial(optuna.trial.FrozenTrial):
 
 
 def relive_study(
-    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler
+    space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler, num_sizes: int = 0
 ) -> optuna.Study:
     """A study as `build_study` gives it, whose sampler was asked for each trial before it was told its score.
 
@@ -101,11 +111,12 @@ def relive_study(
         space: What may vary.
         observations: Trials in the order of their numbers.
         sampler: What will propose; it notes in each trial which generation it belongs to.
+        num_sizes: How many sizes count besides the score.
 
     Returns:
         The study.
     """
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study = _empty_study(sampler, num_sizes)
     for observation in observations:
         study.enqueue_trial(dict(observation.values))
         trial = study.ask()
@@ -113,7 +124,7 @@ def relive_study(
         _ = trial.relative_params
         suggest_values(trial, space)
         if observation.score is not None:
-            study.tell(trial, observation.score)
+            study.tell(trial, [observation.score, *observation.sizes])
     return study
 
 

@@ -1,6 +1,7 @@
 """What a search will cost: epochs, from simulated searches with the scheduler that will decide."""
 
 import random
+from collections.abc import Sequence
 
 from marsseg.search.budget import Budget
 from marsseg.search.freeze_thaw import FreezeThaw
@@ -13,7 +14,7 @@ _SIMULATIONS = 5
 _SIMULATED_BUDGET = 100
 
 
-def expected_epochs(scheduler: Scheduler, budget: Budget) -> int:
+def expected_epochs(scheduler: Scheduler, budget: Budget, sizes: Sequence[str] = ()) -> int:
     """Epochs that a search spends on average if no trial fails or stops early; 0 where it has a limit in hours.
 
     The configurations come in random order and each keeps its place from rung to rung. Asynchronous promotion spends
@@ -22,6 +23,7 @@ def expected_epochs(scheduler: Scheduler, budget: Budget) -> int:
     Args:
         scheduler: Decides.
         budget: What it may spend.
+        sizes: What counts besides the score; each in random order too.
 
     Returns:
         The mean over some simulated searches; the same for the same arguments.
@@ -32,11 +34,15 @@ def expected_epochs(scheduler: Scheduler, budget: Budget) -> int:
         # It knows what it will spend, and simulating its decisions takes seconds.
         return scheduler.planned_epochs(budget.trials)
     simulated = min(budget.trials, _SIMULATED_BUDGET)
-    spent = [_spent(scheduler, simulated, random.Random(seed)) for seed in range(_SIMULATIONS)]
+    spent = [_spent(scheduler, simulated, sizes, random.Random(seed)) for seed in range(_SIMULATIONS)]
     return round(sum(spent) / len(spent) * budget.trials / simulated)
 
 
-def _spent(scheduler: Scheduler, budget: int, luck: random.Random) -> int:
-    curves = [Curve((luck.random(),) * scheduler.rungs.max_epochs, Cost(1.0)) for _ in range(budget)]
+def _spent(scheduler: Scheduler, budget: int, sizes: Sequence[str], luck: random.Random) -> int:
+    def curve() -> Curve:
+        scores = (luck.random(),) * scheduler.rungs.max_epochs
+        return Curve(scores, Cost(1.0), sizes={name: luck.random() for name in sizes})
+
+    curves = [curve() for _ in range(budget)]
     *_, last = simulate(scheduler, curves, budget)
     return last.state.epochs_spent

@@ -4,6 +4,7 @@ Proposal n is a function of the ledger, the search's seed and n: a proposer hold
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,11 +27,13 @@ class Observation:
         values: The values that vary, by dotted path.
         score: How good it is, higher is better; None while it waits or is running without a score.
         failed: Whether it has come to nothing; its score then is made up.
+        sizes: What counts besides, lower is better; as many for each trial, none where the score alone counts.
     """
 
     values: Mapping[str, Value]
     score: float | None
     failed: bool = False
+    sizes: tuple[float, ...] = ()
 
 
 class Proposer(Protocol):
@@ -54,7 +57,7 @@ def proposal_seed(search_seed: int, number: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
+def observe(state: SearchState, rungs: Rungs, sizes: Sequence[str] = ()) -> list[Observation]:
     """What the sampler sees of a search's trials.
 
     Scores of different rungs do not compare: a network is better after more epochs. All are told at the level of the
@@ -63,9 +66,12 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
     led, and the poor ones are still known. What failed or was rejected is told as the worst score known: samplers would
     propose it again and again. Not so what was the same as another.
 
+    Sizes are told by their logarithm, since they span orders of magnitude; of what failed or was rejected, the worst.
+
     Args:
         state: What the ledger adds up to.
         rungs: Where trials are compared.
+        sizes: What counts besides the score, by name.
 
     Returns:
         One observation a trial.
@@ -87,11 +93,14 @@ def observe(state: SearchState, rungs: Rungs) -> list[Observation]:
 
     scores = {trial.number: score(trial) for trial in trials if trial.state is not TrialState.FAILED}
     worst = min((known for known in scores.values() if known is not None), default=_LOWEST)
+    logs = {number: tuple(math.log(state.trials[number].sizes[name]) for name in sizes) for number in scores}
+    largest = tuple(map(max, zip(*logs.values(), strict=True))) or (0.0,) * len(sizes)
     observations, seen = [], set()
     for trial in state.trials:
         failed = trial.state in (TrialState.FAILED, TrialState.REJECTED)
         values = frozenset(trial.values.items())
         if not (trial.state is TrialState.REJECTED and values in seen):
-            observations.append(Observation(trial.values, worst if failed else scores.get(trial.number), failed))
+            told = worst if failed else scores.get(trial.number)
+            observations.append(Observation(trial.values, told, failed, logs.get(trial.number, largest)))
         seen.add(values)
     return observations

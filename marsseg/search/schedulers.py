@@ -17,6 +17,9 @@ SCHEDULERS: Mapping[str, Callable[[Rungs], Scheduler]] = {
     "none": FullTraining,
 }
 
+# Schedulers that take several objectives; the others look at the score alone.
+SCHEDULERS_OF_SEVERAL_OBJECTIVES = ("asha", "hyperband", "topk", "none")
+
 
 def build_scheduler(name: str, rungs: Rungs, budget: Budget) -> Scheduler:
     """A scheduler that keeps a budget.

@@ -20,11 +20,13 @@ class Curve:
         scores: `val_mean_iou` after each epoch of a full training.
         cost: What training it takes.
         values: The values that vary, by dotted path.
+        sizes: What counts besides the score, by objective.
     """
 
     scores: tuple[float, ...]
     cost: Cost
     values: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers
             decision = scheduler.decide(SearchState(tuple(trials), last_trained=last_finished), budget)
             if isinstance(decision, Propose):
                 curve = curves[len(trials)]
-                trials.append(Trial(len(trials), curve.values, cost=curve.cost))
+                trials.append(Trial(len(trials), curve.values, cost=curve.cost, sizes=curve.sizes))
             elif isinstance(decision, RunSegment):
                 worker = _free_worker(decision, last_trained, {worker for _, _, worker in busy})
                 trial = trials[decision.trial]

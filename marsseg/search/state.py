@@ -7,6 +7,7 @@ from typing import Any
 
 from marsseg.errors import LedgerError
 from marsseg.search.ledger import Event
+from marsseg.search.pareto import Point, fronts
 
 _SCORED_EPOCHS = 3
 
@@ -61,6 +62,7 @@ class Trial:
         scores: `val_mean_iou` after each epoch of the finished segments.
         step_ms: Milliseconds of a training step as measured; None where that was not asked for.
         cost: What training it takes, by the model that ships with the package.
+        sizes: What counts besides the score, lower is better, by objective; empty where nothing else does.
         best_val_mean_iou: The best epoch's.
         best_epoch: Counted from 1; 0 before the first segment has finished.
         params: Number of weights; 0 while unknown.
@@ -79,6 +81,7 @@ class Trial:
     scores: tuple[float, ...] = ()
     step_ms: float | None = None
     cost: Cost = Cost()
+    sizes: Mapping[str, float] = field(default_factory=dict)
     best_val_mean_iou: float | None = None
     best_epoch: int = 0
     params: int = 0
@@ -94,6 +97,10 @@ class Trial:
     def score_at(self, epoch: int) -> float:
         """What the trial is compared by at the end of an epoch that it reached."""
         return score_at(self.scores, epoch)
+
+    def point(self, score: float) -> Point:
+        """The trial among others with a score of its: one number an objective, higher is better in each."""
+        return (score, *(-size for size in self.sizes.values()))
 
     @property
     def score(self) -> float:
@@ -145,9 +152,16 @@ class SearchState:
 
     @property
     def winner(self) -> Trial | None:
-        """The completed trial with the best `best_val_mean_iou`, the earliest of equals."""
+        """The completed trial with the best `best_val_mean_iou`, of equals the smallest, then the earliest."""
         completed = self.in_state(TrialState.COMPLETED)
         return max(completed, key=_best_first, default=None)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The completed trials that no other one beats in every objective, the winner first."""
+        completed = self.in_state(TrialState.COMPLETED)
+        found = fronts([trial.point(trial.best_val_mean_iou or 0.0) for trial in completed])
+        return [completed[index] for index in found[0]] if found else []
 
 
 def ranked(state: SearchState) -> list[Trial]:
@@ -174,7 +188,8 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
     for event in events:
         if event.kind == "proposed":
             payload = event.payload
-            trials.append({"number": len(trials), "values": payload["values"], "cost": Cost(**payload["cost"])})
+            fields = {"values": payload["values"], "cost": Cost(**payload["cost"]), "sizes": payload.get("sizes", {})}
+            trials.append({"number": len(trials), **fields})
         elif event.trial is not None:
             fields = _fields(trials[event.trial])
             fields.update(_changes(event))
@@ -238,6 +253,6 @@ def _unknown(event: Event) -> LedgerError:
     return LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer one")
 
 
-def _best_first(trial: Trial) -> tuple[float, int]:
+def _best_first(trial: Trial) -> Point:
     score = trial.best_val_mean_iou
-    return (float("-inf") if score is None else score, -trial.number)
+    return (float("-inf"), -trial.number) if score is None else (*trial.point(score), -trial.number)

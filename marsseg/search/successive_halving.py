@@ -1,10 +1,14 @@
-"""Schedulers that halve: at each rung the best go on, everything else stays where it is."""
+"""Schedulers that halve: at each rung the best go on, everything else stays where it is.
+
+With several objectives the best are those of the first fronts; see `pareto.best_first`.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
+from marsseg.search.pareto import best_first
 from marsseg.search.scheduler import Decision, Rungs, RunSegment, conclude, start_new
 from marsseg.search.state import SearchState, Trial, TrialState
 
@@ -94,7 +98,8 @@ def _promote_in_step(trials: Sequence[Trial], levels: Sequence[int], factor: int
 
 
 def _best_first(trials: Sequence[Trial], level: int) -> list[Trial]:
-    return sorted(trials, key=lambda trial: (-trial.score_at(level), trial.number))
+    by_number = sorted(trials, key=lambda trial: trial.number)
+    return [by_number[place] for place in best_first([trial.point(trial.score_at(level)) for trial in by_number])]
 
 
 def _waits_at(trial: Trial, level: int) -> bool:

@@ -98,6 +98,7 @@ def test_bad_spaces(run: Callable[..., str], tmp_path: Path, name: str) -> None:
     assert expected in run("search", "--budget", "2", "--space", "bad.toml", "--data", "synthetic")
 
 
+SEVERAL = ("--objective", "params", "--objective", "val_mean_iou")
 BAD_OPTIONS = {
     "budget of 0": (("search", "--budget", "0"), "--budget"),
     "no budget": (("search",), "--budget"),
@@ -108,6 +109,22 @@ BAD_OPTIONS = {
     "unknown sampler": (("search", "--budget", "2", "--sampler", "cma"), "did you mean 'cmaes'"),
     "other engine's sampler": (("search", "--budget", "2", "--engine", "keras-tuner", "--sampler", "gp"), "bayesian"),
     "unknown scheduler": (("search", "--budget", "2", "--scheduler", "ash"), "did you mean 'asha'"),
+    "unknown objective": (("search", "--budget", "2", "--objective", "parms"), "did you mean 'params'"),
+    "objectives without the score": (("search", "--budget", "2", "--objective", "params"), "expected val_mean_iou"),
+    "objective given twice": (("search", "--budget", "2", *("--objective", "val_mean_iou") * 2), "2 times"),
+    "scheduler of one objective": (
+        ("search", "--budget", "2", *SEVERAL, "--scheduler", "freeze-thaw"),
+        "--scheduler freeze-thaw takes one objective; those that take several: asha, hyperband, topk, none",
+    ),
+    "sampler of one objective": (
+        ("search", "--budget", "2", *SEVERAL, "--sampler", "cmaes"),
+        "--sampler cmaes takes one objective; those that take several: tpe, gp, nsga2, random",
+    ),
+    "engine's default sampler of one objective": (
+        ("search", "--budget", "2", *SEVERAL, "--engine", "keras-tuner"),
+        "--sampler bayesian takes one objective; those that take several: random",
+    ),
+    "objectives beside a search to resume": (("search", "--resume", "tiny", *SEVERAL), "take --objective away"),
     "unknown space": (("search", "--budget", "2", "--space", "smok"), "did you mean 'smoke'"),
     "name that leaves the folder": (("search", "--budget", "2", "--name", "../x"), "'../x'"),
     "unknown search": (("leaderboard", "nothing"), "nothing"),

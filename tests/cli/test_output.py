@@ -13,8 +13,8 @@ def document(num_failed: int) -> dict[str, Any]:
     failed = [
         {**row, "rank": n, "trial": n, "state": "failed", "reason": f"fault {n}"} for n in range(4, 4 + num_failed)
     ]
-    fixed = {"search": "s", "epochs_spent": 8, "epochs_planned": 9, "tracking_uri": None}
-    return {**fixed, "trials": [*completed, *failed]}
+    fixed = {"search": "s", "objectives": ["val_mean_iou"], "epochs_spent": 8, "epochs_planned": 9}
+    return {**fixed, "tracking_uri": None, "trials": [*completed, *failed]}
 
 
 def test_failed_trials_are_named_once_whether_the_table_shows_them_or_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,5 +18,11 @@ def test_a_search_killed_at_a_write_goes_on_to_the_same_ledger(engine: str, sche
 
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
+def test_a_search_with_several_objectives_killed_at_a_write_goes_on_to_the_same_ledger(tmp_path: Path) -> None:
+    settings = search_of("optuna", "asha", objectives=("val_mean_iou", "params", "flops"))
+    assert walk(tmp_path, settings, STRIDE, remember_proposals=True) > 80
+
+
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
 def test_a_search_that_measures_steps_killed_at_any_write_goes_on_to_the_same_ledger(tmp_path: Path) -> None:
     assert walk(tmp_path, search_that_measures(), stride=7, remember_proposals=True) > 80

@@ -61,8 +61,8 @@ def test_tags_are_on_the_page(runs: dict[str, list[Run]]) -> None:
         if name.startswith(("marsexp.", "mlflow."))
     }
     assert ours <= known
-    # What is left is of failed trials, of reruns, and of a package that runs from a checkout.
-    only_elsewhere = {"reason", "reproduces", "rerun", "verdict"}
+    # What is left is of failed trials, of reruns, of several objectives, and of a package that runs from a checkout.
+    only_elsewhere = {"reason", "reproduces", "rerun", "verdict", "on_front"}
     assert known - ours <= {f"marsexp.{name}" for name in only_elsewhere} | {"mlflow.source.git.commit"}
 
 
@@ -72,7 +72,7 @@ def test_artifacts_are_on_the_page(client: MlflowClient, runs: dict[str, list[Ru
 
     of_trials, _, of_searches = section("Artifacts").partition("### Of a search or study")
     assert files("trial") | {"code.diff"} == names_in_tables(of_trials)
-    assert files("search") | {"importances.png"} == names_in_tables(of_searches)
+    assert files("search") | {"importances.png", "pareto.png"} == names_in_tables(of_searches)
 
 
 def test_parameters_are_on_the_page(runs: dict[str, list[Run]]) -> None:

@@ -251,7 +251,7 @@ class Study:
             Driver(
                 settings=settings,
                 candidates=candidates,
-                admission=Admission(candidates, settings.filters, self.image_shape, (64, 16)),
+                admission=Admission(candidates, settings.filters, self.image_shape, (64, 16), settings.sizes),
                 scheduler=settings.build_scheduler(),
                 writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
                 executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula

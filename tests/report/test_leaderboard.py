@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from marsseg.report.leaderboard import render_plan, render_text
+from marsseg.report.leaderboard import render_csv, render_html, render_plan, render_text
 
 
 def row(rank: int, **changes: Any) -> dict[str, Any]:
@@ -15,7 +15,8 @@ def row(rank: int, **changes: Any) -> dict[str, Any]:
 
 
 def document(*trials: dict[str, Any]) -> dict[str, Any]:
-    return {"search": "s", "epochs_spent": 8, "epochs_planned": 9, "trials": list(trials)}
+    fixed = {"search": "s", "objectives": ["val_mean_iou"], "epochs_spent": 8, "epochs_planned": 9}
+    return {**fixed, "trials": list(trials)}
 
 
 def test_columns_stand_below_each_other() -> None:
@@ -27,6 +28,21 @@ def test_columns_stand_below_each_other() -> None:
         "num_blocks=4, terms=cross_entropy+dice, learning_rate=0.001235\n"
         "2      8            failed          4                             0  seed=1  (NaN)\n"
     )
+
+
+def test_several_objectives_have_their_columns_and_the_front_is_marked() -> None:
+    rows = (row(1, flops=606_134_272, on_front=True), row(2, flops=12_345_678, on_front=False))
+    several = {**document(*rows), "objectives": ["val_mean_iou", "params", "flops"]}
+    title, head, first, second = render_text(several, width=160).splitlines()
+    assert title.endswith("; 1 on the Pareto front")
+    assert head.split()[5:] == ["best_val_mean_iou", "params", "flops", "on_front", "values"]
+    assert first.split()[5:10] == ["0.5100", "1,234,567", "606", "M", "true"]
+    assert second.split()[6:9] == ["1,234,567", "12", "M"]
+    assert "true" not in second
+    csv = [line.split(",") for line in render_csv(several).splitlines()]
+    flops, on_front = csv[0].index("flops"), csv[0].index("on_front")
+    assert [(line[flops], line[on_front]) for line in csv[1:]] == [("606134272", "True"), ("12345678", "False")]
+    assert "<th>flops</th><th>on_front</th>" in render_html(several)
 
 
 @pytest.mark.parametrize("width", [100, 110, 130])
@@ -53,7 +69,8 @@ def test_plan_shows_its_price_and_folds_its_configurations() -> None:
     sample = {"trial": 0, "params": 1_234_567, "flops": 606_134_272, "reason": "", "values": {"model.num_blocks": 3}}
     refused = {**sample, "trial": 1, "params": None, "flops": None, "reason": "too deep"}
     document = {
-        **{"budget": 40, "scheduler": "asha", "epochs_planned": 352, "expected_s": 840.0},
+        **{"budget": 40, "scheduler": "asha", "objectives": ["val_mean_iou"]},
+        **{"epochs_planned": 352, "expected_s": 840.0},
         **{"full_training_epochs": 1080, "full_training_s": 1860.0, "trials": [sample, refused]},
     }
     assert render_plan(document, width=80).splitlines() == [
@@ -64,6 +81,8 @@ def test_plan_shows_its_price_and_folds_its_configurations() -> None:
         "    0  1,234,567  606 M  num_blocks=3",
         "    1                    num_blocks=3  (too deep)",
     ]
+    several = {**document, "objectives": ["val_mean_iou", "params"]}
+    assert render_plan(several).startswith("plan: 40, scheduler asha, for val_mean_iou and params, about 352 epochs")
     hours = {**document, "budget": "7200s", "epochs_planned": 0, "full_training_epochs": None, "full_training_s": None}
     assert render_plan(hours).splitlines()[:2] == [
         "plan: 7200s, scheduler asha, about 14.0 min",
