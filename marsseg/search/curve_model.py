@@ -16,14 +16,14 @@ from marsseg.search.state import Trial
 
 Array = NDArray[np.float64]
 
-# A curve in units of the search's own scale: it begins near 0.4 and has gained 1 at the end of a full training.
-_FIRST = 0.4
-# Standard deviations in units of half that gain.
+# A curve in units of the search's own scale: it begins near 0.2 and has gained 1 at the end of a full training.
+_FIRST = 0.2
+# Standard deviations in units of so much of that gain.
 _LEVEL, _OWN, _OWN_GAIN, _WIGGLE = 0.8, 0.3, 1.5, 0.4
-_UNIT = 0.5
+_UNIT = 0.8
 _WIGGLE_LENGTH = 0.25
 # How much of what sets configurations apart their values explain, and how far apart they may be for that.
-_EXPLAINED, _SQUARED_LENGTH = 0.6, 4.0
+_EXPLAINED, _SQUARED_LENGTH = 0.6, 2.0
 _NOISE, _LEAST_NOISE, _RESIDUALS_FOR_NOISE = 0.3, 0.05, 10
 # More make decisions slow; what is far behind tells nothing of who will win.
 _MOST_TRIALS = 100
