@@ -18,7 +18,7 @@ than the peer's. `make bench ARGS="cli_start"` measures one anew.
 _HEADER = "| benchmark | | ours | peer | ratio | promise | kept | more |\n|---|---|---|---|---|---|---|---|\n"
 _IN_COLUMNS = {
     *("benchmark", "case", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "ours_quartiles", "peer_quartiles"),
-    *("target", "met", "machine", "measured", "share", "currency"),
+    *("target", "met", "machine", "measured", "share", "currency", "curves"),
 }
 _KEPT = {True: "yes", False: "**no**", None: ""}
 

@@ -26,7 +26,7 @@ from benchmarks.replay.policies import RUNGS
 from benchmarks.replay.regret import full_cost
 from benchmarks.results import Result
 from benchmarks.search_replay import CURVES
-from marsseg.search.schedulers import SCHEDULERS
+from marsseg.search.schedulers import SCHEDULERS, default_scheduler
 from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import TrialState
 from marsseg.training.runtime import available_cores
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="search_workers")
     parser.add_argument("--curves", type=Path, default=CURVES)
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--scheduler", default="asha", choices=SCHEDULERS)
+    parser.add_argument("--scheduler", default=default_scheduler(1), choices=SCHEDULERS)
     options = parser.parse_args()
     curves = load_curves(options.curves)
     cases = [(name, workers) for name in SCHEDULERS for workers in WORKERS]

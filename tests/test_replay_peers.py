@@ -21,7 +21,7 @@ UNLIMITED = float("inf")
 
 @pytest.fixture(scope="module")
 def policies() -> Mapping[str, Policy]:
-    return peers()
+    return peers(30)
 
 
 def policy(policies: Mapping[str, Policy], name: str) -> Policy:
@@ -68,6 +68,7 @@ def cost(curves: Sequence[Curve], progress: Iterable[Progress]) -> float:
 
 def test_every_peer_has_its_name(policies: Mapping[str, Policy]) -> None:
     assert [name for name in NAMES if name != "Syne Tune ASHA" or name in policies] == list(policies)
+    assert policies.keys() - peers(26).keys() == {"Keras Tuner Hyperband"}
 
 
 @pytest.mark.parametrize("name", NAMES)

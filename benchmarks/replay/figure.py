@@ -1,5 +1,6 @@
 """What the search replay came to, as a picture and a table, from the benchmark's lines."""
 
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,21 +11,23 @@ from matplotlib.figure import Figure
 
 OURS = "freeze-thaw"
 _DPI = 120
+_COLUMNS = 2
 _COLOURS, _DASHES = colormaps["tab20b"], ("-", "--", ":")
 _OUR_STYLE = {"color": "#d62f2f", "linewidth": 2.5, "zorder": 3}
 
 
 def draw_regret(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Regret against price, one panel a currency; ours with its 95 % band.
+    """Regret against price, a panel for each currency and part of the curves; ours with its 95 % band.
 
     Args:
         results: The benchmark's lines.
         path: The PNG file.
     """
-    currencies = _by_currency(results)
-    figure = Figure(figsize=(6 * len(currencies), 4.6), layout="constrained")
-    panels = figure.subplots(1, len(currencies), squeeze=False, sharey=True)[0]
-    for axes, (currency, rows) in zip(panels, currencies.items(), strict=True):
+    cases = _by_case(results)
+    num_rows = math.ceil(len(cases) / _COLUMNS)
+    figure = Figure(figsize=(6 * _COLUMNS, 4.2 * num_rows), layout="constrained")
+    panels = figure.subplots(num_rows, _COLUMNS, squeeze=False, sharey=True).ravel()
+    for axes, (case, rows) in zip(panels, cases.items(), strict=False):
         shares = [float(share) for share in rows]
         for index, name in enumerate(next(iter(rows.values()))["policies"]):
             bands = [row["policies"][name]["regret"] for row in rows.values()]
@@ -35,21 +38,21 @@ def draw_regret(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             if name == OURS:
                 lows, highs = ([band[end] for band in bands] for end in ("low", "high"))
                 axes.fill_between(shares, lows, highs, color="#d62f2f", alpha=0.2)
-        axes.set(title=f"price in {currency}", xlabel="share of full training", xscale="log", ylim=(0, 0.2))
+        axes.set(title=f"price in {case}", xlabel="share of full training", xscale="log", ylim=(0, 0.2))
         axes.set_xticks(shares, [str(share) for share in rows])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("regret (val_mean_iou_foreground)")
-    panels[-1].legend(fontsize=7, loc="upper right")
+        axes.set_ylabel("regret (val_mean_iou_foreground)")
+    panels[1].legend(fontsize=7, loc="upper right", ncols=2)
     figure.savefig(path, dpi=_DPI)
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Mean regrets as Markdown, a row a policy, with the paired 95 % band of how far it is behind ours."""
     parts = []
-    for currency, rows in _by_currency(results).items():
+    for case, rows in _by_case(results).items():
         shares = " | ".join(map(str, rows))
-        parts.append(f"| price in {currency} | {shares} |\n|---|{'---|' * len(rows)}\n")
+        parts.append(f"| price in {case} | {shares} |\n|---|{'---|' * len(rows)}\n")
         for name in next(iter(rows.values()))["policies"]:
             cells = [_cell(row["policies"][name]) for row in rows.values()]
             parts.append(f"| {f'**{name}**' if name == OURS else name} | {' | '.join(cells)} |\n")
@@ -67,8 +70,9 @@ def _cell(policy: Mapping[str, Any]) -> str:
     return f"{text} (ahead)" if behind["high"] < 0 else f"{text} (level)"
 
 
-def _by_currency(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[Fraction, Mapping[str, Any]]]:
+def _by_case(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[Fraction, Mapping[str, Any]]]:
     found: dict[str, dict[Fraction, Mapping[str, Any]]] = {}
     for result in results:
-        found.setdefault(result["currency"], {})[Fraction(result["share"])] = result
+        case = f"{result['currency']}, curves {result['curves']}"
+        found.setdefault(case, {})[Fraction(result["share"])] = result
     return found

@@ -11,6 +11,7 @@ from benchmarks.replay.account import Account
 from benchmarks.replay.policies import RUNGS, Progress
 from marsseg.search.simulation import Curve
 
+FIRST_BRACKET = 27
 _OBJECTIVE = "val_score"
 # TensorFlow's own folder in memory: seven small files a trial would take ten times as long as all decisions.
 _FOLDER = "ram://replay"
@@ -19,8 +20,8 @@ _FOLDER = "ram://replay"
 def keras_tuner_hyperband(curves: Sequence[Curve], limit: float, seed: int) -> Iterable[Progress]:
     """A search of `keras_tuner.Hyperband` with its defaults, but for the epochs and the factor.
 
-    It begins with one epoch of 27 configurations: its brackets are what these two numbers make them, whatever a search
-    may cost. The search is over where it asks for a configuration more than there are.
+    It begins with one epoch of `FIRST_BRACKET` configurations: its brackets are what these two numbers make them,
+    whatever a search may cost. The search is over where it asks for a configuration more than there are.
 
     A trial goes on from the epochs of the one that it is promoted from, and only the difference is paid. In truth it
     would go on from the weights of that trial's best epoch and without the optimizer's state, which no curve knows.

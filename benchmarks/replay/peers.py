@@ -8,16 +8,20 @@ from benchmarks.replay.syne_tune_peer import SyneTuneAsha
 from marsseg.training.runtime import import_tensorflow_quietly
 
 
-def peers() -> dict[str, Policy]:
-    """The peers by name; Syne Tune's where a Python that has it is named."""
+def peers(configurations: int) -> dict[str, Policy]:
+    """The peers by name; Syne Tune's where a Python that has it is named.
+
+    Args:
+        configurations: In a draw; of fewer than its first bracket takes Keras Tuner's would train hardly any.
+    """
     # Keras Tuner imports it.
     import_tensorflow_quietly()
-    from benchmarks.replay.keras_tuner_peer import keras_tuner_hyperband
+    from benchmarks.replay.keras_tuner_peer import FIRST_BRACKET, keras_tuner_hyperband
 
     python = syne_tune_python()
     return {
         **optuna_peers(),
-        "Keras Tuner Hyperband": keras_tuner_hyperband,
+        **({"Keras Tuner Hyperband": keras_tuner_hyperband} if configurations >= FIRST_BRACKET else {}),
         **({"Syne Tune ASHA": SyneTuneAsha(python)} if python else {}),
         **simple_peers(),
     }

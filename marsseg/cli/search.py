@@ -41,11 +41,14 @@ def search(
         ),
     ] = None,
     scheduler: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--scheduler", metavar="S", help="Who gets epochs: asha, freeze-thaw, hyperband, median, topk or none."
+            "--scheduler",
+            metavar="S",
+            help="Who gets epochs: freeze-thaw, asha (the default for several objectives), hyperband, median, topk "
+            "or none.",
         ),
-    ] = "asha",
+    ] = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(

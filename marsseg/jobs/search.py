@@ -26,7 +26,7 @@ from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, che
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.objectives import SCORE, check_objectives
 from marsseg.search.plan import expected_epochs
-from marsseg.search.schedulers import SCHEDULERS, SCHEDULERS_OF_SEVERAL_OBJECTIVES
+from marsseg.search.schedulers import SCHEDULERS, SCHEDULERS_OF_SEVERAL_OBJECTIVES, default_scheduler
 from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
 from marsseg.training.precision import explain_precision
@@ -70,7 +70,7 @@ class SearchOptions:
     data: str | None = None
     engine: str = "optuna"
     sampler: str | None = None
-    scheduler: str = "asha"
+    scheduler: str | None = None
     objectives: Sequence[str] | None = None
     min_epochs: int | None = None
     max_epochs: int | None = None
@@ -180,9 +180,10 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     _check_options(options)
     sampler = options.sampler or SAMPLERS[options.engine][0]
     objectives = check_objectives(options.objectives or (SCORE,))
+    scheduler = options.scheduler or default_scheduler(len(objectives))
     if len(objectives) > 1:
         _check_takes_several("--sampler", sampler, SAMPLERS_OF_SEVERAL_OBJECTIVES[options.engine])
-        _check_takes_several("--scheduler", options.scheduler, SCHEDULERS_OF_SEVERAL_OBJECTIVES)
+        _check_takes_several("--scheduler", scheduler, SCHEDULERS_OF_SEVERAL_OBJECTIVES)
     workers = options.workers or default_workers()
     space = load_space(find_space(options.space or ("unet" if this_machine().gpus else "cpu")))
     values = parse_assignments(options.assignments)
@@ -209,7 +210,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         budget=options.budget,
         engine=options.engine,
         sampler=sampler,
-        scheduler=options.scheduler,
+        scheduler=scheduler,
         objectives=objectives,
         min_epochs=min_epochs,
         max_epochs=max_epochs,
@@ -243,7 +244,8 @@ def _check_options(options: SearchOptions) -> None:
     if options.sampler is not None:
         _check_known(f"--sampler with --engine {options.engine}", options.sampler, SAMPLERS[options.engine])
         check_sampler_is_installed(options.sampler)
-    _check_known("--scheduler", options.scheduler, SCHEDULERS)
+    if options.scheduler is not None:
+        _check_known("--scheduler", options.scheduler, SCHEDULERS)
 
 
 def _check_known(option: str, found: str, known: Sequence[str] | Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from marsseg.search.state import SearchState, Trial, TrialState
 
 # Proposals that wait to be started: more to choose from, but made when less was known.
 _WAITING = 6
-_SHARE = 0.25
+_SHARE = 0.3
 # Epochs ahead of where a trial is, or for a new one first segments; full training is looked at in any case.
 _AHEAD, _AHEAD_NEW = (1, 3, 6, 12), (1, 2, 4)
 # Between value alone, which always looks as far as it can, and value for its price, which never does.
@@ -40,7 +40,7 @@ class FreezeThaw:
 
     Args:
         rungs: The first rung is where a new trial is paused first, the last one a full training.
-        spend: Modelled cost to spend. By default a quarter of what full training of the whole budget would take, of
+        spend: Modelled cost to spend. By default three tenths of what full training of the whole budget would take, of
             which every configuration gets its first segment.
     """
 

@@ -9,16 +9,25 @@ from marsseg.search.stopping import FullTraining, MedianStopping
 from marsseg.search.successive_halving import Asha, Hyperband, TopK
 
 SCHEDULERS: Mapping[str, Callable[[Rungs], Scheduler]] = {
-    "asha": Asha,
     "freeze-thaw": FreezeThaw,
+    "asha": Asha,
     "hyperband": Hyperband,
     "median": MedianStopping,
     "topk": TopK,
     "none": FullTraining,
 }
 
-# Schedulers that take several objectives; the others look at the score alone.
+# Those that take several objectives; the others look at the score alone.
 SCHEDULERS_OF_SEVERAL_OBJECTIVES = ("asha", "hyperband", "topk", "none")
+
+
+def default_scheduler(num_objectives: int) -> str:
+    """The name of the one that has done best on recorded curves, of those that take so many objectives.
+
+    Args:
+        num_objectives: From 1.
+    """
+    return "freeze-thaw" if num_objectives == 1 else "asha"
 
 
 def build_scheduler(name: str, rungs: Rungs, budget: Budget) -> Scheduler:

@@ -29,8 +29,8 @@ class TestFreezeThaw(SchedulerLaws):
             elif state.num_started < BUDGET or state.in_state(TrialState.COMPLETED):
                 assert segment.until <= 2 * epochs
 
-    def test_spends_a_quarter_of_full_training(self, simulation: Simulation) -> None:
-        assert simulation.state.epochs_spent <= 0.26 * BUDGET * RUNGS.max_epochs
+    def test_spends_three_tenths_of_full_training(self, simulation: Simulation) -> None:
+        assert simulation.state.epochs_spent <= 0.31 * BUDGET * RUNGS.max_epochs
 
     @pytest.mark.parametrize("seed", range(5))
     def test_one_of_the_best_of_clear_curves_wins_wherever_it_comes(self, scheduler: Scheduler, seed: int) -> None:
