@@ -151,14 +151,18 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
     return Marsexp(own, own / "home")
 
 
+# By promotion two trials of five complete, and the winner in three segments.
+TINY_SEARCH = (
+    *("search", "--budget", "5", "--scheduler", "asha"),
+    *("--space", "space.toml", "--data", "tiles.npz", "--name", "tiny"),
+)
+
+
 def run_tiny_search(folder: Path) -> Marsexp:
     folder.mkdir()
     marsexp = make_marsexp(folder)
     write_tiles(marsexp.folder / "tiles.npz")
-    done = marsexp(
-        *("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny", "--json"),
-        *("--author", "Ada", "--tag", "team=red", "--note", "a test"),
-    )
+    done = marsexp(*TINY_SEARCH, "--json", "--author", "Ada", "--tag", "team=red", "--note", "a test")
     assert done.status == 0, done.stderr
     return marsexp
 

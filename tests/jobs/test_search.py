@@ -13,7 +13,7 @@ import jsonschema
 import psutil
 import pytest
 
-from tests.conftest import Marsexp, WaitFor, write_tiles
+from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, write_tiles
 
 SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
 
@@ -165,9 +165,7 @@ def start(marsexp: Marsexp, *arguments: str) -> subprocess.Popen[str]:
 
 def start_the_same_search(finished_search: Marsexp, marsexp: Marsexp) -> subprocess.Popen[str]:
     (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
-    return start(
-        marsexp, *("search", "--budget", "5", "--space", "space.toml", "--data", "tiles.npz", "--name", "tiny")
-    )
+    return start(marsexp, *TINY_SEARCH)
 
 
 @pytest.mark.parametrize(("epochs_before_kill", "tears_checkpoints"), [(2, False), (5, True)])
