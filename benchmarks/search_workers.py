@@ -40,7 +40,7 @@ def main() -> None:
     """A row for each number of workers."""
     parser = argparse.ArgumentParser(prog="search_workers")
     parser.add_argument("--curves", type=Path, default=CURVES)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--scheduler", default=default_scheduler(1), choices=SCHEDULERS)
     options = parser.parse_args()
     curves = load_curves(options.curves)
