@@ -50,6 +50,11 @@ class FreezeThaw:
     rungs: Rungs
     spend: float | None = None
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """None before the last: any two trials compare, wherever they are."""
+        return (self.rungs.max_epochs,)
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Looks where the next epochs help most."""
         first = self.rungs.min_epochs

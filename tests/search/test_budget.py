@@ -98,6 +98,10 @@ class _OnTheClock:
     def rungs(self) -> Rungs:
         return self.scheduler.rungs
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.scheduler.levels
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         trials = tuple(replace(trial, duration_s=len(trial.scores) * trial.cost.epoch) for trial in state.trials)
         return self.scheduler.decide(replace(state, trials=trials, active_s=self.clock()), budget)
