@@ -36,6 +36,7 @@ from marsseg.search.executor import Message
 from marsseg.search.ledger import Ledger
 from marsseg.search.optuna_proposer import suggest_values
 from marsseg.search.optuna_samplers import build_sampler
+from marsseg.search.schedulers import default_scheduler
 from marsseg.search.state import SearchState, Trial, TrialState, replay
 
 NUM_TRIALS = 1000
@@ -93,7 +94,7 @@ class Starts:
 
 def search_ours(home: Home, sampler: str) -> list[float]:
     """When each trial started."""
-    settings = replace(build_settings(NUM_TRIALS), sampler=sampler)
+    settings = replace(build_settings(NUM_TRIALS), sampler=sampler, scheduler=default_scheduler(1))
     ledger, starts = Ledger(home.ledger), Starts()
     ledger.create_search(NAME, settings.to_dict())
     with ledger.drive(NAME) as writer:

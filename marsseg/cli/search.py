@@ -60,7 +60,10 @@ def search(
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
     reduction_factor: Annotated[
-        int | None, typer.Option("--reduction-factor", min=2, metavar="N", help="One trial in N goes on.")
+        int | None,
+        typer.Option(
+            "--reduction-factor", min=2, metavar="N", help="One trial in N goes on from a rung, where there are rungs."
+        ),
     ] = None,
     workers: Annotated[
         int | None,

@@ -1,20 +1,22 @@
 """How long a study will take, before it has trained anything: modelled cost, scaled by a few steps measured here."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError
-from marsseg.jobs.candidates import Candidates
+from marsseg.jobs.candidates import Candidates, build_candidates
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import MeasureTask
 from marsseg.models.cost import epoch_seconds, start_seconds, step_seconds
 from marsseg.search.engines import build_proposer
 from marsseg.search.executor import LocalExecutor
+from marsseg.search.plan import expected_epochs
 from marsseg.search.proposer import proposal_seed
+from marsseg.search.state import Cost
 
 _SAMPLE = 64
 # What a segment costs besides building and tracing: checkpoint, scores and pictures.
@@ -50,10 +52,9 @@ class Forecasting:
         self, executor: LocalExecutor, settings: StudySettings, candidates: Candidates, data: PreparedData, log: Path
     ) -> None:
         self._executor = executor
+        self._data = data
         self._image_shape = (data.images.shape[1], data.images.shape[2])
-        self._sizes = len(data.split.train), len(data.split.validation)
-        configs = _possible_configs(settings, candidates)
-        self._configs = [config for config in configs if _fits(config, self._image_shape)]
+        self._configs = _possible_configs(settings, candidates, self._image_shape)
         if self._configs:
             # One of middling cost stands for all.
             self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
@@ -78,22 +79,41 @@ class Forecasting:
 
     def _scaled(self, measured_s: float) -> Forecast:
         factor = measured_s / self._modelled_step(self._yardstick)
-        epochs = [epoch_seconds(config, self._image_shape, *self._sizes) for config in self._configs]
-        starts = [start_seconds(config, self._image_shape) for config in self._configs]
+        cost = _mean_cost(self._configs, self._data)
         # Starts are left as they are: a GPU makes steps fast, but not the building and tracing of networks.
-        return Forecast(statistics.fmean(epochs) * factor, statistics.fmean(starts) + _REPORT_S)
+        return Forecast(cost.epoch * factor, cost.start + _REPORT_S)
 
     def _modelled_step(self, config: ExperimentConfig) -> float:
         return step_seconds(config, self._image_shape)
 
 
-def _possible_configs(settings: StudySettings, candidates: Candidates) -> list[ExperimentConfig]:
-    """A training's recipes, or what a search might try, drawn at random."""
+def plan_epochs(settings: StudySettings, data: PreparedData) -> int:
+    """Epochs that a search will spend, by its scheduler and what its configurations cost on average."""
+    configs = _possible_configs(settings, build_candidates(settings), (data.images.shape[1], data.images.shape[2]))
+    cost = _mean_cost(configs, data) if configs else Cost(1.0)
+    return expected_epochs(settings.build_scheduler(), settings.budget, cost, settings.sizes)
+
+
+def _possible_configs(
+    settings: StudySettings, candidates: Candidates, image_shape: tuple[int, int]
+) -> list[ExperimentConfig]:
+    """A training's recipes, or what a search might try, drawn at random; those that fit the images."""
     if settings.engine == "recipes":
-        return [settings.config(name) for name in settings.configs]
-    proposer = build_proposer("optuna", "random", settings.build_space())
-    drawn = (proposer.propose([], proposal_seed(settings.seed, number)) for number in range(_SAMPLE))
-    return [candidates.config(values) for values in drawn]
+        configs = [settings.config(name) for name in settings.configs]
+    else:
+        proposer = build_proposer("optuna", "random", settings.build_space())
+        drawn = (proposer.propose([], proposal_seed(settings.seed, number)) for number in range(_SAMPLE))
+        configs = [candidates.config(values) for values in drawn]
+    return [config for config in configs if _fits(config, image_shape)]
+
+
+def _mean_cost(configs: Sequence[ExperimentConfig], data: PreparedData) -> Cost:
+    image_shape = (data.images.shape[1], data.images.shape[2])
+    part_sizes = len(data.split.train), len(data.split.validation)
+    return Cost(
+        statistics.fmean(epoch_seconds(config, image_shape, *part_sizes) for config in configs),
+        statistics.fmean(start_seconds(config, image_shape) for config in configs),
+    )
 
 
 def _fits(config: ExperimentConfig, image_shape: tuple[int, int]) -> bool:

@@ -14,6 +14,7 @@ from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
 from marsseg.jobs.devices import default_workers
 from marsseg.jobs.dry_run import plan_document
+from marsseg.jobs.forecast import plan_epochs
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -25,7 +26,6 @@ from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, check_sampler_is_installed
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.objectives import SCORE, check_objectives
-from marsseg.search.plan import expected_epochs
 from marsseg.search.schedulers import SCHEDULERS, SCHEDULERS_OF_SEVERAL_OBJECTIVES, default_scheduler
 from marsseg.search.space import Space
 from marsseg.search.space_file import load_space
@@ -123,7 +123,7 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
         notify(_DEFAULT_NOTICES[settings.space_name])
     data = load_data(base)
     _check_some_depth_fits(settings, data)
-    planned = expected_epochs(settings.build_scheduler(), settings.budget, settings.sizes)
+    planned = plan_epochs(settings, data)
     settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
     trials, full = settings.budget.trials, settings.max_epochs
     plan = f"about {planned} epochs planned (full training of all: {trials * full}), " if trials else ""

@@ -108,7 +108,7 @@ class StudySettings:
 
     def build_scheduler(self) -> Scheduler:
         """The scheduler by name."""
-        return build_scheduler(self.scheduler, self.rungs, self.budget)
+        return build_scheduler(self.scheduler, self.rungs, self.budget, self.workers)
 
     def build_space(self) -> Space:
         """The space, with what was pinned on the command line."""

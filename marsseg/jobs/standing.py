@@ -142,7 +142,7 @@ class Standing:
     @property
     def rungs(self) -> dict[int, int]:
         """How many trials have come as far as each rung and no farther; empty where nothing is compared."""
-        levels = self._levels
+        levels = self.settings.build_scheduler().levels
         if len(levels) == 1:
             return {}
         standing = dict.fromkeys(levels, 0)

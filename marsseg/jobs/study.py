@@ -11,7 +11,7 @@ from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.driver import Driver
-from marsseg.jobs.forecast import Forecasting
+from marsseg.jobs.forecast import Forecasting, plan_epochs
 from marsseg.jobs.home import Home
 from marsseg.jobs.interrupts import deferred_interrupts
 from marsseg.jobs.leaderboard import leaderboard_document
@@ -22,7 +22,6 @@ from marsseg.jobs.worker import FINAL_KINDS, serve
 from marsseg.search.budget import Budget
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
-from marsseg.search.plan import expected_epochs
 from marsseg.search.state import SearchState, TrialState, replay
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def resume_study(
     extended = budget is not None and budget != settings.budget
     if budget is not None:
         settings = replace(settings, budget=budget)
-        settings = replace(settings, epochs_planned=expected_epochs(settings.build_scheduler(), budget, settings.sizes))
+        settings = replace(settings, epochs_planned=plan_epochs(settings, data))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that goes on.

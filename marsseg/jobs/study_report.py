@@ -46,7 +46,7 @@ def log_study_report(
     import tomli_w
 
     run_id = document["search_run_id"]
-    rungs = settings.rungs.levels
+    rungs = settings.build_scheduler().levels
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "leaderboard.csv").write_text(render_csv(document), encoding="utf-8")

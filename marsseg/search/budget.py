@@ -92,6 +92,11 @@ class Limited:
         """The scheduler's."""
         return self.scheduler.rungs
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The scheduler's."""
+        return self.scheduler.levels
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """The scheduler's decision if it can be paid."""
         factor = self._seconds_per_modelled(state)

@@ -25,8 +25,6 @@ _WIGGLE_LENGTH = 0.25
 # How much of what sets configurations apart their values explain, and how far apart they may be for that.
 _EXPLAINED, _SQUARED_LENGTH = 0.6, 2.0
 _NOISE, _LEAST_NOISE, _RESIDUALS_FOR_NOISE = 0.3, 0.05, 10
-# More make decisions slow; what is far behind tells nothing of who will win.
-_MOST_TRIALS = 100
 _ALL_EPOCHS_UP_TO, _SPACING = 4, 1.3
 # Numbers that span more than this are compared by their logarithms.
 _WIDE = 8.0
@@ -40,20 +38,20 @@ class CurveModel:
     of the scores seen, its noise that of their jitter.
 
     Args:
-        trials: All whose curves are told or asked for; those far behind are left out of what is told.
+        trials: All whose curves are told or asked for.
         max_epochs: A full training.
     """
 
     def __init__(self, trials: Sequence[Trial], max_epochs: int) -> None:
         self._max_epochs = max_epochs
         self._features = dict(zip((t.number for t in trials), featurize([t.values for t in trials]), strict=True))
-        told = sorted((trial for trial in trials if trial.scores), key=lambda trial: (-trial.score, trial.number))
-        points = [(trial, epoch) for trial in told[:_MOST_TRIALS] for epoch in _told_epochs(len(trial.scores))]
+        told = [trial for trial in trials if trial.scores]
+        points = [(trial, epoch) for trial in told for epoch in _told_epochs(len(trial.scores))]
         self._told = self._rows([(trial.number, epoch) for trial, epoch in points])
         self._scores = np.array([trial.scores[epoch - 1] for trial, epoch in points])
         typical = _typical(self._told)
         self._gain = float(self._scores @ typical / (typical @ typical)) or 1.0
-        self._noise = _jitter(told[:_MOST_TRIALS], self._gain * _UNIT)
+        self._noise = _jitter(told, self._gain * _UNIT)
         self._fit()
 
     def predict(self, points: Sequence[tuple[int, int]]) -> tuple[Array, Array]:

@@ -16,6 +16,8 @@ _SHARE = 0.3
 _AHEAD, _AHEAD_NEW = (1, 3, 6, 12), (1, 2, 4)
 # Between value alone, which always looks as far as it can, and value for its price, which never does.
 _PRICE_POWER = 0.5
+# More make decisions slow; what is far behind tells nothing of who will win.
+_MOST_TRIALS = 64
 # So that the last bits of a sum decide nothing.
 _DIGITS = 9
 
@@ -36,31 +38,28 @@ class FreezeThaw:
 
     After each segment it predicts every curve, those of configurations not yet started too, and takes the step of the
     highest expected improvement over the best score so far, divided by the root of its modelled cost; a trial goes at
-    most twice as far as it is before it is looked at again. In the end the leader is trained in full.
+    most twice as far as it is before it is looked at again. In the end the leader is trained in full, unless one that
+    is complete is as good.
 
     Args:
         rungs: The first rung is where a new trial is paused first, the last one a full training.
-        spend: Modelled cost to spend. By default three tenths of what full training of the whole budget would take, of
-            which every configuration gets its first segment.
+        spend: Modelled cost to spend. By default three tenths of what full training of the whole budget would take, or
+            as much as every configuration's first segment and one full training do.
     """
 
     rungs: Rungs
     spend: float | None = None
 
-    def planned_epochs(self, budget: int) -> int:
-        """Epochs for this many configurations of one price.
-
-        Args:
-            budget: Configurations.
-        """
-        first, full = self.rungs.min_epochs, self.rungs.max_epochs
-        return max(round(_SHARE * budget * full), budget * first + full - first)
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """None before the last: any two trials compare, wherever they are."""
+        return (self.rungs.max_epochs,)
 
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Looks where the next epochs help most."""
         first = self.rungs.min_epochs
         waiting = state.in_state(TrialState.PROPOSED)
-        if not any(trial.scores for trial in state.trials):
+        if not _leading(state):
             return start_new(state, budget, first) or finish_leader(state, self.rungs.max_epochs)
         if len(waiting) < _WAITING and state.num_started + len(waiting) < budget:
             return Propose()
@@ -68,28 +67,47 @@ class FreezeThaw:
         if steps:
             return self._best(steps, state)
         owed = start_new(state, budget, first) if self.spend is None else None
-        return owed or finish_leader(state, self.rungs.max_epochs)
+        return owed or self._conclude(state, budget)
 
     def _affordable_steps(self, state: SearchState, budget: int) -> list[_Step]:
-        """What leaves enough for the leader's way to the end, and for the first segments still owed."""
-        known = [trial for trial in state.trials if trial.state is not TrialState.REJECTED]
-        epoch, start = fmean(trial.cost.epoch for trial in known), fmean(trial.cost.start for trial in known)
-        left = self.spend if self.spend is not None else _SHARE * budget * (self.rungs.max_epochs * epoch + start)
-        leader = leader_of(state)
-        if leader is not None and not state.in_state(TrialState.COMPLETED):
-            left -= (self.rungs.max_epochs - leader.epochs) * leader.cost.epoch + leader.cost.start
-        spent = sum(max(t.epochs, t.until) * t.cost.epoch + t.starts * t.cost.start for t in known)
-        owed = 0.0
+        """What leaves enough for the finalist's way to the end, and for the first segments still owed."""
+        left, spent, owed = self._limit(state, budget) - self._price_of_finalist(state), _spent(state), 0.0
         if self.spend is None:
             # Beside the first segments owed to all, what falls to those started: the best may come last.
-            owed = self.rungs.min_epochs * epoch + start
+            owed = self._mean_price(state, self.rungs.min_epochs)
             left, spent = (left - owed * budget) * state.num_started / budget, spent - owed * state.num_started
         return [
             step
-            for trial in state.in_state(TrialState.PROPOSED, TrialState.PAUSED)
+            for trial in [*state.in_state(TrialState.PROPOSED), *_leading(state)]
+            if trial.state in (TrialState.PROPOSED, TrialState.PAUSED)
             for step in self._steps(trial, state)
             if step.cost <= left - spent + (0.0 if trial.epochs else owed)
         ]
+
+    def _limit(self, state: SearchState, budget: int) -> float:
+        if self.spend is not None:
+            return self.spend
+        return _SHARE * budget * self._mean_price(state, self.rungs.max_epochs)
+
+    def _mean_price(self, state: SearchState, epochs: int) -> float:
+        """Of so many epochs in one go."""
+        known = [trial.cost for trial in state.trials if trial.state is not TrialState.REJECTED]
+        return epochs * fmean(cost.epoch for cost in known) + fmean(cost.start for cost in known)
+
+    def _price_of_finalist(self, state: SearchState) -> float:
+        finalist = _finalist(state)
+        if finalist is None:
+            return 0.0
+        return (self.rungs.max_epochs - finalist.epochs) * finalist.cost.epoch + finalist.cost.start
+
+    def _conclude(self, state: SearchState, budget: int) -> Decision:
+        """The end: waits for what runs, then trains the finalist in full, in any case where nothing is complete."""
+        finalist = _finalist(state)
+        if finalist is not None and not state.in_state(TrialState.RUNNING):
+            left = self._limit(state, budget) - _spent(state)
+            if self._price_of_finalist(state) <= left:
+                return RunSegment(finalist.number, self.rungs.max_epochs)
+        return finish_leader(state, self.rungs.max_epochs)
 
     def _steps(self, trial: Trial, state: SearchState) -> list[_Step]:
         first, full = self.rungs.min_epochs, self.rungs.max_epochs
@@ -113,13 +131,12 @@ class FreezeThaw:
 
         from marsseg.search.curve_model import CurveModel
 
-        started = [trial for trial in state.trials if trial.scores and trial.state is not TrialState.FAILED]
+        started = _leading(state)
         running = state.in_state(TrialState.RUNNING)
         waiting = state.in_state(TrialState.PROPOSED)
-        model = CurveModel(
-            [*started, *(trial for trial in running if not trial.scores), *waiting], self.rungs.max_epochs
-        )
-        best = max(trial.score for trial in started)
+        shown = {trial.number: trial for trial in (*started, *running, *waiting)}
+        model = CurveModel(list(shown.values()), self.rungs.max_epochs)
+        best = started[0].score
         if running:
             ends = [(trial.number, trial.until) for trial in running]
             best = max(best, float(model.predict(ends)[0].max()))
@@ -127,8 +144,29 @@ class FreezeThaw:
         mean, deviation = model.predict([(step.trial.number, step.horizon) for step in steps])
         gain = (mean - best) / deviation
         improvement = deviation * (gain * norm.cdf(gain) + norm.pdf(gain))
-        utility = np.round(improvement / np.array([step.cost for step in steps]) ** _PRICE_POWER, _DIGITS)
+        utility = improvement / np.array([step.cost for step in steps]) ** _PRICE_POWER
+        utility = np.round(utility / (utility.max() or 1.0), _DIGITS)
         step = min(
             zip(-utility, steps, strict=True), key=lambda pair: (pair[0], pair[1].trial.number, pair[1].horizon)
         )[1]
         return RunSegment(step.trial.number, step.until)
+
+
+def _leading(state: SearchState) -> list[Trial]:
+    """Trials with scores, the best first; not all where they are very many."""
+    started = [trial for trial in state.trials if trial.scores and trial.state is not TrialState.FAILED]
+    return sorted(started, key=lambda trial: (-trial.score, trial.number))[:_MOST_TRIALS]
+
+
+def _finalist(state: SearchState) -> Trial | None:
+    """The best paused trial, unless one that is complete has no lower score."""
+    leader = leader_of(state)
+    completed = [trial.score for trial in state.in_state(TrialState.COMPLETED)]
+    return leader if leader is not None and all(score < leader.score for score in completed) else None
+
+
+def _spent(state: SearchState) -> float:
+    """By all trials, to the end of the segments that run."""
+    epochs = {trial.number: trial.epochs for trial in state.trials}
+    epochs |= {trial.number: trial.until for trial in state.in_state(TrialState.RUNNING)}
+    return sum(epochs[trial.number] * trial.cost.epoch + trial.starts * trial.cost.start for trial in state.trials)

@@ -65,7 +65,11 @@ class Scheduler(Protocol):
 
     @property
     def rungs(self) -> Rungs:
-        """Where trials are compared."""
+        """A trial's first segment and full training, and what may lie between."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The epochs at which it compares trials, of which the last is a full training."""
 
     def decide(self, state: SearchState, budget: int) -> Decision:
         """The next step of a search.

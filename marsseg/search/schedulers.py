@@ -30,17 +30,18 @@ def default_scheduler(num_objectives: int) -> str:
     return "freeze-thaw" if num_objectives == 1 else "asha"
 
 
-def build_scheduler(name: str, rungs: Rungs, budget: Budget) -> Scheduler:
+def build_scheduler(name: str, rungs: Rungs, budget: Budget, workers: int) -> Scheduler:
     """A scheduler that keeps a budget.
 
     Args:
         name: One of `SCHEDULERS`.
         rungs: Where trials are compared.
         budget: What the search may spend.
+        workers: Trials at a time.
     """
-    limit = budget.epochs or budget.seconds
-    if limit is None:
+    if budget.trials is not None:
         return SCHEDULERS[name](rungs)
-    # It alone looks ahead.
+    # It alone looks ahead; of time, to that of all workers together.
+    limit = budget.epochs or (budget.seconds or 0.0) * workers
     scheduler = FreezeThaw(rungs, limit) if name == "freeze-thaw" else SCHEDULERS[name](rungs)
     return Limited(scheduler, budget)

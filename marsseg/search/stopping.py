@@ -16,6 +16,11 @@ class FullTraining:
 
     rungs: Rungs
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """None before the last."""
+        return (self.rungs.max_epochs,)
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Starts configurations until the budget is spent."""
         full = self.rungs.max_epochs
@@ -32,14 +37,19 @@ class MedianStopping:
 
     rungs: Rungs
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Every `min_epochs` epochs."""
+        step, full = self.rungs.min_epochs, self.rungs.max_epochs
+        return (*range(step, full, step), full)
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Goes on with the oldest trial that may, else starts a configuration."""
-        step, full = self.rungs.min_epochs, self.rungs.max_epochs
-        levels = (*range(step, full, step), full)
+        step, levels = self.rungs.min_epochs, self.levels
         before: dict[int, list[float]] = {level: [] for level in levels}
         for trial in state.trials:
             if trial.state is TrialState.PAUSED and _may_go_on(trial.score, before[trial.epochs]):
-                return RunSegment(trial.number, min(trial.epochs + step, full))
+                return RunSegment(trial.number, min(trial.epochs + step, levels[-1]))
             for level in levels:
                 if trial.reached(level):
                     before[level].append(trial.score_at(level))

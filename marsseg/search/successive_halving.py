@@ -24,6 +24,11 @@ class Asha:
 
     rungs: Rungs
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """All rungs."""
+        return self.rungs.levels
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Promotes from the highest rung downwards, else starts a configuration."""
         levels = self.rungs.levels
@@ -46,6 +51,11 @@ class Hyperband:
     """
 
     rungs: Rungs
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """All rungs."""
+        return self.rungs.levels
 
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Promotes from the oldest bracket on, else starts a configuration of the newest."""
@@ -72,14 +82,18 @@ class TopK:
 
     rungs: Rungs
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The first rung and the last."""
+        return (self.rungs.min_epochs, self.rungs.max_epochs)
+
     def decide(self, state: SearchState, budget: int) -> Decision:
         """Starts all, then promotes once every one has come to the rung."""
-        levels = (self.rungs.min_epochs, self.rungs.max_epochs)
         started = [trial for trial in state.trials if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED)]
         return (
-            start_new(state, budget, levels[0])
-            or _promote_in_step(started, levels, self.rungs.reduction_factor**2)
-            or conclude(state, levels)
+            start_new(state, budget, self.levels[0])
+            or _promote_in_step(started, self.levels, self.rungs.reduction_factor**2)
+            or conclude(state, self.levels)
         )
 
 

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -12,10 +12,11 @@ from marsseg.search.budget import Budget
 from marsseg.search.ledger import Event
 from marsseg.search.plan import expected_epochs
 from marsseg.search.scheduler import Decision, Finish, Propose, Rungs, RunSegment, Scheduler, Wait
-from marsseg.search.state import SearchState, Trial, TrialState, replay
+from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
 
 RUNGS = Rungs(3, 27, 3)
 BUDGET = 30
+COST = Cost(1.0, 0.5)
 
 
 def random_qualities(seed: int, count: int = 400) -> list[float]:
@@ -31,6 +32,7 @@ class Simulation:
         qualities: By trial.
         workers: Segments at a time; a segment takes as long as it has epochs.
         failing: Trials that fail in their first segment.
+        failing_later: Trials that fail in their second segment.
         rejected: Proposals that are rejected.
         stops_early: Trials that complete in the middle of their second segment.
     """
@@ -39,6 +41,7 @@ class Simulation:
     qualities: Sequence[float]
     workers: int = 1
     failing: frozenset[int] = frozenset()
+    failing_later: frozenset[int] = frozenset()
     rejected: frozenset[int] = frozenset()
     stops_early: frozenset[int] = frozenset()
     events: list[Event] = field(default_factory=list)
@@ -81,13 +84,13 @@ class Simulation:
 
     def _propose(self) -> None:
         number = len(self.state.trials)
-        self._append("proposed", number, values={"n": number}, cost={"epoch": 1.0, "start": 0.5})
+        self._append("proposed", number, values={"n": number}, cost=asdict(COST))
         if number in self.rejected:
             self._append("rejected", number, reason="toy")
 
     def _finish(self, trial: Trial) -> None:
-        if trial.number in self.failing:
-            self._append("failed", trial.number, reason="toy", epochs=1, active_s=1.0)
+        if trial.number in (self.failing_later if trial.epochs else self.failing):
+            self._append("failed", trial.number, reason="toy", epochs=trial.epochs + 1, active_s=1.0)
             return
         early = trial.number in self.stops_early and trial.epochs > 0
         epochs = trial.until - 1 if early else trial.until
@@ -167,12 +170,23 @@ class SchedulerLaws:
     def test_the_plan_is_what_searches_spend_on_average(self, scheduler: Scheduler, budget: int) -> None:
         seeds = range(self.simulations)
         spent = [Simulation(scheduler, random_qualities(seed)).run(budget).state.epochs_spent for seed in seeds]
-        assert expected_epochs(scheduler, Budget(budget)) == pytest.approx(sum(spent) / len(spent), rel=0.15)
+        assert expected_epochs(scheduler, Budget(budget), COST) == pytest.approx(sum(spent) / len(spent), rel=0.15)
 
     def test_where_all_fail_the_search_ends(self, scheduler: Scheduler, workers: int) -> None:
         state = Simulation(scheduler, range(400), workers, failing=frozenset(range(400))).run().state
         assert len(state.in_state(TrialState.FAILED)) == BUDGET
         assert state.winner is None
+
+    @pytest.mark.parametrize("number", [1, 400])
+    def test_where_some_fail_when_they_go_on_the_search_ends(
+        self, scheduler: Scheduler, workers: int, number: int
+    ) -> None:
+        failing = frozenset(range(number))
+        state = Simulation(scheduler, random_qualities(1), workers, failing_later=failing).run().state
+        assert state.num_started == BUDGET
+        assert not state.in_state(TrialState.RUNNING, TrialState.PROPOSED)
+        # Some are trained in full in their first segment.
+        assert state.winner is not None or number == 400
 
 
 class RungLaws(SchedulerLaws):

@@ -2,13 +2,14 @@
 
 import math
 import random
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
 from marsseg.errors import UsageError
 from marsseg.search.budget import Budget, Limited
-from marsseg.search.scheduler import Finish, Propose, Rungs, RunSegment
+from marsseg.search.scheduler import Decision, Finish, Propose, Rungs, RunSegment, Scheduler
 from marsseg.search.schedulers import SCHEDULERS, build_scheduler
 from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import Cost, SearchState, Trial, TrialState
@@ -63,13 +64,47 @@ def random_curves(seed: int, count: int) -> list[Curve]:
 @pytest.mark.parametrize("epochs", [27, 60, 200])
 def test_epochs_are_never_overspent_and_one_finalist_is_complete(name: str, epochs: int, workers: int) -> None:
     budget = Budget(epochs=epochs)
-    scheduler = build_scheduler(name, RUNGS, budget)
+    scheduler = build_scheduler(name, RUNGS, budget, workers)
     *_, last = simulate(scheduler, random_curves(epochs, 80), budget.most_trials, workers)
     assert last.state.epochs_spent <= epochs
     assert last.state.winner is not None
     assert not last.state.in_state(TrialState.RUNNING)
     # What is left would hardly have paid for another step.
     assert epochs - last.state.epochs_spent < RUNGS.max_epochs
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_hours_are_those_of_the_clock_however_many_work(name: str, workers: int) -> None:
+    budget = Budget(seconds=400.0)
+    scheduler = build_scheduler(name, RUNGS, budget, workers)
+    times = [0.0]
+    on_the_clock = _OnTheClock(scheduler, lambda: times[-1])
+    for moment in simulate(on_the_clock, random_curves(1, 300), budget.most_trials, workers):
+        times.append(moment.time)
+    assert moment.state.winner is not None
+    # What is left would hardly have paid for another full training.
+    assert 400 - 27 * 3.5 < times[-1] <= 400
+
+
+@dataclass(frozen=True)
+class _OnTheClock:
+    """Tells a scheduler what time it is, and that trials take what is modelled."""
+
+    scheduler: Scheduler
+    clock: Callable[[], float]
+
+    @property
+    def rungs(self) -> Rungs:
+        return self.scheduler.rungs
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.scheduler.levels
+
+    def decide(self, state: SearchState, budget: int) -> Decision:
+        trials = tuple(replace(trial, duration_s=len(trial.scores) * trial.cost.epoch) for trial in state.trials)
+        return self.scheduler.decide(replace(state, trials=trials, active_s=self.clock()), budget)
 
 
 def test_seconds_are_modelled_ones_scaled_by_what_trials_took() -> None:

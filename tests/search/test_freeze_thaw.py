@@ -1,6 +1,7 @@
 """Freezing and thawing: its laws, what it spends, and which trial it takes up next."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from marsseg.search.freeze_thaw import FreezeThaw
 from marsseg.search.scheduler import RunSegment, Scheduler
 from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import Cost, SearchState, Trial, TrialState
-from tests.search.scheduler_laws import BUDGET, RUNGS, SchedulerLaws, Simulation, random_qualities
+from tests.search.scheduler_laws import BUDGET, COST, RUNGS, SchedulerLaws, Simulation, random_qualities
 
 
 class TestFreezeThaw(SchedulerLaws):
@@ -30,7 +31,16 @@ class TestFreezeThaw(SchedulerLaws):
                 assert segment.until <= 2 * epochs
 
     def test_spends_three_tenths_of_full_training(self, simulation: Simulation) -> None:
-        assert simulation.state.epochs_spent <= 0.31 * BUDGET * RUNGS.max_epochs
+        starts = sum(trial.starts for trial in simulation.state.trials)
+        spent = simulation.state.epochs_spent * COST.epoch + starts * COST.start
+        assert 0.24 < spent / (BUDGET * (RUNGS.max_epochs * COST.epoch + COST.start)) < 0.31
+
+    def test_a_poor_trial_that_stops_early_takes_nothing_from_the_leader(self, scheduler: Scheduler) -> None:
+        qualities = [1, *random_qualities(3)[1:]]
+        state = Simulation(scheduler, qualities, stops_early=frozenset({0})).run().state
+        assert state.trials[0].state is TrialState.COMPLETED
+        assert state.winner is not None
+        assert all(trial.score <= state.winner.score for trial in state.trials if trial.scores)
 
     @pytest.mark.parametrize("seed", range(5))
     def test_one_of_the_best_of_clear_curves_wins_wherever_it_comes(self, scheduler: Scheduler, seed: int) -> None:
@@ -73,3 +83,14 @@ class TestFreezeThaw(SchedulerLaws):
         ]
         decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState((*tried, *waiting)), 12)
         assert decision == RunSegment(8, RUNGS.min_epochs)
+
+    def test_of_very_many_trials_the_leading_ones_are_looked_at_and_those_that_run(self) -> None:
+        trials = [
+            Trial(number, {"x": number}, TrialState.PAUSED, epochs=3, scores=(0.1, 0.1, number / 200), cost=COST)
+            for number in range(200)
+        ]
+        # Far behind since others have come, and still being trained.
+        trials[0] = replace(trials[0], state=TrialState.RUNNING, until=6)
+        decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState(tuple(trials)), 200)
+        assert isinstance(decision, RunSegment)
+        assert decision.trial > 150

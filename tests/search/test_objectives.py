@@ -154,7 +154,7 @@ def test_asha_promotes_only_from_the_first_third_of_a_rung_front_by_front(worker
 @pytest.mark.parametrize("name", SCHEDULERS_OF_SEVERAL_OBJECTIVES)
 def test_the_plan_is_what_searches_spend_on_average(name: str) -> None:
     spent = [search(name, curves(seed))[1].epochs_spent for seed in range(20)]
-    planned = expected_epochs(SCHEDULERS[name](RUNGS), Budget(BUDGET), ["params"])
+    planned = expected_epochs(SCHEDULERS[name](RUNGS), Budget(BUDGET), Cost(1.0), ["params"])
     assert planned == pytest.approx(sum(spent) / len(spent), rel=0.15)
 
 
