@@ -94,7 +94,9 @@ def search(
         int | None,
         typer.Option("--confirm", min=1, metavar="K", help="In the end train the K best again, with other seeds."),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="S", help="With how many, for --confirm.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, metavar="S", help="With how many, for --confirm; default: 3.")
+    ] = None,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
     tag: options.Tag = None,
@@ -112,7 +114,9 @@ def search(
     from marsseg.jobs.settings import Filters
     from marsseg.search.budget import Budget
 
-    afterwards = Afterwards(record, confirm, seeds)
+    if seeds is not None and confirm is None:
+        raise UsageError("--seeds: expected --confirm K beside it, as in: --confirm 3 --seeds 5")
+    afterwards = Afterwards(record, confirm, seeds or 3)
     limit = Budget.parse(budget) if budget is not None else None
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)

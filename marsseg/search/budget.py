@@ -10,7 +10,7 @@ from marsseg.search.state import Cost, SearchState, Trial, TrialState
 
 _UNLIMITED = 10**9
 _UNITS = {"": "trials", "epochs": "epochs", "epoch": "epochs", "s": "seconds", "min": "minutes", "h": "hours"}
-_SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
+_SECONDS = {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 _FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
@@ -46,9 +46,11 @@ class Budget:
         return cls(**{unit: int(found[1])})
 
     def __str__(self) -> str:
-        if self.trials is not None:
-            return str(self.trials)
-        return f"{self.epochs}epochs" if self.epochs is not None else f"{self.seconds:g}s"
+        if self.seconds is None:
+            return f"{self.epochs}epochs" if self.epochs is not None else str(self.trials)
+        # The largest unit of which there is no part left.
+        unit = next((unit for unit in ("h", "min") if self.seconds % _SECONDS[_UNITS[unit]] == 0), "s")
+        return f"{self.seconds / _SECONDS[_UNITS[unit]]:g}{unit}"
 
     @property
     def in_words(self) -> str:
@@ -114,7 +116,8 @@ class Limited:
         return decision
 
     def _least_to_start(self, state: SearchState) -> float:
-        cheapest = min((trial.cost.epoch for trial in state.trials), default=0.0)
+        known = (trial for trial in state.trials if trial.state is not TrialState.REJECTED)
+        cheapest = min((trial.cost.epoch for trial in known), default=0.0)
         return cheapest * self.rungs.min_epochs + self._rest(state)
 
     def _price(self, trial: Trial, factor: float) -> Cost:

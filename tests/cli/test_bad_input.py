@@ -105,6 +105,7 @@ BAD_OPTIONS = {
     "budget in words": (("search", "--budget", "many"), "40, 500epochs, 30min or 2h; found 'many'"),
     "budget below one full training": (("search", "--budget", "9epochs", "--space", "cpu"), "27 epochs, found 9epochs"),
     "curves over a file": (("search", "--budget", "2", "--space", "smoke", "--record", "space.toml"), "space.toml"),
+    "seeds of nothing": (("search", "--budget", "2", "--seeds", "5"), "--confirm 3 --seeds 5"),
     "unknown engine": (("search", "--budget", "2", "--engine", "optima"), "did you mean 'optuna'"),
     "unknown sampler": (("search", "--budget", "2", "--sampler", "cma"), "did you mean 'cmaes'"),
     "other engine's sampler": (("search", "--budget", "2", "--engine", "keras-tuner", "--sampler", "gp"), "bayesian"),

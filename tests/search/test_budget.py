@@ -33,6 +33,7 @@ def test_budgets_are_written_as_people_do(text: str, budget: Budget, words: str)
     assert Budget.parse(text) == budget
     assert budget.in_words == words
     assert Budget.parse(str(budget)) == budget
+    assert str(budget) == text.lower().replace(" ", "").replace("1.5h", "90min")
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "forty", "2.5", "2.5epochs", "3 days", "0h", "1e3", "nan", "h"])
