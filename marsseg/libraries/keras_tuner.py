@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig, OptimizerConfig
-from marsseg.data.prepare import PreparedData
 from marsseg.libraries.spaces import open_space
 
 # The first imports TensorFlow quietly, which the others would do aloud.
@@ -23,7 +22,7 @@ import tensorflow as tf
 from marsseg.losses import Loss, build_loss
 from marsseg.search.keras_tuner_proposer import declare_space, read_values
 from marsseg.search.space import Space
-from marsseg.training.checkpoint import Checkpoint
+from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
 from marsseg.training.network import build_network
 from marsseg.training.trainer import EpochRecord, Training
 
@@ -31,12 +30,13 @@ from marsseg.training.trainer import EpochRecord, Training
 class SpaceHyperModel(keras_tuner.HyperModel):
     """A search space for any of Keras Tuner's tuners; the objective is `val_mean_iou`, to be maximized.
 
-    A trial is trained from its first epoch, also where a tuner of successive halving promotes it: such tuners pass on
-    weights without the optimizer's state. `marsexp search` goes on from a checkpoint.
+    Tuners of successive halving promote a trial with its weights alone, without the optimizer's state. With a folder
+    for checkpoints it goes on as if it had never been paused, else it is trained from its first epoch: the same bits.
 
     Args:
         space: A space, the path of a space file, or the name of a shipped space, such as `cpu`.
         values: Other fields of the config by dotted path, as `--set` takes them; a parameter among them does not vary.
+        checkpoints: A folder, in which each config gets one of its own; None to keep nothing.
         name: How Keras Tuner calls it.
         tunable: As in Keras Tuner.
 
@@ -50,11 +50,13 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         self,
         space: Space | str | Path,
         values: Mapping[str, Any] | None = None,
+        checkpoints: str | Path | None = None,
         name: str | None = None,
         tunable: bool = True,
     ) -> None:
         super().__init__(name, tunable)
         self._space, self._base = open_space(space, values or {})
+        self._checkpoints = None if checkpoints is None else Path(checkpoints)
 
     def declare_hyperparameters(self, hp: Any) -> None:
         """Adds the space's parameters at once, so that no model is built to find the conditional ones."""
@@ -110,7 +112,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
             *args: None; the config names the data.
             epochs: Not more than these; by default the config's `training.max_epochs`.
             callbacks: Told of each epoch's metrics, with the best weights so far in the model; they may stop it.
-            **kwargs: `verbose` and `initial_epoch`, which tuners pass on, are without effect.
+            **kwargs: `initial_epoch`, above 0 for a trial that goes on from its checkpoint; `verbose`, without effect.
 
         Returns:
             The metrics of the best epoch, `val_mean_iou` among them.
@@ -126,40 +128,45 @@ class SpaceHyperModel(keras_tuner.HyperModel):
                 'values={"data.source": "tiles.npz"}'
             )
         config, data = set_up(self.config(hp))
-        return _fit(
-            model, config, data, min(epochs or config.training.max_epochs, config.training.max_epochs), callbacks
-        )
+        epochs = min(epochs or config.training.max_epochs, config.training.max_epochs)
+        folder = self._checkpoints / config.config_hash() if self._checkpoints else None
+        start = load_latest_checkpoint(folder) if folder and kwargs.get("initial_epoch") else None
+        training = Training(config, data, start if start is not None and start.epoch < epochs else None)
+        return _fit(model, training, epochs, callbacks, folder)
 
 
 def _fit(
     model: keras.Model,
-    config: ExperimentConfig,
-    data: PreparedData,
+    training: Training,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
+    folder: Path | None,
 ) -> dict[str, float]:
     told = keras.callbacks.CallbackList(list(callbacks), model=model)
     model.stop_training = False
     told.on_train_begin()
-    training = Training(config, data)
-    epochs = min(epochs, config.training.max_epochs)
-    while training.epoch < epochs and not training.stopped_early and not model.stop_training:
-        result = training.run(training.epoch + 1, [_Forwarding(model, told)])
+    while True:
+        result = training.run(training.epoch + 1, [_Forwarding(model, told, folder)])
+        if training.epoch >= epochs or training.stopped_early or model.stop_training:
+            break
     told.on_train_end()
     return result.history[result.best_epoch - 1].metrics
 
 
 class _Forwarding:
-    """Tells Keras' callbacks of our trainer's epochs."""
+    """Tells Keras' callbacks of our trainer's epochs, and keeps checkpoints if there is a folder for them."""
 
-    def __init__(self, model: keras.Model, told: keras.callbacks.CallbackList) -> None:
+    def __init__(self, model: keras.Model, told: keras.callbacks.CallbackList, folder: Path | None) -> None:
         self._model = model
         self._told = told
+        self._folder = folder
 
     def on_step(self, seconds: float) -> None:
         pass
 
     def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+        if self._folder is not None:
+            save_checkpoint(self._folder, checkpoint)
         self._model.set_weights(list(checkpoint.group("best").values()))
         # Keras counts from 0.
         self._told.on_epoch_begin(record.epoch - 1)

@@ -84,10 +84,18 @@ try:
     hypermodel.fit(best, built, *data.train)
 except keras_tuner.errors.FatalValueError as error:
     refusal = str(error)
+kept = SpaceHyperModel("smoke", TINY, checkpoints="kept")
+class Count(keras.callbacks.Callback):
+    epochs = []
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(epoch)
+kept.fit(best, built, epochs=1, callbacks=[Count()])
+promoted = kept.fit(best, built, epochs=2, initial_epoch=1, callbacks=[Count()])
 trials = tuner.oracle.get_best_trials(2)
 print(json.dumps({
     "stopped": [stopped, again.history[0].metrics],
     "refusal": refusal,
+    "promoted": [Count.epochs, promoted],
     "trials": [[t.status, t.score, t.hyperparameters.values] for t in trials],
     "alike": float((labels == again.evaluator.predict_labels(images)).mean()),
     "again": again.history[again.best_epoch - 1].metrics["val_mean_iou"],
@@ -104,6 +112,10 @@ print(json.dumps({
     assert found["alike"] == 1
     stopped, first_epoch = found["stopped"]
     assert stopped == first_epoch
+    # Promoted from its checkpoint it trains what is left, and comes to what training in one go does.
+    epochs, promoted = found["promoted"]
+    assert epochs == [0, 1]
+    assert promoted["val_mean_iou"] == found["again"]
     assert found["refusal"].startswith("tuner.search: expected epochs and callbacks, found 2 positional")
     optimizer, name, losses = found["plain"]
     assert optimizer.lower() == name
