@@ -57,7 +57,7 @@ def draw_pictures(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
         folder: Where the pictures lie.
     """
     for name in dict.fromkeys(result["benchmark"] for result in results if "policies" in result):
-        draw_regret([result for result in results if result["benchmark"] == name], folder / f"{name}.png")
+        draw_regret([r for r in results if r["benchmark"] == name and "policies" in r], folder / f"{name}.png")
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import BENCHMARKS, main, read_results, replace_results
+from benchmarks.__main__ import BENCHMARKS, PAGE, RESULTS, main, read_results, replace_results
 from benchmarks.default_search import read_estimate
-from benchmarks.page import render_page
+from benchmarks.page import draw_pictures, render_page
 from benchmarks.processes import side
 from benchmarks.remembered import remembered
 from benchmarks.results import Promise, Result
@@ -103,6 +103,13 @@ def test_the_page_has_one_table_a_machine() -> None:
     row = r"a \| b | 2 s<br>1.5–3 | 6 s<br>5.5–38<br>other 1.0 | 3 | ≤ 2 s"
     assert f"| throughput | {row} | **no** | steps 10 |\n" in table
     assert f"| cli_start | {row} | yes | steps 10 |\n" in page.replace(table, "")
+
+
+def test_the_page_and_its_pictures_are_those_of_the_results_that_are_kept(tmp_path: Path) -> None:
+    results = read_results(RESULTS)
+    assert render_page(results, BENCHMARKS) == PAGE.read_text(encoding="utf-8")
+    draw_pictures(results, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"search_replay.png"}
 
 
 def test_a_benchmark_that_runs_again_replaces_its_own_lines(tmp_path: Path) -> None:
