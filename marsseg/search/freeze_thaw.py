@@ -59,17 +59,19 @@ class FreezeThaw:
         """Looks where the next epochs help most."""
         first = self.rungs.min_epochs
         waiting = state.in_state(TrialState.PROPOSED)
-        if not _leading(state):
+        leading = _leading(state)
+        if not leading:
             return start_new(state, budget, first) or finish_leader(state, self.rungs.max_epochs)
         if len(waiting) < _WAITING and state.num_started + len(waiting) < budget:
             return Propose()
-        steps = self._affordable_steps(state, budget)
+        paused = [trial for trial in leading if trial.state is TrialState.PAUSED]
+        steps = self._affordable_steps([*waiting, *paused], state, budget)
         if steps:
-            return self._best(steps, state)
+            return self._best(steps, leading, state)
         owed = start_new(state, budget, first) if self.spend is None else None
         return owed or self._conclude(state, budget)
 
-    def _affordable_steps(self, state: SearchState, budget: int) -> list[_Step]:
+    def _affordable_steps(self, candidates: Sequence[Trial], state: SearchState, budget: int) -> list[_Step]:
         """What leaves enough for the finalist's way to the end, and for the first segments still owed."""
         left, spent, owed = self._limit(state, budget) - self._price_of_finalist(state), _spent(state), 0.0
         if self.spend is None:
@@ -78,8 +80,7 @@ class FreezeThaw:
             left, spent = (left - owed * budget) * state.num_started / budget, spent - owed * state.num_started
         return [
             step
-            for trial in [*state.in_state(TrialState.PROPOSED), *_leading(state)]
-            if trial.state in (TrialState.PROPOSED, TrialState.PAUSED)
+            for trial in candidates
             for step in self._steps(trial, state)
             if step.cost <= left - spent + (0.0 if trial.epochs else owed)
         ]
@@ -125,18 +126,17 @@ class FreezeThaw:
             for horizon in sorted({min(horizon, full) for horizon in (*horizons, full)})
         ]
 
-    def _best(self, steps: Sequence[_Step], state: SearchState) -> Decision:
+    def _best(self, steps: Sequence[_Step], leading: Sequence[Trial], state: SearchState) -> Decision:
         # They take a second to import, which every command would wait for that knows the schedulers.
         from scipy.stats import norm
 
         from marsseg.search.curve_model import CurveModel
 
-        started = _leading(state)
         running = state.in_state(TrialState.RUNNING)
         waiting = state.in_state(TrialState.PROPOSED)
-        shown = {trial.number: trial for trial in (*started, *running, *waiting)}
+        shown = {trial.number: trial for trial in (*leading, *running, *waiting)}
         model = CurveModel(list(shown.values()), self.rungs.max_epochs)
-        best = started[0].score
+        best = leading[0].score
         if running:
             ends = [(trial.number, trial.until) for trial in running]
             best = max(best, float(model.predict(ends)[0].max()))
