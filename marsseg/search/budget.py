@@ -10,7 +10,7 @@ from marsseg.search.state import Cost, SearchState, Trial, TrialState
 
 _UNLIMITED = 10**9
 _UNITS = {"": "trials", "epochs": "epochs", "epoch": "epochs", "s": "seconds", "min": "minutes", "h": "hours"}
-_SECONDS = {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
+_SECONDS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 _FORM = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
