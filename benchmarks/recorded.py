@@ -15,6 +15,7 @@ from marsseg.jobs.shipped import find_space
 from marsseg.search.budget import Budget
 from marsseg.search.engines import build_proposer
 from marsseg.search.ledger import Ledger, LedgerWriter
+from marsseg.search.plan import Plan
 from marsseg.search.space_file import load_space
 from marsseg.training.runtime import resolve_auto
 
@@ -46,7 +47,7 @@ def build_settings(budget: int) -> StudySettings:
         workers=1,
         configs={BASE: base.model_dump(mode="json")},
         fingerprint={part: sha256(part.encode()).hexdigest() for part in ("digest", "images", "masks", "split")},
-        epochs_planned=7 * budget,
+        plan=Plan(7 * budget, budget, 7 * budget * _EPOCH_S),
         space_name=_SPACE,
         space=space.document,
     )

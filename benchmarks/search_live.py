@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,9 @@ def main() -> None:
 def _search_and_score(source: str, subject: Mapping[str, Any]) -> dict[str, Any]:
     fixed = {"data.source": source, **_FIXED}
     common = {"space": subject["space"], "fixed": fixed, "seed": subject["seed"]}
+    began = time.monotonic()
     found = _run({"who": subject["who"], "seconds": subject["seconds"], **common})
+    found["wall_s"] = round(time.monotonic() - began, 1)
     return {**found, **_run({"who": "score", "values": found["values"], **common})}
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from marsseg.config import ExperimentConfig
@@ -12,15 +12,17 @@ from marsseg.jobs.candidates import Candidates, build_candidates
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import MeasureTask
 from marsseg.models.cost import epoch_seconds, start_seconds, step_seconds
+from marsseg.search.budget import Budget
 from marsseg.search.engines import build_proposer
 from marsseg.search.executor import LocalExecutor
-from marsseg.search.plan import expected_epochs
+from marsseg.search.plan import Plan, expected_plan
 from marsseg.search.proposer import proposal_seed
 from marsseg.search.state import Cost
 
 _SAMPLE = 64
-# What a segment costs besides building and tracing: checkpoint, scores and pictures.
-_REPORT_S = 1.0
+_TYPICAL_TRIALS = 40
+# What a segment costs besides building the network and tracing the step: tracing the validation, checkpoint, pictures.
+_REPORT_S = 2.0
 _POLL_S = 0.5
 
 
@@ -29,12 +31,14 @@ class Forecast:
     """What to expect, in seconds.
 
     Args:
-        epoch_s: An epoch with its validation.
+        epoch_s: An epoch with its validation, on average over those that will be trained.
         segment_s: What a segment costs on top of its epochs.
+        full_training_s: Full training of a configuration, on average over those that may be tried.
     """
 
     epoch_s: float
     segment_s: float
+    full_training_s: float
 
 
 class Forecasting:
@@ -52,6 +56,7 @@ class Forecasting:
         self, executor: LocalExecutor, settings: StudySettings, candidates: Candidates, data: PreparedData, log: Path
     ) -> None:
         self._executor = executor
+        self._settings = settings
         self._data = data
         self._image_shape = (data.images.shape[1], data.images.shape[2])
         self._configs = _possible_configs(settings, candidates, self._image_shape)
@@ -79,19 +84,35 @@ class Forecasting:
 
     def _scaled(self, measured_s: float) -> Forecast:
         factor = measured_s / self._modelled_step(self._yardstick)
-        cost = _mean_cost(self._configs, self._data)
-        # Starts are left as they are: a GPU makes steps fast, but not the building and tracing of networks.
-        return Forecast(cost.epoch * factor, cost.start + _REPORT_S)
+        costs, plan = _costs(self._configs, self._data), self._settings.plan
+        epoch = statistics.fmean(cost.epoch for cost in costs)
+        # A GPU makes steps fast, but not the building and tracing of networks.
+        segment_s = statistics.fmean(cost.start for cost in costs) * max(1.0, factor) + _REPORT_S
+        planned_epoch = plan.cost / plan.epochs if plan.epochs else epoch
+        full_training_s = self._settings.max_epochs * epoch * factor + segment_s
+        return Forecast(planned_epoch * factor, segment_s, full_training_s)
 
     def _modelled_step(self, config: ExperimentConfig) -> float:
         return step_seconds(config, self._image_shape)
 
 
-def plan_epochs(settings: StudySettings, data: PreparedData) -> int:
-    """Epochs that a search will spend, by its scheduler and what its configurations cost on average."""
+def expected_spending(settings: StudySettings, data: PreparedData) -> Plan:
+    """What a study will spend, by its scheduler and what its configurations cost; nothing with a limit in hours."""
     configs = _possible_configs(settings, build_candidates(settings), (data.images.shape[1], data.images.shape[2]))
-    cost = _mean_cost(configs, data) if configs else Cost(1.0)
-    return expected_epochs(settings.build_scheduler(), settings.budget, cost, settings.sizes)
+    if settings.engine == "recipes":
+        epochs = [config.training.max_epochs for config in configs]
+        cost = sum(each * cost.epoch for each, cost in zip(epochs, _costs(configs, data), strict=True))
+        return Plan(sum(epochs), len(configs), cost).scaled(settings.num_seeds)
+    budget = settings.budget
+    if budget.seconds is not None or not configs:
+        return Plan()
+    costs = _costs(configs, data)
+    if budget.trials is not None:
+        return expected_plan(settings.build_scheduler(), budget.trials, costs, settings.sizes)
+    # As a search that may start so many configurations would spend them.
+    scheduler = replace(settings, budget=Budget(_TYPICAL_TRIALS)).build_scheduler()
+    plan = expected_plan(scheduler, _TYPICAL_TRIALS, costs, settings.sizes)
+    return plan.scaled((budget.epochs or 0) / plan.epochs)
 
 
 def _possible_configs(
@@ -107,13 +128,12 @@ def _possible_configs(
     return [config for config in configs if _fits(config, image_shape)]
 
 
-def _mean_cost(configs: Sequence[ExperimentConfig], data: PreparedData) -> Cost:
+def _costs(configs: Sequence[ExperimentConfig], data: PreparedData) -> list[Cost]:
     image_shape = (data.images.shape[1], data.images.shape[2])
     part_sizes = len(data.split.train), len(data.split.validation)
-    return Cost(
-        statistics.fmean(epoch_seconds(config, image_shape, *part_sizes) for config in configs),
-        statistics.fmean(start_seconds(config, image_shape) for config in configs),
-    )
+    return [
+        Cost(epoch_seconds(config, image_shape, *part_sizes), start_seconds(config, image_shape)) for config in configs
+    ]
 
 
 def _fits(config: ExperimentConfig, image_shape: tuple[int, int]) -> bool:

@@ -14,7 +14,7 @@ from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
 from marsseg.jobs.devices import default_workers
 from marsseg.jobs.dry_run import plan_document
-from marsseg.jobs.forecast import plan_epochs
+from marsseg.jobs.forecast import expected_spending
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -123,10 +123,9 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
         notify(_DEFAULT_NOTICES[settings.space_name])
     data = load_data(base)
     _check_some_depth_fits(settings, data)
-    planned = plan_epochs(settings, data)
-    settings = replace(settings, fingerprint=data.fingerprint.to_dict(), epochs_planned=planned)
+    settings = replace(settings, fingerprint=data.fingerprint.to_dict(), plan=expected_spending(settings, data))
     trials, full = settings.budget.trials, settings.max_epochs
-    plan = f"about {planned} epochs planned (full training of all: {trials * full}), " if trials else ""
+    plan = f"about {settings.epochs_planned} epochs planned (full training of all: {trials * full}), " if trials else ""
     at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""
     precision = explain_precision(base.training.precision, this_machine())
     notify(

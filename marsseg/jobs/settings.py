@@ -1,12 +1,13 @@
 """What a study was started with: plain values in the ledger, enough to go on after a kill."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from marsseg.config import ExperimentConfig, parse_config
 from marsseg.search.budget import Budget
 from marsseg.search.objectives import SCORE
+from marsseg.search.plan import Plan
 from marsseg.search.scheduler import Rungs, Scheduler
 from marsseg.search.schedulers import build_scheduler
 from marsseg.search.space import Space
@@ -53,7 +54,7 @@ class StudySettings:
         filters: What no configuration may exceed.
         objectives: What it is for: the score, and what counts besides.
         fingerprint: Of the data, by part.
-        epochs_planned: What the budget is expected to cost.
+        plan: What it is expected to spend.
         author: Who.
         tags: Why, as key and value.
         note: Why, in words.
@@ -76,7 +77,7 @@ class StudySettings:
     fingerprint: Mapping[str, str]
     filters: Filters = Filters()
     objectives: tuple[str, ...] = (SCORE,)
-    epochs_planned: int = 0
+    plan: Plan = field(default_factory=Plan)
     space_name: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)
     pinned: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +96,11 @@ class StudySettings:
     def sizes(self) -> tuple[str, ...]:
         """The objectives besides the score."""
         return self.objectives[1:]
+
+    @property
+    def epochs_planned(self) -> int:
+        """Epochs that it is expected to spend; 0 with a limit in hours."""
+        return round(self.plan.epochs)
 
     @property
     def gpus(self) -> int:
@@ -129,5 +135,8 @@ class StudySettings:
             "budget": Budget(**values["budget"]),
             "filters": Filters(**values["filters"]),
             "objectives": tuple(values.get("objectives", (SCORE,))),
+            "plan": Plan(**values.get("plan", {})),
         }
-        return cls(**{**values, **parsed})
+        # Earlier versions stored things that nobody asks for any more.
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known} | parsed)

@@ -154,11 +154,6 @@ class Standing:
         return standing
 
     @property
-    def _levels(self) -> tuple[int, ...]:
-        levels = self.settings.rungs.levels
-        return levels[-1:] if self.settings.scheduler == "none" else levels
-
-    @property
     def best(self) -> tuple[Trial, float] | None:
         """The trial with the highest score of any epoch so far, the earliest of equals, and the score."""
         # A copy, since whoever draws may do so in another thread.
@@ -184,12 +179,15 @@ class Standing:
         if self.settings.budget.seconds is not None:
             return max(0.0, self.settings.budget.seconds - self.active_s)
         waiting = max(0, (self.settings.budget.trials or 0) - self.state.num_started)
-        certain = sum(segment.until - segment.epochs for segment in running) + waiting * self._levels[0]
+        first = self.settings.max_epochs if self.settings.scheduler == "none" else self.settings.min_epochs
+        certain = sum(segment.until - segment.epochs for segment in running) + waiting * first
         epochs_left = max(self.settings.epochs_planned - self.epochs_spent, certain)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None
         busy = min(self.settings.workers, len(running) + waiting)
-        return epochs_left * (self._epoch_s + self._segment_s / self._epochs_per_segment) / max(1, busy)
+        plan = self.settings.plan
+        segments_per_epoch = plan.segments / plan.epochs if plan.epochs else 0.0
+        return epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
 
     @property
     def _epoch_s(self) -> float | None:
@@ -206,21 +204,12 @@ class Standing:
         return self.forecast.segment_s if self.forecast else 0.0
 
     @property
-    def _epochs_per_segment(self) -> float:
-        """The mean if one in `reduction_factor` goes on from each rung."""
-        levels = self._levels
-        shares = [float(self.settings.reduction_factor) ** -step for step in range(len(levels))]
-        lengths = [level - before for before, level in zip((0, *levels), levels, strict=False)]
-        return sum(share * length for share, length in zip(shares, lengths, strict=True)) / sum(shares)
-
-    @property
     def full_training_s(self) -> float | None:
         """What full training of the whole budget would take, or None where the forecast or a count is missing."""
         trials = self.settings.budget.trials
         if self.forecast is None or trials is None:
             return None
-        each = self.settings.max_epochs * self.forecast.epoch_s + self.forecast.segment_s
-        return trials * each / self.settings.workers
+        return trials * self.forecast.full_training_s / self.settings.workers
 
     @property
     def time_left(self) -> str:

@@ -11,7 +11,7 @@ from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.driver import Driver
-from marsseg.jobs.forecast import Forecasting, plan_epochs
+from marsseg.jobs.forecast import Forecasting, expected_spending
 from marsseg.jobs.home import Home
 from marsseg.jobs.interrupts import deferred_interrupts
 from marsseg.jobs.leaderboard import leaderboard_document
@@ -89,7 +89,7 @@ def resume_study(
     extended = budget is not None and budget != settings.budget
     if budget is not None:
         settings = replace(settings, budget=budget)
-        settings = replace(settings, epochs_planned=plan_epochs(settings, data))
+        settings = replace(settings, plan=expected_spending(settings, data))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that goes on.

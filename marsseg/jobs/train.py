@@ -10,6 +10,7 @@ from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import NotFoundError, UsageError
 from marsseg.jobs.devices import check_config_gpus, check_gpus
+from marsseg.jobs.forecast import expected_spending
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
 from marsseg.jobs.progress import notify
@@ -87,7 +88,7 @@ def training_settings(
         provenance: Who and why.
     """
     max_epochs = max(config.training.max_epochs for config in configs.values())
-    return StudySettings(
+    settings = StudySettings(
         name=name,
         uid=uuid.uuid4().hex,
         kind="training",
@@ -102,13 +103,13 @@ def training_settings(
         workers=1,
         configs={recipe: config.model_dump(mode="json") for recipe, config in configs.items()},
         fingerprint=data.fingerprint.to_dict(),
-        epochs_planned=num_seeds * sum(config.training.max_epochs for config in configs.values()),
         num_seeds=num_seeds,
         author=provenance.author,
         tags=provenance.tags,
         note=provenance.note,
         tracking_uri=provenance.tracking_uri,
     )
+    return replace(settings, plan=expected_spending(settings, data))
 
 
 def resume_training(home: Home, name: str, data_source: str | None) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""What a search will cost: epochs, from simulated searches with the scheduler that will decide."""
+"""What a search will cost, from simulated searches with the scheduler that will decide."""
 
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
-from marsseg.search.budget import Budget
 from marsseg.search.scheduler import Scheduler
 from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import Cost
@@ -12,40 +13,64 @@ from marsseg.search.state import Cost
 _SIMULATIONS = 5
 # Beyond this the cost grows in proportion.
 _SIMULATED_BUDGET = 40
-# Curves rise with the logarithm of the epoch, from this share of what they come to.
-_FIRST = 0.3
+# Curves rise with the logarithm of the epoch, from this share of what they come to, some early and some late, and
+# jitter. Recorded ones are such that a third of the trainings' first epochs tell as much of their ends.
+_FIRST, _LATENESS, _JITTER = 0.3, 1.0, 0.02
 
 
-def expected_epochs(scheduler: Scheduler, budget: Budget, cost: Cost, sizes: Sequence[str] = ()) -> int:
-    """Epochs that a search spends on average if no trial fails or stops early; 0 where it has a limit in hours.
+@dataclass(frozen=True)
+class Plan:
+    """What a study is expected to spend.
 
-    The configurations come in random order and each keeps its place from rung to rung. Asynchronous promotion spends
-    more than one in `reduction_factor` would: what was promoted early falls out of the top, and others follow.
+    Args:
+        epochs: Of all trials together.
+        segments: How often a worker takes up a trial that is not the one it trained last.
+        cost: Modelled cost of the epochs alone.
+    """
+
+    epochs: float = 0.0
+    segments: float = 0.0
+    cost: float = 0.0
+
+    def scaled(self, factor: float) -> "Plan":
+        """So many times as much."""
+        return Plan(self.epochs * factor, self.segments * factor, self.cost * factor)
+
+
+def expected_plan(scheduler: Scheduler, trials: int, costs: Sequence[Cost], sizes: Sequence[str] = ()) -> Plan:
+    """What a search spends on average if no trial fails or stops early.
+
+    The configurations come in random order. Asynchronous promotion spends more than one in `reduction_factor` would:
+    what was promoted early falls out of the top, and others follow; and a scheduler that looks at prices trains cheap
+    configurations longer.
 
     Args:
         scheduler: Decides.
-        budget: What it may spend.
-        cost: What a configuration takes on average.
+        trials: Configurations that it may start.
+        costs: What configurations of the space take; at least one.
         sizes: What counts besides the score; each in random order too.
 
     Returns:
         The mean over some simulated searches; the same for the same arguments.
     """
-    if budget.trials is None:
-        return budget.epochs or 0
-    simulated = min(budget.trials, _SIMULATED_BUDGET)
-    spent = [_spent(scheduler, simulated, cost, sizes, random.Random(seed)) for seed in range(_SIMULATIONS)]
-    return round(sum(spent) / len(spent) * budget.trials / simulated)
+    simulated = min(trials, _SIMULATED_BUDGET)
+    plans = [_simulated(scheduler, simulated, costs, sizes, random.Random(seed)) for seed in range(_SIMULATIONS)]
+    mean = Plan(*(fmean(amounts) for amounts in zip(*(vars(plan).values() for plan in plans), strict=True)))
+    return mean.scaled(trials / simulated)
 
 
-def _spent(scheduler: Scheduler, budget: int, cost: Cost, sizes: Sequence[str], luck: random.Random) -> int:
+def _simulated(
+    scheduler: Scheduler, trials: int, costs: Sequence[Cost], sizes: Sequence[str], luck: random.Random
+) -> Plan:
     full = scheduler.rungs.max_epochs
     shape = [_FIRST + (1 - _FIRST) * math.log(epoch) / math.log(max(2, full)) for epoch in range(1, full + 1)]
 
     def curve() -> Curve:
-        quality = luck.random()
-        return Curve(tuple(quality * part for part in shape), cost, sizes={name: luck.random() for name in sizes})
+        quality, lateness = luck.random(), math.exp(luck.gauss(0, _LATENESS))
+        scores = tuple(quality * part**lateness + luck.gauss(0, _JITTER) for part in shape)
+        return Curve(scores, luck.choice(costs), sizes={name: luck.random() for name in sizes})
 
-    curves = [curve() for _ in range(budget)]
-    *_, last = simulate(scheduler, curves, budget)
-    return last.state.epochs_spent
+    *_, last = simulate(scheduler, [curve() for _ in range(trials)], trials)
+    ended = last.state.trials
+    cost = sum(trial.epochs * trial.cost.epoch for trial in ended)
+    return Plan(last.state.epochs_spent, sum(trial.starts for trial in ended), cost)

@@ -18,12 +18,13 @@ from marsseg.jobs.forecast import Forecast
 from marsseg.jobs.progress import show_progress
 from marsseg.jobs.standing import Standing, in_words
 from marsseg.search.budget import Budget
+from marsseg.search.plan import Plan
 from marsseg.search.state import SearchState, Trial, TrialState
 from tests.conftest import Marsexp, write_tiles
 from tests.jobs.toy_study import build_settings
 
 SETTINGS = replace(
-    build_settings(), budget=Budget(4), min_epochs=1, max_epochs=4, reduction_factor=2, epochs_planned=10
+    build_settings(), budget=Budget(4), min_epochs=1, max_epochs=4, reduction_factor=2, plan=Plan(10, 8, 100.0)
 )
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-9]|9[0-7])[;m]")
@@ -104,8 +105,8 @@ def test_time_left_counts_epochs_and_what_segments_cost_besides() -> None:
         standing.on_change(SearchState(tuple(trials)), trials[number])
         if number == 0:
             assert standing.seconds_left == pytest.approx(9 * 10), "imports are paid for once"
-    # Of 4 trials 2 and 1 go on: 4 + 2 * 1 + 1 * 2 = 8 epochs in 7 segments; 7 of 10 epochs are left.
-    assert standing.seconds_left == pytest.approx(7 * (10 + 7 * 7 / 8))
+    # 10 epochs in 8 segments were planned; 7 of the epochs are left.
+    assert standing.seconds_left == pytest.approx(7 * (10 + 7 * 8 / 10))
     assert standing.time_left == "about 2 min left"
 
 
@@ -113,17 +114,17 @@ def test_time_left_is_forecast_until_an_epoch_has_been_timed() -> None:
     clock = Clock()
     standing = Standing(SETTINGS, SearchState(), {}, clock)
     assert standing.seconds_left is None
-    standing.forecast = Forecast(epoch_s=20.0, segment_s=8.0)
-    # 8 epochs would take 7 segments, see above.
-    assert standing.seconds_left == pytest.approx(10 * (20 + 8 * 7 / 8))
+    standing.forecast = Forecast(epoch_s=20.0, segment_s=8.0, full_training_s=90.0)
+    assert standing.seconds_left == pytest.approx(10 * (20 + 8 * 8 / 10))
+    assert standing.full_training_s == pytest.approx(4 * 90)
     standing.on_change(SearchState((running(0),)), running(0))
     clock.seconds += 10
     standing.on_epoch(running(0), record(1, 0.1))
-    assert standing.seconds_left == pytest.approx(9 * (10 + 8 * 7 / 8))
+    assert standing.seconds_left == pytest.approx(9 * (10 + 8 * 8 / 10))
 
 
 def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:
-    settings = replace(SETTINGS, epochs_planned=2, workers=2)
+    settings = replace(SETTINGS, plan=Plan(2, 2, 20.0), workers=2)
     trials = (paused(0, 0.2), paused(1, 0.2, epochs=2, seconds=30), running(2, until=1))
     standing = Standing(settings, SearchState(trials), {})
     # 40 s for 3 epochs; trial 2 and the one that has not begun need 1 each, side by side.

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from marsseg.search.budget import Budget
 from marsseg.search.ledger import Event
-from marsseg.search.plan import expected_epochs
+from marsseg.search.plan import expected_plan
 from marsseg.search.scheduler import Decision, Finish, Propose, Rungs, RunSegment, Scheduler, Wait
 from marsseg.search.state import Cost, SearchState, Trial, TrialState, replay
 
@@ -170,7 +169,10 @@ class SchedulerLaws:
     def test_the_plan_is_what_searches_spend_on_average(self, scheduler: Scheduler, budget: int) -> None:
         seeds = range(self.simulations)
         spent = [Simulation(scheduler, random_qualities(seed)).run(budget).state.epochs_spent for seed in seeds]
-        assert expected_epochs(scheduler, Budget(budget), COST) == pytest.approx(sum(spent) / len(spent), rel=0.15)
+        plan = expected_plan(scheduler, budget, [COST])
+        assert plan.epochs == pytest.approx(sum(spent) / len(spent), rel=0.15)
+        assert plan.cost == pytest.approx(plan.epochs * COST.epoch)
+        assert budget <= plan.segments <= plan.epochs
 
     def test_where_all_fail_the_search_ends(self, scheduler: Scheduler, workers: int) -> None:
         state = Simulation(scheduler, range(400), workers, failing=frozenset(range(400))).run().state

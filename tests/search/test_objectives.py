@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from marsseg.errors import UsageError
-from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, build_proposer
 from marsseg.search.ledger import Event
 from marsseg.search.objectives import SCORE, check_objectives
 from marsseg.search.pareto import best_first, dominates
-from marsseg.search.plan import expected_epochs
+from marsseg.search.plan import expected_plan
 from marsseg.search.proposer import Observation, observe
 from marsseg.search.scheduler import Decision, Rungs, RunSegment, Scheduler
 from marsseg.search.schedulers import SCHEDULERS, SCHEDULERS_OF_SEVERAL_OBJECTIVES
@@ -154,8 +153,8 @@ def test_asha_promotes_only_from_the_first_third_of_a_rung_front_by_front(worker
 @pytest.mark.parametrize("name", SCHEDULERS_OF_SEVERAL_OBJECTIVES)
 def test_the_plan_is_what_searches_spend_on_average(name: str) -> None:
     spent = [search(name, curves(seed))[1].epochs_spent for seed in range(20)]
-    planned = expected_epochs(SCHEDULERS[name](RUNGS), Budget(BUDGET), Cost(1.0), ["params"])
-    assert planned == pytest.approx(sum(spent) / len(spent), rel=0.15)
+    planned = expected_plan(SCHEDULERS[name](RUNGS), BUDGET, [Cost(1.0)], ["params"])
+    assert planned.epochs == pytest.approx(sum(spent) / len(spent), rel=0.15)
 
 
 def completed(number: int, score: float, *sizes: float) -> Trial:
