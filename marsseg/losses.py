@@ -140,7 +140,37 @@ def focal_tversky(pixels: Pixels, alpha: float, beta: float, exponent: float) ->
     false_alarms = beta * tf.reduce_sum(others * probability, 1)
     # 1 − T without cancellation; a root has no slope at 0.
     terms = tf.maximum((misses + false_alarms) / (hits + misses + false_alarms + _EPSILON), _EPSILON) ** exponent
-    weights = tf.where(tf.reduce_any(truth > 0, 1), pixels.class_weights, 0.0)
+    return _mean_over_classes(pixels, terms)
+
+
+def lovasz_softmax(pixels: Pixels) -> tf.Tensor:
+    """Lovász-softmax loss (Berman et al., 2017, arXiv 1705.08790), Σ w(c)·J(c) / Σ w(c).
+
+    J(c) is the Lovász extension of a class's Jaccard loss, 1 − IoU, at the errors |y(c) − p(c)| of all pixels of the
+    batch: equal to 1 − IoU where every error is 0 or 1, and piecewise linear between. With the errors in falling order
+    it is Σ e(i)·(Δ(i) − Δ(i − 1)), Δ(i) the loss if just the first i pixels were wrong. A class without a true pixel in
+    the batch is left out of the mean.
+
+    Args:
+        pixels: Of one batch.
+
+    Returns:
+        A scalar in [0, 1]; 0 where every pixel is left out.
+    """
+    truth, included = pixels.truth, tf.reduce_sum(pixels.truth, 0)
+    errors = included * tf.abs(truth - tf.exp(pixels.log_probability))
+    order = tf.argsort(errors, direction="DESCENDING")
+    errors, is_true = tf.gather(errors, order, batch_dims=1), tf.gather(truth, order, batch_dims=1)
+    missed, false = tf.cumsum(is_true, 1), tf.cumsum(1 - is_true, 1)
+    total = tf.reduce_sum(truth, 1, keepdims=True)
+    jaccard_loss = 1 - tf.math.divide_no_nan(total - missed, total + false)
+    slopes = jaccard_loss - tf.pad(jaccard_loss, [[0, 0], [1, 0]])[:, :-1]
+    return _mean_over_classes(pixels, tf.reduce_sum(errors * slopes, 1))
+
+
+def _mean_over_classes(pixels: Pixels, terms: tf.Tensor) -> tf.Tensor:
+    """Σ w(c)·t(c) / Σ w(c) over the classes with a true pixel."""
+    weights = tf.where(tf.reduce_any(pixels.truth > 0, 1), pixels.class_weights, 0.0)
     return tf.math.divide_no_nan(tf.reduce_sum(weights * terms), tf.reduce_sum(weights))
 
 
@@ -153,6 +183,7 @@ def _by_name(config: LossConfig) -> dict[str, Callable[[Pixels], tf.Tensor]]:
         "dice": dice,
         "tversky": partial(tversky, alpha=alpha, beta=beta),
         "focal_tversky": partial(focal_tversky, alpha=alpha, beta=beta, exponent=config.focal_tversky_exponent),
+        "lovasz_softmax": lovasz_softmax,
     }
 
 

@@ -71,12 +71,31 @@ def tversky_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarra
     return total / sum(weights[label] for label in present)
 
 
+def lovasz_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float:
+    """The Lovász extension by its definition: a set grows by the worst pixel left, and each has its marginal loss."""
+    counted = weights[labels] > 0
+    labels, probability = labels[counted], softmax(logits)[counted]
+    present = [label for label in range(5) if (labels == label).any()]
+    total = 0.0
+    for label in present:
+        true = set(np.flatnonzero(labels == label).tolist())
+        errors = np.abs((labels == label) - probability[:, label])
+        wrong: set[int] = set()
+        for pixel in np.argsort(-errors).tolist():
+            before = len(wrong) / len(true | wrong)
+            wrong.add(pixel)
+            # With these wrong, the prediction is what is true without them and what is not true of them.
+            total += weights[label] * errors[pixel] * (len(wrong) / len(true | wrong) - before)
+    return total / sum(weights[label] for label in present)
+
+
 REFERENCES: dict[str, Reference] = {
     "cross_entropy": cross_entropy_reference,
     "focal": focal_reference,
     "dice": dice_reference,
     "tversky": tversky_reference,
     "focal_tversky": partial(tversky_reference, exponent=0.75),
+    "lovasz_softmax": lovasz_reference,
 }
 
 
@@ -206,6 +225,13 @@ def test_focal_loss_with_gamma_0_is_cross_entropy(labels: np.ndarray, logits: np
     same, same_gradient = value_and_gradient(config_of("cross_entropy", "log", 1.0), labels, logits)
     assert value == pytest.approx(same, rel=1e-6)
     np.testing.assert_allclose(gradient, same_gradient, rtol=1e-4, atol=1e-9)
+
+
+def test_lovasz_loss_of_a_sure_prediction_is_the_mean_of_1_minus_iou(labels: np.ndarray) -> None:
+    predicted = np.random.default_rng(5).integers(0, 5, SHAPE)
+    value, _ = value_and_gradient(config_of("lovasz_softmax", "none", 1.0), labels, 60 * np.eye(5)[predicted])
+    iou = [((labels == c) & (predicted == c)).sum() / ((labels == c) | (predicted == c)).sum() for c in range(5)]
+    assert value == pytest.approx(1 - np.mean(iou), rel=1e-5)
 
 
 def test_alpha_weighs_what_is_missed_and_beta_false_alarms() -> None:

@@ -11,7 +11,7 @@ from marsseg.errors import ConfigError
 
 SYNTHETIC = "synthetic"
 PIXELWISE_LOSSES = frozenset({"cross_entropy", "focal"})
-LossName = Literal["cross_entropy", "focal", "dice", "tversky", "focal_tversky"]
+LossName = Literal["cross_entropy", "focal", "dice", "tversky", "focal_tversky", "lovasz_softmax"]
 Place = Literal["none", "encoder", "skip", "bottleneck"]
 
 
@@ -139,9 +139,22 @@ class UNetConfig(Group):
 
 
 class AugmentationConfig(Group):
-    """Random changes of the training part."""
+    """Random changes of the training part, each image's own in each epoch, and which images come more than once.
+
+    Translation is at most a share of each side, rotation at most so many degrees, contrast and brightness at most a
+    share of the range; cutmix, cutout and paste_rare are probabilities. The rare class is the one with the fewest
+    pixels: images that show it come `repeat_rare` times more, and its objects are pasted into others.
+    """
 
     flips: bool = False
+    translation: float = Field(0.0, ge=0, le=0.5)
+    rotation: float = Field(0.0, ge=0, le=180)
+    contrast: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(0.0, ge=0, le=1)
+    cutmix: float = Field(0.0, ge=0, le=1)
+    cutout: float = Field(0.0, ge=0, le=1)
+    repeat_rare: int = Field(0, ge=0, le=100)
+    paste_rare: float = Field(0.0, ge=0, le=1)
 
 
 def _parse_loss_terms(value: Any) -> Any:
@@ -213,11 +226,17 @@ class OptimizerConfig(Group):
 
 
 class ScheduleConfig(Group):
-    """How the learning rate changes; plateau watches `val_mean_iou`."""
+    """How the learning rate changes from epoch to epoch, down to `min_learning_rate`.
 
-    name: Literal["constant", "plateau"] = "constant"
+    `plateau` multiplies it by `factor` where `val_mean_iou` has not risen for `patience` epochs; `exponential` by
+    `factor` each epoch once `hold_epochs` are over; `cosine` climbs for `warmup_epochs`, then falls to the last epoch.
+    """
+
+    name: Literal["constant", "plateau", "exponential", "cosine"] = "constant"
     factor: float = Field(0.5, gt=0, lt=1)
     patience: int = Field(5, ge=1)
+    hold_epochs: int = Field(10, ge=0)
+    warmup_epochs: int = Field(0, ge=0)
     min_learning_rate: float = Field(1e-6, ge=0)
 
 

@@ -1,9 +1,52 @@
-"""Random changes of a batch, the same for image and mask, decided by a stateless seed alone."""
+"""Random changes of a batch, the same for image and mask, decided by a stateless seed alone.
+
+Labels are moved or copied, never mixed, so that no mask gains one that stands nowhere in the batch. Each change draws
+from a stream of its own: turning one on leaves what the others do as it was.
+"""
+
+import math
 
 import tensorflow as tf
 
+from marsseg.config import AugmentationConfig
 
-def random_flips(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+_MOVE, _CUTMIX, _LIGHT, _CUTOUT = range(1, 5)
+# Of the shorter side, as the square that its paper cuts from an image of 32 pixels.
+_CUTOUT_SIDE = 0.5
+
+
+def augment(images: tf.Tensor, masks: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor) -> Batch:
+    """All random changes that a config wants.
+
+    Args:
+        images: Values in [0, 1], shape (batch, height, width, channels).
+        masks: Labels, shape (batch, height, width).
+        config: Which changes, and how large.
+        seed: Two integers that decide them.
+
+    Returns:
+        Images and masks of the same shapes.
+    """
+
+    def stream(number: int) -> tf.Tensor:
+        return tf.random.experimental.stateless_fold_in(seed, number)
+
+    if config.flips:
+        images, masks = random_flips(images, masks, seed)
+    if config.translation or config.rotation:
+        images, masks = random_moves(images, masks, config.translation, config.rotation, stream(_MOVE))
+    if config.cutmix:
+        images, masks = cutmix(images, masks, config.cutmix, stream(_CUTMIX))
+    if config.contrast or config.brightness:
+        images = random_light(images, config.contrast, config.brightness, stream(_LIGHT))
+    if config.cutout:
+        images = cutout(images, config.cutout, stream(_CUTOUT))
+    return images, masks
+
+
+def random_flips(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
     """Flips each image and its mask left-right and top-bottom, each with probability 1/2.
 
     Args:
@@ -19,3 +62,160 @@ def random_flips(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> tuple[
         images = tf.where(flipped[:, None, None, None], tf.reverse(images, [axis]), images)
         masks = tf.where(flipped[:, None, None], tf.reverse(masks, [axis]), masks)
     return images, masks
+
+
+def random_moves(images: tf.Tensor, masks: tf.Tensor, translation: float, rotation: float, seed: tf.Tensor) -> Batch:
+    """Rotates each image and its mask about the centre and shifts them; the border is mirrored into what is left empty.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        masks: Shape (batch, height, width).
+        translation: The farthest that they are shifted, as a share of each side.
+        rotation: The farthest that they are turned, in degrees.
+        seed: Two integers that decide how far.
+
+    Returns:
+        Images and masks of the same shapes; pixels interpolated bilinearly, labels taken from the nearest pixel.
+    """
+    height, width = images.shape[1:3]
+    angle, down, right = tf.unstack(tf.random.stateless_uniform([3, tf.shape(images)[0]], seed, -1.0, 1.0))
+    angle *= math.radians(rotation)
+    centre = tf.constant([(height - 1) / 2, (width - 1) / 2], tf.float32)
+    shift = tf.stack([down * translation * height, right * translation * width], -1)
+    matrices = _affine(tf.cos(angle), tf.sin(angle), source=centre, target=centre + shift)
+    return warp(images, matrices, "BILINEAR"), warp(masks[..., None], matrices, "NEAREST")[..., 0]
+
+
+def cutmix(images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Tensor) -> Batch:
+    """CutMix (Yun et al., 2019, arXiv 1905.04899): a patch of another image of the batch, with its part of the mask.
+
+    The patch has the image's aspect ratio, a share of its area that is uniform from 0 to 1, and its place is uniform;
+    what would stand out over the border is cut off.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        masks: Shape (batch, height, width).
+        probability: That an image gets a patch.
+        seed: Two integers that decide which, from whom and where.
+
+    Returns:
+        Images and masks of the same shapes.
+    """
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    luck = tf.random.stateless_uniform([4, count], seed)
+    partners = tf.random.experimental.stateless_shuffle(tf.range(count), seed)
+    sides = tf.sqrt(luck[1])
+    inside = rectangles((height, width), luck[2] * height, luck[3] * width, sides * height, sides * width)
+    inside &= (luck[0] < probability)[:, None, None]
+    return (
+        tf.where(inside[..., None], tf.gather(images, partners), images),
+        tf.where(inside, tf.gather(masks, partners), masks),
+    )
+
+
+def random_light(images: tf.Tensor, contrast: float, brightness: float, seed: tf.Tensor) -> tf.Tensor:
+    """Stretches each image's values about their mean, then adds a constant, and cuts what leaves [0, 1].
+
+    Args:
+        images: Values in [0, 1], shape (batch, height, width, channels).
+        contrast: The factor is uniform from 1 − contrast to 1 + contrast.
+        brightness: The constant is uniform from −brightness to brightness.
+        seed: Two integers that decide both.
+
+    Returns:
+        The same shape.
+    """
+    luck = tf.random.stateless_uniform([2, tf.shape(images)[0], 1, 1, 1], seed, -1.0, 1.0)
+    mean = tf.reduce_mean(images, [1, 2, 3], keepdims=True)
+    return tf.clip_by_value((images - mean) * (1 + contrast * luck[0]) + mean + brightness * luck[1], 0.0, 1.0)
+
+
+def cutout(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Cutout (DeVries & Taylor, 2017, arXiv 1708.04552): a square is filled with the image's mean; its labels stay.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        probability: That an image loses a square, half as long as its shorter side and cut off at the border.
+        seed: Two integers that decide which and where.
+
+    Returns:
+        The same shape.
+    """
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    luck = tf.random.stateless_uniform([3, count], seed)
+    side = tf.fill([count], _CUTOUT_SIDE * min(height, width))
+    inside = rectangles((height, width), luck[1] * height, luck[2] * width, side, side)
+    inside &= (luck[0] < probability)[:, None, None]
+    return tf.where(inside[..., None], tf.reduce_mean(images, [1, 2, 3], keepdims=True), images)
+
+
+def rectangles(
+    shape: tuple[int, int], rows: tf.Tensor, columns: tf.Tensor, heights: tf.Tensor, widths: tf.Tensor
+) -> tf.Tensor:
+    """Which pixels lie in a rectangle, one for each image.
+
+    Args:
+        shape: (height, width) of the images.
+        rows: Centres from the upper border, in pixels, shape (batch,).
+        columns: Centres from the left border, in pixels, shape (batch,).
+        heights: In pixels, shape (batch,).
+        widths: In pixels, shape (batch,).
+
+    Returns:
+        Booleans, shape (batch, height, width): whether a pixel's centre lies inside.
+    """
+    down = tf.abs(tf.range(shape[0], dtype=tf.float32) + 0.5 - rows[:, None]) < heights[:, None] / 2
+    along = tf.abs(tf.range(shape[1], dtype=tf.float32) + 0.5 - columns[:, None]) < widths[:, None] / 2
+    return down[:, :, None] & along[:, None, :]
+
+
+def scaled_about(scale: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Matrices for `warp` that show what is around one pixel around another one, larger or smaller.
+
+    Args:
+        scale: How many times as large, shape (batch,).
+        source: (row, column) of the pixel in the input, shape (batch, 2).
+        target: (row, column) of where it will be, shape (batch, 2).
+
+    Returns:
+        Shape (batch, 8).
+    """
+    return _affine(1 / scale, tf.zeros_like(scale), source, target)
+
+
+def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str) -> tf.Tensor:
+    """Moves pixels; the border is mirrored into what is left empty.
+
+    Args:
+        images: Shape (batch, height, width, channels).
+        matrices: Where each pixel of the result comes from, shape (batch, 8).
+        interpolation: `NEAREST` or `BILINEAR`.
+
+    Returns:
+        The same shape and type.
+    """
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=matrices,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation=interpolation,
+        fill_mode="REFLECT",
+    )
+    return tf.ensure_shape(moved, images.shape)
+
+
+def _affine(along: tf.Tensor, across: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Pixel t + d of the result comes from pixel s + (along·d_row − across·d_column, across·d_row + along·d_column)."""
+    row, column = tf.unstack(target, axis=-1)
+    from_row, from_column = tf.unstack(tf.broadcast_to(source, tf.shape(target)), axis=-1)
+    zero = tf.zeros_like(along)
+    # x is the column, y the row; the last two would bend straight lines.
+    return tf.stack(
+        [
+            *(along, across, from_column - along * column - across * row),
+            *(-across, along, from_row + across * column - along * row),
+            *(zero, zero),
+        ],
+        -1,
+    )

@@ -5,13 +5,16 @@ uninterrupted training would have seen.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from marsseg.config import AugmentationConfig
-from marsseg.data.augment import random_flips
+from marsseg.data.augment import Batch, augment
+from marsseg.data.oversampling import Objects, find_rare_objects, paste_objects, repeat_rare
 
 _WHITE = np.float32(255)
 
@@ -34,47 +37,76 @@ def as_levels(images: NDArray[np.float32]) -> NDArray[np.uint8] | NDArray[np.flo
     return levels if np.array_equal(levels / _WHITE, images) else images
 
 
-def training_batches(
-    images: NDArray[np.uint8] | NDArray[np.float32],
-    masks: NDArray[np.uint8],
-    augmentation: AugmentationConfig,
-    batch_size: int,
-    seed: int,
-    first_epoch: int,
-    last_epoch: int,
-) -> tf.data.Dataset:
-    """All batches of the epochs `first_epoch` to `last_epoch`, one epoch after the other.
+@dataclass(frozen=True)
+class TrainingSet:
+    """What batches are made of.
 
     Args:
         images: Shape (n, height, width, channels): values in [0, 1], or grey levels as of `as_levels`.
         masks: Labels, shape (n, height, width).
+        indices: The images of an epoch before they are shuffled; some may stand there more than once.
+        objects: What may be pasted into images.
         augmentation: Random changes.
-        batch_size: Images a batch.
-        seed: Decides order and augmentation, with epoch and step.
-        first_epoch: Counted from 1.
-        last_epoch: Included.
-
-    Returns:
-        A dataset of (batch, height, width, channels) float32 and (batch, height, width) int32.
     """
-    all_images, all_masks = tf.constant(images), tf.constant(masks)
 
-    # Nothing here depends on a tensor's value; AutoGraph would take time and leave its sources in the temporary folder.
-    @tf.autograph.experimental.do_not_convert
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(images)), seed=epoch_seed)
+    images: NDArray[np.uint8] | NDArray[np.float32]
+    masks: NDArray[np.uint8]
+    indices: NDArray[np.int64]
+    objects: Objects
+    augmentation: AugmentationConfig
 
-        def load(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels = tf.cast(tf.gather(all_images, indices), tf.float32)
-            batch = (
-                pixels / _WHITE if images.dtype == np.uint8 else pixels,
-                tf.cast(tf.gather(all_masks, indices), tf.int32),
+    @classmethod
+    def of(cls, images: NDArray[np.float32], masks: NDArray[np.uint8], augmentation: AugmentationConfig) -> Self:
+        """The training part as a config wants it.
+
+        Args:
+            images: Values in [0, 1], shape (n, height, width, channels).
+            masks: Labels, shape (n, height, width).
+            augmentation: Random changes, and which images come again.
+        """
+        objects = find_rare_objects(masks if augmentation.paste_rare else masks[:0])
+        return cls(as_levels(images), masks, repeat_rare(masks, augmentation.repeat_rare), objects, augmentation)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, batch_size: int, seed: int, first_epoch: int, last_epoch: int) -> tf.data.Dataset:
+        """All batches of the epochs `first_epoch` to `last_epoch`, one epoch after the other.
+
+        Args:
+            batch_size: Images a batch.
+            seed: Decides order and augmentation, with epoch and step.
+            first_epoch: Counted from 1.
+            last_epoch: Included.
+
+        Returns:
+            A dataset of (batch, height, width, channels) float32 and (batch, height, width) int32.
+        """
+        images, masks = tf.constant(self.images), tf.constant(self.masks)
+        indices = tf.constant(self.indices, tf.int32)
+
+        def load(chosen: tf.Tensor) -> Batch:
+            pixels = tf.cast(tf.gather(images, chosen), tf.float32)
+            return (
+                pixels / _WHITE if self.images.dtype == np.uint8 else pixels,
+                tf.cast(tf.gather(masks, chosen), tf.int32),
             )
-            if augmentation.flips:
-                batch = random_flips(*batch, tf.random.experimental.stateless_fold_in(epoch_seed, step))
-            return batch
 
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(load)
+        # Nothing here depends on a tensor's value; AutoGraph would take time and leave its sources in the temporary
+        # folder.
+        @tf.autograph.experimental.do_not_convert
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+            epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+            order = tf.random.experimental.stateless_shuffle(tf.range(len(self)), seed=epoch_seed)
 
-    return tf.data.Dataset.range(first_epoch, last_epoch + 1).flat_map(epoch_batches).prefetch(2)
+            def changed(step: tf.Tensor, places: tf.Tensor) -> Batch:
+                batch = load(tf.gather(indices, places))
+                step_seed = tf.random.experimental.stateless_fold_in(epoch_seed, step)
+                if len(self.objects.image):
+                    paste_seed = tf.random.experimental.stateless_fold_in(step_seed, 0)
+                    batch = paste_objects(*batch, load, self.objects, self.augmentation.paste_rare, paste_seed)
+                return augment(*batch, self.augmentation, step_seed)
+
+            return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(changed)
+
+        return tf.data.Dataset.range(first_epoch, last_epoch + 1).flat_map(epoch_batches).prefetch(2)

@@ -85,7 +85,9 @@ def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
     Returns:
         Text that ends with a line break.
     """
-    lines = [f"plan: {document['budget']}, scheduler {document['scheduler']}"]
+    budget = document["budget"]
+    what = f"{budget} configurations" if isinstance(budget, int) else f"a budget of {budget}"
+    lines = [f"plan: {what}, scheduler {document['scheduler']}"]
     if len(document["objectives"]) > 1:
         lines[0] += f", for {' and '.join(document['objectives'])}"
     if document["epochs_planned"]:

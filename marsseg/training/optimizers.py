@@ -1,10 +1,8 @@
-"""Optimizers by config, and the learning rate of the next epoch."""
-
-from collections.abc import Sequence
+"""Optimizers by config."""
 
 import tensorflow as tf
 
-from marsseg.config import OptimizerConfig, ScheduleConfig
+from marsseg.config import OptimizerConfig
 
 _BETA_1 = 0.9
 _BETA_2 = 0.999
@@ -92,32 +90,3 @@ class Optimizer:
             grad=gradient,
             momentum=self._config.momentum,
         )
-
-
-def next_learning_rate(schedule: ScheduleConfig, initial: float, scores: Sequence[float]) -> float:
-    """The learning rate of the next epoch of a stage, a pure function of the scores so far.
-
-    `plateau`: multiplied by `factor` each time `patience` epochs have passed since the best score or the last
-    reduction, down to `min_learning_rate`.
-
-    Args:
-        schedule: Which schedule.
-        initial: The stage's first learning rate.
-        scores: `val_mean_iou` of each finished epoch of the stage, in order.
-
-    Returns:
-        A learning rate.
-    """
-    learning_rate = initial
-    if schedule.name == "constant":
-        return learning_rate
-    best, epochs_without_gain = float("-inf"), 0
-    for score in scores:
-        if score > best:
-            best, epochs_without_gain = score, 0
-            continue
-        epochs_without_gain += 1
-        if epochs_without_gain >= schedule.patience:
-            learning_rate = max(learning_rate * schedule.factor, min(schedule.min_learning_rate, learning_rate))
-            epochs_without_gain = 0
-    return learning_rate

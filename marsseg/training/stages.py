@@ -15,6 +15,11 @@ class Stage:
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
 
+    @property
+    def num_epochs(self) -> int:
+        """How long it is if nothing ends it before."""
+        return self.last_epoch - self.first_epoch + 1
+
 
 def stages_of(config: ExperimentConfig) -> tuple[Stage, ...]:
     """A config's stages in order: the warm-up, if there is one, and the main stage."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsseg.config import ExperimentConfig
-from marsseg.data.pipeline import as_levels, steps_per_epoch, training_batches
+from marsseg.data.pipeline import TrainingSet, steps_per_epoch
 from marsseg.data.prepare import PreparedData
 from marsseg.data.tiles import class_names
 from marsseg.errors import TrainingError
@@ -23,9 +23,9 @@ from marsseg.losses import build_loss
 from marsseg.metrics import segmentation_scores
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
 from marsseg.training.network import build_network
-from marsseg.training.optimizers import next_learning_rate
 from marsseg.training.replica import Replica
 from marsseg.training.replicas import Replicas
+from marsseg.training.schedules import next_learning_rate
 from marsseg.training.stages import Stage, stages_of
 from marsseg.training.step import Evaluator, build_train_step
 
@@ -114,8 +114,7 @@ class Training:
 
     def __init__(self, config: ExperimentConfig, data: PreparedData, start: Checkpoint | None = None) -> None:
         self._config = config
-        images, self._masks = data.train
-        self._images = as_levels(images)
+        self._training_set = TrainingSet.of(*data.train, config.augmentation)
         self._validation = data.validation
         self._model = build_network(config, data.images.shape[1:3])
         self._stages = stages_of(config)
@@ -184,27 +183,21 @@ class Training:
         if self._entered is not None:
             self._replicas.begin_stage(stage.optimizer)
         self._entered = stage
-        pixels = np.bincount(self._masks.ravel(), minlength=self._config.data.num_classes)
+        pixels = np.bincount(self._training_set.masks.ravel(), minlength=self._config.data.num_classes)
         self._step = build_train_step(self._replicas, build_loss(stage.loss, pixels))
 
     def _batches(self, until: int) -> Any:
-        dataset = training_batches(
-            self._images,
-            self._masks,
-            self._config.augmentation,
-            self._config.training.batch_size,
-            self._config.seed,
-            self.epoch + 1,
-            until,
-        )
-        return iter(dataset)
+        batch_size, seed = self._config.training.batch_size, self._config.seed
+        return iter(self._training_set.batches(batch_size, seed, self.epoch + 1, until))
 
     def _run_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> EpochRecord:
         """Trains and validates one epoch of the stage entered."""
         started = time.perf_counter()
         stage = self._stage
         stage_scores = [record.metrics[PRIMARY_METRIC] for record in self._progress.history[stage.first_epoch - 1 :]]
-        learning_rate = next_learning_rate(stage.schedule, stage.optimizer.learning_rate, stage_scores)
+        learning_rate = next_learning_rate(
+            stage.schedule, stage.optimizer.learning_rate, stage.num_epochs, stage_scores
+        )
         self._replicas.set_learning_rate(learning_rate)
         loss, input_wait_s = self._train_epoch(batches, callbacks)
         if not all(np.isfinite(vector.numpy()).all() for vector in self._replica.weights.vectors):
@@ -218,7 +211,7 @@ class Training:
             learning_rate=learning_rate,
             train_s=train_s,
             epoch_s=time.perf_counter() - started,
-            images_per_second=len(self._images) / train_s,
+            images_per_second=len(self._training_set) / train_s,
             finished_ms=time.time_ns() // 1_000_000,
             input_wait_s=input_wait_s,
         )
@@ -228,7 +221,7 @@ class Training:
     def _train_epoch(self, batches: Any, callbacks: Sequence[Callback]) -> tuple[float, float]:
         """The mean loss, and the seconds that steps waited for their batch."""
         total = waited_s = 0.0
-        steps = steps_per_epoch(len(self._images), self._config.training.batch_size)
+        steps = steps_per_epoch(len(self._training_set), self._config.training.batch_size)
         for step in range(1, steps + 1):
             started = time.perf_counter()
             images, labels = next(batches)
@@ -244,7 +237,7 @@ class Training:
             total += value * int(images.shape[0])
             for callback in callbacks:
                 callback.on_step(time.perf_counter() - started)
-        return total / len(self._images), waited_s
+        return total / len(self._training_set), waited_s
 
     def _validate(self) -> NDArray[np.int64]:
         self._model.set_weights(self._replica.scored_weights())

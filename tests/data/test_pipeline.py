@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marsseg.config import AugmentationConfig
-from marsseg.data.pipeline import as_levels, steps_per_epoch, training_batches
+from marsseg.data.pipeline import TrainingSet, as_levels, steps_per_epoch
 
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime")
 
@@ -16,6 +16,17 @@ Batches = list[tuple[np.ndarray, np.ndarray]]
 
 PLAIN = AugmentationConfig(flips=False)
 FLIPS = AugmentationConfig(flips=True)
+EVERYTHING = AugmentationConfig(
+    flips=True,
+    translation=0.2,
+    rotation=20.0,
+    contrast=0.3,
+    brightness=0.2,
+    cutmix=0.5,
+    cutout=0.5,
+    repeat_rare=2,
+    paste_rare=0.5,
+)
 
 
 def tiles() -> tuple[np.ndarray, np.ndarray]:
@@ -28,8 +39,15 @@ def tiles() -> tuple[np.ndarray, np.ndarray]:
 def batches(
     first: int, last: int, augmentation: AugmentationConfig = FLIPS, seed: int = 0, batch_size: int = 4
 ) -> Batches:
-    dataset = training_batches(*tiles(), augmentation, batch_size, seed, first, last)
+    dataset = TrainingSet.of(*tiles(), augmentation).batches(batch_size, seed, first, last)
     return [(images.numpy(), labels.numpy()) for images, labels in dataset]
+
+
+def tiles_with_a_rock() -> tuple[np.ndarray, np.ndarray]:
+    """Eight tiles of soil, one of which has a rock."""
+    masks = np.ones((8, 16, 24), np.uint8)
+    masks[5, 4:8, 6:12] = 4
+    return np.random.default_rng(0).random((8, 16, 24, 1)).astype(np.float32), masks
 
 
 def numbers(of: Batches) -> list[int]:
@@ -80,6 +98,34 @@ def test_a_segment_sees_what_an_uninterrupted_training_sees(augmentation: Augmen
     assert_equal([*batches(1, 1, augmentation), *batches(2, 4, augmentation), *batches(5, 5, augmentation)], whole)
 
 
+def test_with_every_change_a_segment_sees_what_an_uninterrupted_training_sees() -> None:
+    training_set = TrainingSet.of(*tiles_with_a_rock(), EVERYTHING)
+
+    def batches_of(first: int, last: int) -> Batches:
+        return [(images.numpy(), labels.numpy()) for images, labels in training_set.batches(4, 7, first, last)]
+
+    whole = batches_of(1, 4)
+    tf.random.set_seed(99)
+    assert_equal([*batches_of(1, 1), *batches_of(2, 4)], whole)
+    assert sum((labels == 4).any() for _, masks in whole for labels in masks) > 4 * 3, "pasted into others, too"
+    assert {int(label) for _, masks in whole for label in np.unique(masks)} == {1, 4}
+
+
+def test_rare_images_come_again_in_every_epoch_and_nothing_given_is_touched() -> None:
+    images, masks = tiles_with_a_rock()
+    before = images.copy(), masks.copy()
+    training_set = TrainingSet.of(images, masks, EVERYTHING.model_copy(update={"paste_rare": 0.0}))
+    assert len(training_set) == 10
+    plain = TrainingSet.of(images, masks, AugmentationConfig(repeat_rare=2))
+    for epoch in (1, 2):
+        found = np.concatenate([batch for batch, _ in plain.batches(4, 0, epoch, epoch)])
+        shown = [int((found == image).all(axis=(1, 2, 3)).sum()) for image in images]
+        assert shown == [1, 1, 1, 1, 1, 3, 1, 1]
+    list(training_set.batches(4, 0, 1, 2))
+    np.testing.assert_array_equal(images, before[0])
+    np.testing.assert_array_equal(masks, before[1])
+
+
 def test_order_differs_by_epoch_and_by_seed_and_ignores_augmentation() -> None:
     epochs = [numbers(batches(epoch, epoch, PLAIN)) for epoch in range(1, 6)]
     assert len({tuple(order) for order in epochs}) == 5
@@ -103,7 +149,7 @@ def test_grey_levels_give_the_batches_that_their_shares_of_white_give() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 4, 6, 1)).astype(np.uint8)
     images, masks = levels.astype(np.float32) / np.float32(255), tiles()[1]
     np.testing.assert_array_equal(as_levels(images), levels)
-    for step, (batch, _) in enumerate(training_batches(as_levels(images), masks, PLAIN, 4, 0, 1, 1)):
+    for step, (batch, _) in enumerate(TrainingSet.of(images, masks, PLAIN).batches(4, 0, 1, 1)):
         order = tf.random.experimental.stateless_shuffle(tf.range(NUM_IMAGES), seed=tf.constant([0, 1], tf.int64))
         np.testing.assert_array_equal(batch, images[order.numpy()[4 * step : 4 * step + 4]])
 
@@ -111,5 +157,5 @@ def test_grey_levels_give_the_batches_that_their_shares_of_white_give() -> None:
 def test_images_between_grey_levels_stay_as_they_are() -> None:
     images = np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 4, 6, 1)
     assert as_levels(images) is images
-    ((batch, _),) = training_batches(images, np.zeros((1, 4, 6), np.uint8), PLAIN, 4, 0, 1, 1)
+    ((batch, _),) = TrainingSet.of(images, np.zeros((1, 4, 6), np.uint8), PLAIN).batches(4, 0, 1, 1)
     np.testing.assert_array_equal(batch, images)

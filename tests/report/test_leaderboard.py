@@ -74,7 +74,7 @@ def test_plan_shows_its_price_and_folds_its_configurations() -> None:
         **{"full_training_epochs": 1080, "full_training_s": 1860.0, "trials": [sample, refused]},
     }
     assert render_plan(document, width=80).splitlines() == [
-        "plan: 40, scheduler asha, about 352 epochs, about 14.0 min",
+        "plan: 40 configurations, scheduler asha, about 352 epochs, about 14.0 min",
         "full training of all: 1080 epochs, about 31.0 min",
         "the first configurations:",
         "trial     params  flops  values",
@@ -82,9 +82,11 @@ def test_plan_shows_its_price_and_folds_its_configurations() -> None:
         "    1                    num_blocks=3  (too deep)",
     ]
     several = {**document, "objectives": ["val_mean_iou", "params"]}
-    assert render_plan(several).startswith("plan: 40, scheduler asha, for val_mean_iou and params, about 352 epochs")
+    assert render_plan(several).startswith(
+        "plan: 40 configurations, scheduler asha, for val_mean_iou and params, about 352 epochs"
+    )
     hours = {**document, "budget": "7200s", "epochs_planned": 0, "full_training_epochs": None, "full_training_s": None}
     assert render_plan(hours).splitlines()[:2] == [
-        "plan: 7200s, scheduler asha, about 14.0 min",
+        "plan: a budget of 7200s, scheduler asha, about 14.0 min",
         "the first configurations:",
     ]
