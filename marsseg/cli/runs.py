@@ -118,6 +118,9 @@ def evaluate(
     ],
     data: _OwnData = None,
     split: Annotated[str, typer.Option("--split", metavar="S", help="validation, test or all images.")] = "validation",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Test-time augmentation: the mean over each image and its mirror images.")
+    ] = False,
     tracking_uri: options.TrackingUri = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -129,7 +132,7 @@ def evaluate(
     from marsseg.jobs.evaluate import evaluate_runs, render_evaluation
     from marsseg.jobs.home import open_home
 
-    document = evaluate_runs(open_home(), runs, data, split, tracking_uri)
+    document = evaluate_runs(open_home(), runs, data, split, tracking_uri, tta)
     if json:
         print_json(document)
     else:

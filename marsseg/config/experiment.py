@@ -61,7 +61,7 @@ class ExperimentConfig(Group):
     def _background_can_be_learned(self) -> Self:
         if self.model.predict_background:
             return self
-        for loss in [self.loss, *([self.warmup.loss] if self.warmup else [])]:
+        for loss in [self.loss, *([self.warmup.loss] if self.warmup and self.warmup.epochs else [])]:
             pixelwise = sorted(PIXELWISE_LOSSES & dict(loss.terms).keys())
             if pixelwise and loss.background_weight > 0:
                 raise ValueError(

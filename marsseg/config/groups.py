@@ -66,9 +66,12 @@ def _parse_rates(value: Any) -> Any:
 
 
 class UNetConfig(Group):
-    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597) and what may be added to it."""
+    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597), or two of them, and what may be added.
 
-    family: Literal["unet"] = "unet"
+    `dual_unet` has a second one of `global_blocks` levels that sees the image at half its size.
+    """
+
+    family: Literal["unet", "dual_unet"] = "unet"
     num_blocks: int = Field(4, ge=2, le=6)
     base_filters: int = Field(16, ge=1)
     max_filters: int = Field(512, ge=1)
@@ -87,6 +90,8 @@ class UNetConfig(Group):
         BeforeValidator(_parse_rates),
         PlainSerializer(lambda rates: ",".join(map(str, rates)), return_type=str),
     ] = (1, 2)
+    residual: bool = False
+    global_blocks: int = Field(2, ge=1, le=5)
     normalization: Literal["batch", "none"] = "batch"
     dropout: float = Field(0.0, ge=0, lt=1)
     predict_background: bool = True
@@ -105,12 +110,20 @@ class UNetConfig(Group):
         return self
 
     @model_validator(mode="after")
+    def _options_fit_the_family(self) -> Self:
+        if self.family == "dual_unet" and self.stn:
+            raise ValueError("stn = true needs family = 'unet', found 'dual_unet'")
+        if self.family == "unet" and self.global_blocks != UNetConfig.model_fields["global_blocks"].default:
+            raise ValueError("global_blocks needs family = 'dual_unet', found 'unet'")
+        return self
+
+    @model_validator(mode="after")
     def _ratios_divide(self) -> Self:
         ratios = {"se": self.se_reduction_ratio, "cbam": self.cbam_reduction_ratio}
         for block, ratio in ratios.items():
             if getattr(self, block) == "none":
                 continue
-            for level in range(self.num_blocks + 1):
+            for level in range(self._deepest_level + 1):
                 filters = self.filters_at(level)
                 if filters % ratio:
                     raise ValueError(
@@ -123,19 +136,27 @@ class UNetConfig(Group):
         filters: int = self.base_filters * 2**level
         return min(filters, self.max_filters)
 
+    @property
+    def _deepest_level(self) -> int:
+        return max(self.num_blocks, self.global_blocks if self.family == "dual_unet" else 0)
+
     def check_image_fits(self, height: int, width: int) -> None:
-        """Refuses an image that cannot be halved `num_blocks` times.
+        """Refuses an image that cannot be halved `num_blocks` times, or `global_blocks` times at half its size.
 
         Raises:
-            ConfigError: If a side is not divisible by 2 to the power of `num_blocks`.
+            ConfigError: If a side is not divisible by 2 to the power of that.
         """
-        divisor = 2**self.num_blocks
-        if height % divisor or width % divisor:
-            deepest = max(n for n in range(7) if height % 2**n == 0 and width % 2**n == 0)
-            raise ConfigError(
-                f"model.num_blocks = {self.num_blocks} needs image sides divisible by {divisor}, "
-                f"found {height}x{width}; at most {deepest} blocks fit"
-            )
+        halvings = {"num_blocks": (self.num_blocks, 0)}
+        if self.family == "dual_unet":
+            halvings["global_blocks"] = (self.global_blocks, 1)
+        for field, (blocks, before) in halvings.items():
+            divisor = 2 ** (blocks + before)
+            if height % divisor or width % divisor:
+                deepest = max(n for n in range(7) if height % 2**n == 0 and width % 2**n == 0)
+                raise ConfigError(
+                    f"model.{field} = {blocks} needs image sides divisible by {divisor}, "
+                    f"found {height}x{width}; at most {deepest - before} blocks fit"
+                )
 
 
 class AugmentationConfig(Group):
@@ -177,7 +198,11 @@ def _parse_loss_terms(value: Any) -> Any:
 
 
 class LossConfig(Group):
-    """A weighted sum of losses."""
+    """A weighted sum of losses.
+
+    Of a `dual_unet` it is taken of the final output, and with `fine_output_weight` of the fine branch's; that of the
+    global branch has cross-entropy, with `global_output_weight`.
+    """
 
     terms: Annotated[
         tuple[tuple[LossName, float], ...],
@@ -190,6 +215,8 @@ class LossConfig(Group):
     tversky_alpha: float = Field(0.7, ge=0)
     tversky_beta: float = Field(0.3, ge=0)
     focal_tversky_exponent: float = Field(0.75, gt=0)
+    fine_output_weight: float = Field(0.5, ge=0)
+    global_output_weight: float = Field(0.5, ge=0)
 
     @model_validator(mode="after")
     def _has_terms(self) -> Self:
@@ -241,9 +268,9 @@ class ScheduleConfig(Group):
 
 
 class WarmupConfig(Group):
-    """A first stage with its own loss and optimizer; the main stage goes on from its weights."""
+    """A first stage with its own loss and optimizer; the main stage goes on from its weights. Of 0 epochs it is none."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=0)
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()

@@ -18,7 +18,8 @@ from marsseg.tracking.store import Store
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
 _SHORT_ID = 12
-# Probabilities take many times the room of labels.
+# Axes of (images, height, width) along which an image may be turned round: as it is, and its three mirror images.
+_VIEWS = ((), (1,), (2,), (1, 2))
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,15 @@ def _load_member(store: Store, run_id: str) -> Member:
         raise TrackingError(f"run {run_id[:_SHORT_ID]}: {WEIGHTS_FILE} cannot be read ({reason})") from None
 
 
-def predict_labels(members: Sequence[Member], images: NDArray[np.float32]) -> NDArray[np.uint8]:
+def predict_labels(
+    members: Sequence[Member], images: NDArray[np.float32], flip_views: bool = False
+) -> NDArray[np.uint8]:
     """The most likely class of each pixel: by the logits of one network, or by the mean probabilities of several.
 
     Args:
         members: Who predicts; each computes in its own precision, all on the threads of the first.
         images: Shape (n, height, width, 1), values in [0, 1]; n ≥ 1.
+        flip_views: Whether each sees every image's mirror images too (test-time augmentation, Krizhevsky et al., 2012).
 
     Returns:
         Labels, shape (n, height, width).
@@ -120,13 +124,19 @@ def predict_labels(members: Sequence[Member], images: NDArray[np.float32]) -> ND
     from marsseg.training.step import Evaluator
 
     evaluators = [Evaluator(_load_network(member, images), len(images)) for member in members]
-    if len(evaluators) == 1:
+    if len(evaluators) == 1 and not flip_views:
         # Probabilities of two classes can be rounded to the same number where their logits differ.
         return evaluators[0].predict_labels(images)
     labels = np.empty(images.shape[:3], np.uint8)
+    views = _VIEWS if flip_views else _VIEWS[:1]
+    # In parts: probabilities take many times the room of labels.
     for start in range(0, len(images), evaluators[0].batch_size):
         batch = slice(start, start + evaluators[0].batch_size)
-        total = sum(evaluator.predict_probabilities(images[batch]) for evaluator in evaluators)
+        total = sum(
+            np.flip(evaluator.predict_probabilities(np.flip(images[batch], axes)), axes)
+            for evaluator in evaluators
+            for axes in views
+        )
         labels[batch] = np.argmax(total, axis=-1)
     return labels
 

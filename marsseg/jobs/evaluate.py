@@ -24,7 +24,12 @@ _WIDTH = 100
 
 
 def evaluate_runs(
-    home: Home, runs: Sequence[str], data_source: str | None, split: str, tracking_uri: str | None
+    home: Home,
+    runs: Sequence[str],
+    data_source: str | None,
+    split: str,
+    tracking_uri: str | None,
+    test_time_augmentation: bool = False,
 ) -> dict[str, Any]:
     """Predicts with the best weights of each run and scores what they predict together.
 
@@ -34,6 +39,7 @@ def evaluate_runs(
         data_source: What to score on, or None for what the runs were trained on.
         split: `validation`, `test` or `all`.
         tracking_uri: A server, or None for the embedded store.
+        test_time_augmentation: Whether each run sees every image's mirror images too.
 
     Returns:
         The document that `--json` prints.
@@ -58,7 +64,8 @@ def evaluate_runs(
         part = _part_of(_load_own_data(members[0], config), split)
     if split == "all" and pixels_digest(part.images[..., 0]) in [m.record.fingerprint["pixels"] for m in members]:
         notify("all images include those that were trained on: the score says little about new ones")
-    confusion = confusion_matrix(part.masks, predict_labels(members, part.images), config.data.num_classes)
+    labels = predict_labels(members, part.images, test_time_augmentation)
+    confusion = confusion_matrix(part.masks, labels, config.data.num_classes)
     names = class_names(config.data.num_classes)
     scores = segmentation_scores(confusion, names)
     return {
@@ -66,6 +73,7 @@ def evaluate_runs(
         "names": [member.record.name for member in members],
         "data": config.data.source,
         "split": split,
+        "test_time_augmentation": test_time_augmentation,
         "images": len(part.images),
         **{f"val_{name}": scores[name] for name in _SCORES},
         "iou": {name: scores.get(f"iou_{name}") for name in names[1:]},
@@ -133,7 +141,8 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
     who = ", ".join(document["names"])
     print(f"{'ensemble of ' if len(document['names']) > 1 else ''}{who}", file=text)
     part = "all images" if document["split"] == "all" else f"{document['split']} split"
-    print(f"{part} of {document['data']}: {document['images']} images\n", file=text)
+    seen = ", each with its mirror images" if document["test_time_augmentation"] else ""
+    print(f"{part} of {document['data']}: {document['images']} images{seen}\n", file=text)
     for name in _SCORES:
         print(f"{f'val_{name}':<24}{document[f'val_{name}']:.4f}", file=text)
     print(file=text)

@@ -87,7 +87,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
 
         Returns:
             A model from images (batch, height, width, 1) in [0, 1] to logits (batch, height, width, num_classes); its
-            loss takes labels (batch, height, width).
+            loss takes labels (batch, height, width), and of a dual U-Net sees the final output alone.
         """
         config, data = set_up(self.config(hp))
         model = build_network(config, data.images.shape[1:3])

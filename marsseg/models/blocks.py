@@ -46,7 +46,8 @@ def conv_block(
     """3×3 convolutions, each normalised and rectified (Ronneberger et al., 2015, arXiv 1505.04597).
 
     Differs from the paper: the borders are padded, and there is normalisation. With rates above 1 the convolutions are
-    dilated (Yu & Koltun, 2015, arXiv 1511.07122).
+    dilated (Yu & Koltun, 2015, arXiv 1511.07122). A residual block adds its input, projected where the channels differ,
+    before the last rectifier (He et al., 2015, arXiv 1512.03385).
 
     Args:
         inputs: Shape (batch, height, width, channels).
@@ -59,7 +60,8 @@ def conv_block(
         Shape (batch, height, width, filters).
     """
     outputs = inputs
-    for index, rate in enumerate(fitting_rates(dilation_rates, inputs.shape[1:3])):
+    rates = fitting_rates(dilation_rates, inputs.shape[1:3])
+    for index, rate in enumerate(rates):
         outputs = layers.Conv2D(
             filters,
             3,
@@ -70,8 +72,20 @@ def conv_block(
             name=f"{name}_conv{index}",
         )(outputs)
         outputs = normalize(outputs, style, f"{name}_norm{index}")
+        if style.config.residual and index == len(rates) - 1:
+            outputs = layers.Add(name=f"{name}_add")([outputs, _project(inputs, filters, style, f"{name}_shortcut")])
         outputs = layers.ReLU(name=f"{name}_relu{index}")(outputs)
     return outputs
+
+
+def _project(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
+    """As many channels as wanted, by a 1×1 convolution if there are others; as a product of matrices it is faster."""
+    if inputs.shape[-1] == filters:
+        return inputs
+    projection = layers.Dense(
+        filters, use_bias=style.config.normalization == "none", kernel_initializer=_KERNEL_INITIALIZER, name=name
+    )
+    return normalize(projection(inputs), style, f"{name}_norm")
 
 
 def normalize(inputs: keras.KerasTensor, style: BlockStyle, name: str) -> keras.KerasTensor:

@@ -41,7 +41,7 @@ class Operations:
 
 
 def count_operations(config: UNetConfig, image_shape: tuple[int, int], num_classes: int) -> Operations:
-    """Counts what `build_unet` builds.
+    """Counts what `build_unet` and `build_dual_unet` build.
 
     Args:
         config: What the network looks like.
@@ -50,29 +50,20 @@ def count_operations(config: UNetConfig, image_shape: tuple[int, int], num_class
     """
     count = _Count(config)
     height, width = image_shape
-    if config.stn:
-        count.localization(height, width)
-        count.add("sample", height * width * (1 + num_classes), layers=2)
-    channels = 1
-    for level in range(config.num_blocks):
-        sides = height >> level, width >> level
-        count.block(sides, channels, config.filters_at(level))
-        channels = config.filters_at(level)
-        count.attention(sides, channels, "encoder")
-        count.layers += 1
-    sides = height >> config.num_blocks, width >> config.num_blocks
-    rates = config.dilation_rates if config.dilation in ("bottleneck", "both") else PLAIN_RATES
-    count.block(sides, channels, config.filters_at(config.num_blocks), rates)
-    channels = config.filters_at(config.num_blocks)
-    count.attention(sides, channels, "bottleneck")
-    for level in reversed(range(config.num_blocks)):
-        sides, filters = (height >> level, width >> level), config.filters_at(level)
-        count.upsampling(sides, channels, filters)
-        if config.skip_connections:
-            count.skip(sides, filters, channels)
-        count.block(sides, filters * (2 if config.skip_connections else 1), filters)
-        channels = filters
-    count.convolution(height * width, 1, channels, num_classes, bias=True)
+    if config.family == "dual_unet":
+        half = height // 2, width // 2
+        count.encoder_decoder(image_shape, config.num_blocks)
+        count.head(image_shape, config.base_filters, num_classes)
+        count.encoder_decoder(half, config.global_blocks)
+        count.head(half, config.base_filters, num_classes)
+        count.add("resize", height * width * 3 * num_classes, layers=3)
+        count.block(image_shape, 2 * num_classes, config.base_filters)
+    else:
+        if config.stn:
+            count.localization(height, width)
+            count.add("sample", height * width * (1 + num_classes), layers=2)
+        count.encoder_decoder(image_shape, config.num_blocks)
+    count.head(image_shape, config.base_filters, num_classes)
     return Operations(count.flops, count.params, count.work, count.layers)
 
 
@@ -101,16 +92,50 @@ class _Count:
 
     def block(self, sides: tuple[int, int], channels: int, filters: int, rates: Sequence[int] = PLAIN_RATES) -> None:
         """`conv_block`."""
-        pixels = sides[0] * sides[1]
+        pixels, inputs = sides[0] * sides[1], channels
         for rate in fitting_rates(rates, sides):
-            self.convolution(pixels, 9, channels, filters, bias=self.config.normalization == "none", rate=rate)
-            self.add("activation", pixels * filters)
-            if self.config.normalization == "batch":
-                self.params += 4 * filters
-                self.layers += 1
-                if filters % _ALIGNMENT:
-                    self.add("unaligned", pixels * filters, layers=0)
+            self._normalized_convolution(pixels, 9, channels, filters, rate)
             channels = filters
+        if self.config.residual:
+            if inputs != filters:
+                self._normalized_convolution(pixels, 1, inputs, filters)
+            self.add("activation", pixels * filters)
+
+    def _normalized_convolution(self, pixels: int, area: int, channels: int, filters: int, rate: int = 1) -> None:
+        self.convolution(pixels, area, channels, filters, bias=self.config.normalization == "none", rate=rate)
+        self.add("activation", pixels * filters)
+        if self.config.normalization == "batch":
+            self.params += 4 * filters
+            self.layers += 1
+            if filters % _ALIGNMENT:
+                self.add("unaligned", pixels * filters, layers=0)
+
+    def encoder_decoder(self, image_sides: tuple[int, int], num_blocks: int) -> None:
+        """`encode_decode` of an image of one channel."""
+        config, channels = self.config, 1
+        height, width = image_sides
+        for level in range(num_blocks):
+            sides = height >> level, width >> level
+            self.block(sides, channels, config.filters_at(level))
+            channels = config.filters_at(level)
+            self.attention(sides, channels, "encoder")
+            self.layers += 1
+        sides = height >> num_blocks, width >> num_blocks
+        rates = config.dilation_rates if config.dilation in ("bottleneck", "both") else PLAIN_RATES
+        self.block(sides, channels, config.filters_at(num_blocks), rates)
+        channels = config.filters_at(num_blocks)
+        self.attention(sides, channels, "bottleneck")
+        for level in reversed(range(num_blocks)):
+            sides, filters = (height >> level, width >> level), config.filters_at(level)
+            self.upsampling(sides, channels, filters)
+            if config.skip_connections:
+                self.skip(sides, filters, channels)
+            self.block(sides, filters * (2 if config.skip_connections else 1), filters)
+            channels = filters
+
+    def head(self, sides: tuple[int, int], channels: int, num_classes: int) -> None:
+        """`head`."""
+        self.convolution(sides[0] * sides[1], 1, channels, num_classes, bias=True)
 
     def upsampling(self, sides: tuple[int, int], channels: int, filters: int) -> None:
         """`upsample`, to these sides."""

@@ -44,33 +44,81 @@ def build_unet(
 
     inputs = keras.Input(image_shape, name="image")
     theta = localize(inputs, "stn") if config.stn else None
-    outputs = inputs if theta is None else transform(inputs, theta, "stn_view", portable)
-    skips: list[keras.KerasTensor] = []
-    for level in range(config.num_blocks):
-        outputs = conv_block(outputs, config.filters_at(level), style, f"encoder{level}")
-        outputs = _attend(outputs, "encoder", style, f"encoder{level}")
-        skips.append(outputs)
-        outputs = layers.MaxPooling2D(name=f"encoder{level}_pool")(outputs)
-
-    rates = config.dilation_rates if config.dilation in ("bottleneck", "both") else PLAIN_RATES
-    outputs = conv_block(outputs, config.filters_at(config.num_blocks), style, "bottleneck", rates)
-    outputs = _attend(outputs, "bottleneck", style, "bottleneck")
-    outputs = dropout(outputs, style, config.num_blocks, "bottleneck_dropout")
-
-    for level in reversed(range(config.num_blocks)):
-        filters = config.filters_at(level)
-        coarser, outputs = outputs, upsample(outputs, filters, style, f"decoder{level}_up")
-        if config.skip_connections:
-            skip = _connect(skips[level], coarser, style, f"skip{level}")
-            outputs = layers.Concatenate(name=f"decoder{level}_concat")([outputs, skip])
-        outputs = conv_block(outputs, filters, style, f"decoder{level}")
-        outputs = dropout(outputs, style, level, f"decoder{level}_dropout")
-
-    # A 1×1 convolution; as a product of matrices it is twice as fast.
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(outputs)
+    view = inputs if theta is None else transform(inputs, theta, "stn_view", portable)
+    logits = head(encode_decode(view, config.num_blocks, style), num_classes, "logits")
     if theta is not None:
         logits = transform(logits, invert(theta), "stn_back", portable)
-    return keras.Model(inputs, _mask_background(logits, config), name="unet")
+    return keras.Model(inputs, mask_background(logits, config), name="unet")
+
+
+def encode_decode(inputs: keras.KerasTensor, num_blocks: int, style: BlockStyle, prefix: str = "") -> keras.KerasTensor:
+    """Encoder, bottleneck and decoder with the skips between them.
+
+    Args:
+        inputs: Shape (batch, height, width, channels).
+        num_blocks: How often the sides are halved.
+        style: What all blocks share.
+        prefix: Of the layers' names.
+
+    Returns:
+        Features, shape (batch, height, width, base_filters).
+    """
+    config, outputs = style.config, inputs
+    skips: list[keras.KerasTensor] = []
+    for level in range(num_blocks):
+        name = f"{prefix}encoder{level}"
+        outputs = conv_block(outputs, config.filters_at(level), style, name)
+        outputs = _attend(outputs, "encoder", style, name)
+        skips.append(outputs)
+        outputs = layers.MaxPooling2D(name=f"{name}_pool")(outputs)
+
+    name = f"{prefix}bottleneck"
+    rates = config.dilation_rates if config.dilation in ("bottleneck", "both") else PLAIN_RATES
+    outputs = conv_block(outputs, config.filters_at(num_blocks), style, name, rates)
+    outputs = _attend(outputs, "bottleneck", style, name)
+    outputs = dropout(outputs, style, num_blocks, f"{name}_dropout")
+
+    for level in reversed(range(num_blocks)):
+        filters, name = config.filters_at(level), f"{prefix}decoder{level}"
+        coarser, outputs = outputs, upsample(outputs, filters, style, f"{name}_up")
+        if config.skip_connections:
+            skip = _connect(skips[level], coarser, style, f"{prefix}skip{level}")
+            outputs = layers.Concatenate(name=f"{name}_concat")([outputs, skip])
+        outputs = conv_block(outputs, filters, style, name)
+        outputs = dropout(outputs, style, level, f"{name}_dropout")
+    return outputs
+
+
+def head(features: keras.KerasTensor, num_classes: int, name: str) -> keras.KerasTensor:
+    """Logits in float32, by a 1×1 convolution; as a product of matrices it is twice as fast.
+
+    Args:
+        features: Shape (batch, height, width, channels).
+        num_classes: Channels of the result.
+        name: The layer's name.
+
+    Returns:
+        Shape (batch, height, width, num_classes).
+    """
+    return layers.Dense(num_classes, dtype="float32", name=name)(features)
+
+
+def mask_background(logits: keras.KerasTensor, config: UNetConfig) -> keras.KerasTensor:
+    """Takes class 0 out where it is never to be predicted: a part of the network, so that all that use it agree.
+
+    Args:
+        logits: Shape (batch, height, width, num_classes).
+        config: Says whether.
+
+    Returns:
+        The same shape.
+    """
+    if config.predict_background:
+        return logits
+    others = logits.shape[-1] - 1
+    return layers.Rescaling(
+        scale=[0.0] + [1.0] * others, offset=[_NEVER] + [0.0] * others, dtype="float32", name="background_mask"
+    )(logits)
 
 
 def _connect(skip: keras.KerasTensor, coarser: keras.KerasTensor, style: BlockStyle, name: str) -> keras.KerasTensor:
@@ -90,13 +138,3 @@ def _attend(features: keras.KerasTensor, place: str, style: BlockStyle, name: st
     if config.cbam == place:
         features = convolutional_block_attention(features, config.cbam_reduction_ratio, f"{name}_cbam")
     return features
-
-
-def _mask_background(logits: keras.KerasTensor, config: UNetConfig) -> keras.KerasTensor:
-    if config.predict_background:
-        return logits
-    others = logits.shape[-1] - 1
-    # The mask is part of the network, so that metrics, ensembles and exports agree.
-    return layers.Rescaling(
-        scale=[0.0] + [1.0] * others, offset=[_NEVER] + [0.0] * others, dtype="float32", name="background_mask"
-    )(logits)

@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from marsseg.config import ExperimentConfig
-from marsseg.losses import build_loss
-from marsseg.training.network import build_network
+from marsseg.training.network import build_network, build_network_loss
 from marsseg.training.replicas import Replicas
 from marsseg.training.step import build_train_step
 
@@ -26,7 +25,7 @@ def build_step(
         image_shape: (height, width) of the images.
     """
     model = build_network(config, image_shape)
-    loss = build_loss(config.loss, np.ones(config.data.num_classes, np.int64))
+    loss = build_network_loss(config, config.loss, np.ones(config.data.num_classes, np.int64))
     return model, build_train_step(Replicas(model, config.training, config.optimizer), loss)
 
 

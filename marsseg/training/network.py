@@ -1,10 +1,19 @@
-"""From a config to its network: the one place that knows which model family is built how."""
+"""From a config to its network and loss: the one place that knows the model families."""
 
 import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
-from marsseg.config import ExperimentConfig
+from marsseg.config import ExperimentConfig, LossConfig
+from marsseg.losses import Loss, build_loss
+from marsseg.models import dual_unet
 from marsseg.models.unet import build_unet
 from marsseg.training.precision import apply_precision
+
+_BUILDERS = {"unet": build_unet, dual_unet.NAME: dual_unet.build_dual_unet}
+# Layers whose outputs the loss sees besides the network's own.
+_AUXILIARY_OUTPUTS = {dual_unet.NAME: (dual_unet.FINE_LOGITS, dual_unet.GLOBAL_LOGITS)}
 
 
 def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portable: bool = False) -> keras.Model:
@@ -21,4 +30,49 @@ def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portabl
     # Names begin anew; memory is freed by whoever lets go of a network.
     keras.backend.clear_session(free_memory=False)
     apply_precision("float32" if portable else config.training.precision)
-    return build_unet(config.model, (*data_shape, 1), config.data.num_classes, config.seed, portable)
+    build = _BUILDERS[config.model.family]
+    return build(config.model, (*data_shape, 1), config.data.num_classes, config.seed, portable)
+
+
+def with_auxiliary_outputs(model: keras.Model) -> keras.Model:
+    """What is trained of a network: the same layers, with the outputs that the loss sees.
+
+    Args:
+        model: As `build_network` returns it.
+
+    Returns:
+        The model itself where it has no more outputs, else one that returns a list, its own output first.
+    """
+    names = _AUXILIARY_OUTPUTS.get(model.name, ())
+    return (
+        keras.Model(model.input, [model.output, *(model.get_layer(name).output for name in names)]) if names else model
+    )
+
+
+def build_network_loss(config: ExperimentConfig, loss: LossConfig, pixels_per_class: NDArray[np.int64]) -> Loss:
+    """The loss of a config's network, of all outputs that `with_auxiliary_outputs` gives it.
+
+    A dual U-Net has cross-entropy on the global branch, and the stage's loss on the fine branch and the final output.
+
+    Args:
+        config: Which network.
+        loss: The stage's.
+        pixels_per_class: Counts of the training part, shape (num_classes,).
+
+    Returns:
+        A function (y_true, outputs) → scalar in float32.
+    """
+    final = build_loss(loss, pixels_per_class)
+    if config.model.family != dual_unet.NAME:
+        return final
+    coarse = build_loss(loss.model_copy(update={"terms": (("cross_entropy", 1.0),)}), pixels_per_class)
+
+    def total(y_true: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
+        final_logits, fine_logits, global_logits = outputs
+        return (
+            final(y_true, final_logits)
+            + loss.fine_output_weight * final(y_true, fine_logits)
+            + loss.global_output_weight * coarse(y_true, global_logits)
+        )
+
+    return total

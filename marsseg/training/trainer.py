@@ -19,10 +19,9 @@ from marsseg.data.pipeline import TrainingSet, steps_per_epoch
 from marsseg.data.prepare import PreparedData
 from marsseg.data.tiles import class_names
 from marsseg.errors import TrainingError
-from marsseg.losses import build_loss
 from marsseg.metrics import segmentation_scores
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
-from marsseg.training.network import build_network
+from marsseg.training.network import build_network, build_network_loss
 from marsseg.training.replica import Replica
 from marsseg.training.replicas import Replicas
 from marsseg.training.schedules import next_learning_rate
@@ -184,7 +183,7 @@ class Training:
             self._replicas.begin_stage(stage.optimizer)
         self._entered = stage
         pixels = np.bincount(self._training_set.masks.ravel(), minlength=self._config.data.num_classes)
-        self._step = build_train_step(self._replicas, build_loss(stage.loss, pixels))
+        self._step = build_train_step(self._replicas, build_network_loss(self._config, stage.loss, pixels))
 
     def _batches(self, until: int) -> Any:
         batch_size, seed = self._config.training.batch_size, self._config.seed

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from marsseg.training.network import with_auxiliary_outputs
+
 # 2³² divided by the golden ratio: multiples of it stay far from each other.
 _SEED_DISTANCE = 0x9E3779B9
 
@@ -25,6 +27,7 @@ class FlatWeights:
 
     def __init__(self, model: keras.Model, replica: int = 0) -> None:
         self._model = model
+        self._trained = with_auxiliary_outputs(model)
         # A generator's state is its seed and a counter; seeds of layers are neighbours, so replicas go far apart.
         self._offset = np.array([replica * _SEED_DISTANCE % 2**32, 0], np.uint32)
         self._groups = (list(model.trainable_variables), list(model.non_trainable_weights))
@@ -37,14 +40,14 @@ class FlatWeights:
         """What gradients are taken for."""
         return self.vectors[0]
 
-    def outputs_in_training(self, images: tf.Tensor) -> tf.Tensor:
+    def outputs_in_training(self, images: tf.Tensor) -> tf.Tensor | list[tf.Tensor]:
         """The network's outputs in training mode; moving statistics and random generators go on. Can be traced.
 
         Args:
             images: Shape (batch, height, width, channels).
 
         Returns:
-            Logits.
+            Logits; in a list, if the loss sees more than the network's own.
         """
         mapping = [
             pair for group, vector in zip(self._groups, self.vectors, strict=True) for pair in _parts(vector, group)
@@ -54,7 +57,7 @@ class FlatWeights:
             for variable, state in zip(self._random, self.generators, strict=True)
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            outputs = self._model(images, training=True)
+            outputs = self._trained(images, training=True)
         statistics = [tf.reshape(scope.get_current_value(variable), [-1]) for variable in self._groups[1]]
         if statistics:
             self.vectors[1].assign(tf.concat(statistics, 0))

@@ -70,6 +70,37 @@ def test_ensemble_is_the_argmax_of_the_mean_probabilities(
         assert (predict_labels([member], images) != together).any()
 
 
+def test_test_time_augmentation_is_the_argmax_over_the_mirror_images(
+    finished_search: Marsexp, leaderboard: dict[str, Any], tensorflow_runtime: int
+) -> None:
+    from marsseg.jobs.ensemble import _load_network
+    from marsseg.training.step import Evaluator
+
+    run_id = completed(leaderboard)[0]["run_id"]
+    (member,) = load_members(Home(finished_search.home), [run_id], None)
+    member = replace(member, record=replace(member.record, config=on_threads(member, tensorflow_runtime)))
+    images, masks = prepare_data(member.config).test
+    predict = Evaluator(_load_network(member, images), len(images)).predict_probabilities
+    mean = (
+        predict(images)
+        + predict(images[:, :, ::-1])[:, :, ::-1]
+        + predict(images[:, ::-1])[:, ::-1]
+        + predict(images[:, ::-1, ::-1])[:, ::-1, ::-1]
+    )
+    found = predict_labels([member], images, flip_views=True)
+    np.testing.assert_array_equal(found, mean.argmax(axis=-1))
+    assert (found != predict_labels([member], images)).any()
+    # An image and its mirror image are given mirrored labels.
+    mirrored = predict_labels([member], images[:, :, ::-1], flip_views=True)[:, :, ::-1]
+    assert (mirrored == found).mean() > 0.999
+
+    document = finished_search("evaluate", run_id, "--split", "test", "--tta", "--json").json()
+    assert document["test_time_augmentation"]
+    counts = np.zeros((5, 5), np.int64)
+    np.add.at(counts, (masks.ravel(), found.ravel()), 1)
+    np.testing.assert_array_equal(document["confusion_matrix"], counts)
+
+
 def on_threads(member: Member, threads: int) -> ExperimentConfig:
     return member.config.with_values({"training.threads": threads})
 

@@ -1,11 +1,16 @@
-"""Every option of network, loss, optimizer and training at once, six blocks deep: the bits hold however it is cut."""
+"""Every option of network, loss, optimizer and training at once: the bits hold however it is cut.
+
+One recipe has a U-Net of six blocks, the other a dual U-Net in two stages.
+"""
 
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +18,9 @@ import pytest
 from marsseg.config import ExperimentConfig, load_recipe
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
 from tests.conftest import Marsexp, make_marsexp
+
+if TYPE_CHECKING:
+    from marsseg.training.trainer import TrainResult
 
 RECIPE = """
 seed = 5
@@ -38,6 +46,14 @@ predict_background = false
 
 [augmentation]
 flips = true
+translation = 0.1
+rotation = 10.0
+contrast = 0.2
+brightness = 0.1
+cutmix = 0.5
+cutout = 0.5
+repeat_rare = 1
+paste_rare = 0.5
 
 [loss]
 terms = "focal+dice"
@@ -59,6 +75,53 @@ max_epochs = 4
 threads = 1
 precision = "{precision}"
 weight_averaging = true
+"""
+DUAL = """
+seed = 3
+
+[split]
+validation_images = 4
+test_images = 2
+
+[model]
+family = "dual_unet"
+num_blocks = 3
+global_blocks = 2
+base_filters = 4
+residual = true
+dropout = 0.1
+
+[warmup]
+epochs = 2
+
+[warmup.loss]
+terms = "cross_entropy"
+
+[warmup.optimizer]
+name = "adam"
+learning_rate = 1e-2
+
+[warmup.schedule]
+name = "cosine"
+warmup_epochs = 1
+
+[loss]
+terms = "lovasz_softmax+focal_tversky"
+fine_output_weight = 0.7
+
+[optimizer]
+name = "nadam"
+learning_rate = 5e-3
+
+[schedule]
+name = "exponential"
+hold_epochs = 1
+
+[training]
+batch_size = 8
+max_epochs = 4
+threads = 1
+precision = "float32"
 """
 NADAM = RECIPE.format(optimizer="nadam", precision="float32")
 ADAMW = RECIPE.format(optimizer="adamw", precision="bfloat16")
@@ -88,25 +151,45 @@ class Recorder:
         save_checkpoint(self.folder, checkpoint)
 
 
-def test_in_three_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
+def train_whole_and_cut(
+    recipe: str, tiles: Path, folder: Path, threads: int, cuts: Sequence[int]
+) -> tuple["TrainResult", "TrainResult"]:
+    """The results of four epochs in one go, and of four that are cut after these."""
     from marsseg.data.prepare import prepare_data
     from marsseg.training.trainer import Training
 
-    (tmp_path / "recipe.toml").write_text(NADAM, encoding="utf-8")
-    config: ExperimentConfig = load_recipe(tmp_path / "recipe.toml").with_values(
-        {"data.source": str(tiles), "training.threads": tensorflow_runtime}
+    (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
+    config: ExperimentConfig = load_recipe(folder / "recipe.toml").with_values(
+        {"data.source": str(tiles), "training.threads": threads}
     )
     data = prepare_data(config)
     whole = Training(config, data).run(4)
-    for until in (1, 2, 4):
-        start = load_latest_checkpoint(tmp_path / "checkpoints")
-        assert (start.epoch if start else 0) == {1: 0, 2: 1, 4: 2}[until]
-        cut = Training(config, data, start).run(until, [Recorder(tmp_path / "checkpoints")])
+    for before, until in pairwise((0, *cuts, 4)):
+        start = load_latest_checkpoint(folder / "checkpoints")
+        assert (start.epoch if start else 0) == before
+        cut = Training(config, data, start).run(until, [Recorder(folder / "checkpoints")])
+    return whole, cut
+
+
+def assert_equal_bits(whole: "TrainResult", cut: "TrainResult") -> None:
     assert cut.weights_sha256 == whole.weights_sha256
     assert [record.metrics for record in cut.history] == [record.metrics for record in whole.history]
     assert [record.learning_rate for record in cut.history] == [record.learning_rate for record in whole.history]
     np.testing.assert_array_equal(cut.best_confusion, whole.best_confusion)
 
+
+def test_dual_network_in_two_stages_cut_within_and_between_them_ends_in_the_same_bits(
+    tiles: Path, tmp_path: Path, tensorflow_runtime: int
+) -> None:
+    whole, cut = train_whole_and_cut(DUAL, tiles, tmp_path, tensorflow_runtime, cuts=(1, 2, 3))
+    assert_equal_bits(whole, cut)
+    rates = [record.learning_rate for record in whole.history]
+    assert rates == pytest.approx([5e-3, 1e-2, 5e-3, 2.5e-3]), "half the way up, up; then the second stage's, and half"
+
+
+def test_in_three_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
+    whole, cut = train_whole_and_cut(NADAM, tiles, tmp_path, tensorflow_runtime, cuts=(1, 2))
+    assert_equal_bits(whole, cut)
     losses = [record.metrics["loss"] for record in whole.history]
     assert len(set(losses)) == 4
     assert losses[-1] < losses[0]

@@ -32,6 +32,8 @@ BLOCKS: dict[str, tuple[Block, int, int]] = {
     "conv2d_transpose": (lambda x: upsample(x, 3, style(upsampling="conv2d_transpose"), "b"), 2, 3),
     "dropout": (lambda x: dropout(x, style(dropout=0.5), 1, "b"), 1, CHANNELS),
     "conv_block_dilated": (lambda x: conv_block(x, 6, style(), "b", (1, 2, 4)), 1, 6),
+    "conv_block_residual": (lambda x: conv_block(x, 6, style(residual=True), "b"), 1, 6),
+    "conv_block_residual_of_as_many_channels": (lambda x: conv_block(x, CHANNELS, style(residual=True), "b"), 1, 4),
     "squeeze_and_excitation": (lambda x: squeeze_and_excitation(x, 2, "b"), 1, CHANNELS),
     "convolutional_block_attention": (lambda x: convolutional_block_attention(x, 2, "b"), 1, CHANNELS),
     "attention_gate": (lambda x: attention_gate(x, keras.layers.AveragePooling2D(2)(x), "b"), 1, CHANNELS),
@@ -124,6 +126,21 @@ def test_conv_block_dilates_as_the_papers_formula_says(rates: tuple[int, ...]) -
     for rate, kernel, bias in zip(rates, weights[::2], weights[1::2], strict=True):
         expected = np.maximum(dilated_convolution(expected, kernel, rate) + bias, 0)
     assert (expected > 0).mean() > 0.2
+    np.testing.assert_allclose(model(batch()), expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("filters", [CHANNELS, 3])
+def test_residual_block_adds_its_input_before_the_last_rectifier(filters: int) -> None:
+    keras.utils.set_random_seed(0)
+    tensor = keras.Input((8, 12, CHANNELS))
+    model = keras.Model(tensor, conv_block(tensor, filters, style(normalization="none", residual=True), "b"))
+    noise = np.random.default_rng(0)
+    model.set_weights([noise.normal(size=weight.shape) for weight in model.get_weights()])
+    value = {weight.path.replace("b_", ""): weight.numpy() for weight in model.weights}
+    inputs = batch().astype(np.float64)
+    hidden = np.maximum(dilated_convolution(inputs, value["conv0/kernel"], 1) + value["conv0/bias"], 0)
+    added = inputs if filters == CHANNELS else inputs @ value["shortcut/kernel"] + value["shortcut/bias"]
+    expected = np.maximum(dilated_convolution(hidden, value["conv1/kernel"], 1) + value["conv1/bias"] + added, 0)
     np.testing.assert_allclose(model(batch()), expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 

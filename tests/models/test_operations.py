@@ -3,6 +3,7 @@
 import pytest
 
 from marsseg.config import UNetConfig
+from marsseg.models.dual_unet import build_dual_unet
 from marsseg.models.operations import count_operations
 from marsseg.models.unet import build_unet
 from tests.models.flops import count_flops
@@ -18,6 +19,10 @@ OPTIONS: list[dict[str, object]] = [
     {"stn": True},
     {"dilation": "bottleneck", "dilation_rates": (2, 4)},
     {"dilation": "skip", "dilation_rates": (1, 2, 4)},
+    {"residual": True},
+    {"residual": True, "normalization": "none", "dilation": "both", "skip_connections": True},
+    {"family": "dual_unet"},
+    {"family": "dual_unet", "global_blocks": 3, "num_blocks": 4, "residual": True, "se": "skip", "cbam": "bottleneck"},
     {"stn": True, "se": "encoder", "cbam": "skip", "attention_gates": True, "dilation": "both", "num_blocks": 5},
 ]
 
@@ -26,7 +31,7 @@ OPTIONS: list[dict[str, object]] = [
 def test_flops_and_params_are_those_of_the_network(options: dict[str, object]) -> None:
     config = UNetConfig.model_validate({"num_blocks": 3, "base_filters": 8, "max_filters": 32, **options})
     operations = count_operations(config, (32, 64), 5)
-    model = build_unet(config, (32, 64, 1), 5)
+    model = {"unet": build_unet, "dual_unet": build_dual_unet}[config.family](config, (32, 64, 1), 5)
     assert operations.params == model.count_params()
     assert operations.flops == count_flops(model)
 

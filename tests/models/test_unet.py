@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from marsseg.config import UNetConfig
 from marsseg.errors import ConfigError
+from marsseg.models.dual_unet import build_dual_unet
 from marsseg.models.unet import build_unet
 
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
@@ -34,6 +35,10 @@ OPTIONS: list[dict[str, object]] = [
     {"dropout": 0.3},
     {"normalization": "none"},
     {"predict_background": False},
+    {"residual": True},
+    {"residual": True, "normalization": "none", "dilation": "both"},
+    {"family": "dual_unet", "global_blocks": 1},
+    {"family": "dual_unet", "upsampling": "upsampling2d", "predict_background": False},
 ]
 EVERYTHING: dict[str, object] = {
     "se": "encoder",
@@ -46,6 +51,8 @@ EVERYTHING: dict[str, object] = {
     "predict_background": False,
 }
 OPTIONS += [{**EVERYTHING, "num_blocks": num_blocks} for num_blocks in range(2, 7)]
+OPTIONS += [{**EVERYTHING, "stn": False, "residual": True, "family": "dual_unet", "num_blocks": 3}]
+BUILDERS = {"unet": build_unet, "dual_unet": build_dual_unet}
 
 
 def build(
@@ -55,7 +62,7 @@ def build(
     config = UNetConfig.model_validate({**SMALL, **values})
     height = height or max(16, 2**config.num_blocks)
     width = width or 2 * height
-    model = build_unet(config, (height, width, 1), NUM_CLASSES, seed, portable)
+    model = BUILDERS[config.family](config, (height, width, 1), NUM_CLASSES, seed, portable)
     return model, np.random.default_rng(0).random((2, height, width, 1), dtype=np.float32)
 
 
@@ -81,7 +88,7 @@ def test_depth_that_does_not_fit_is_refused(height: int, width: int, num_blocks:
 
 def name_options(options: dict[str, object]) -> str:
     if EVERYTHING.keys() <= options.keys():
-        return f"everything-{options['num_blocks']}-blocks"
+        return f"everything-{options.get('family', 'unet')}-{options['num_blocks']}-blocks"
     return ",".join(f"{option}={value}" for option, value in options.items())
 
 
@@ -135,7 +142,8 @@ class TestOption:
         model, images = build(**options)
         logits = model(images)
         assert logits.dtype == tf.float32
-        assert model.get_layer("encoder0_conv0").compute_dtype == precision
+        convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert {layer.compute_dtype for layer in convolutions if "stn" not in layer.name} == {precision}
         assert {weight.dtype for weight in model.weights} == {"float32"}
         np.testing.assert_allclose(logits, expected, atol=tolerance * np.abs(expected[..., 1:]).max())
 
