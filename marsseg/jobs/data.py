@@ -1,6 +1,7 @@
 """`marsexp data`: inspects a data set, cleans it, makes a synthetic one."""
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def render_inspection(document: Mapping[str, Any]) -> str:
     total = sum(document["pixels_per_class"])
     text = io.StringIO()
     height, width = document["shape"]
-    print(f"{document['images']} images of {height}x{width}, {document['uniform_masks']} uniform masks", file=text)
+    origin = "" if document["frames"] is None else f" from {document['frames']} frames"
+    print(f"{document['images']} images of {height}x{width}{origin}, {document['uniform_masks']} uniform masks", file=text)
     print(f"{'class':<12} {'images':>8} {'pixels':>12} {'share':>8} {'clean pixels':>14}", file=text)
     rows = zip(
         names,
@@ -97,6 +99,7 @@ def render_inspection(document: Mapping[str, Any]) -> str:
         shown = ", ".join(str(index) for index in group["indices"][:8])
         more = ", …" if len(group["indices"]) > 8 else ""
         print(f"suspected outliers: {len(group['indices'])} images ({shown}{more}): {group['reason']}", file=text)
-    print(f"groups of duplicate images: {len(document['duplicate_groups'])}", file=text)
+    kinds = Counter(document["duplicate_kinds"])
+    print(f"groups of duplicate images: {kinds['exact']} exact, {kinds['near']} near", file=text)
     print(f"clean: {document['clean']['images']} images", file=text)
     return text.getvalue()
