@@ -14,11 +14,11 @@ from scipy import ndimage
 
 __all__ = ["near_duplicate_groups"]
 
-# How many of a hash's 64 bits may differ. Frequencies see through noise, compression, brightness and shading; differences
-# between neighbours, along rows and along columns, see through what covers a part of the tile. Of real tiles with a bright
-# spot, a box, a border or a quarter of another tile on them the three propose 96 of 100, and 0.6 % of unrelated pairs; at
-# as many of these frequencies alone propose 88. An average hash adds nothing, a wavelet hash one more for five times the
-# time of all three.
+# How many of a hash's 64 bits may differ. Frequencies see through noise, compression, brightness and shading;
+# differences between neighbours, along rows and along columns, see through what covers a part of the tile. Of real
+# tiles with a bright spot, a box, a border or a quarter of another tile on them the three propose 96 of 100, and 0.6 %
+# of unrelated pairs; frequencies alone propose 88 at as many of these. An average hash adds nothing, a wavelet hash one
+# more for five times the time of all three.
 MAX_HASH_DISTANCES = {"phash": 18, "dhash": 16, "dhash_vertical": 14}
 BLOCK_SIDE = 16
 # Texture between these scales (standard deviations in pixels): finer is noise, coarser is shading and horizon, which
@@ -79,7 +79,7 @@ def _groups(labels: NDArray[np.int64]) -> list[list[int]]:
 
 
 def _perceptual_hashes(images: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Hashes of 64 bits, one row a kind; the tile's own range is stretched to 8 bits first, so dark ones keep detail."""
+    """Hashes of 64 bits, a row a kind; the tile's own range is stretched to 8 bits first, so dark ones keep detail."""
     import imagehash
     from PIL import Image
 

@@ -79,8 +79,8 @@ def load_raw(path: Path) -> dict[str, NDArray[Any]]:
         path: a `.npz` file.
 
     Returns:
-        `training_set` `(n, 2, height, width)` and, where the file has them, `test_set` `(m, height, width)` and `frames`
-        `(n,)`.
+        `training_set` `(n, 2, height, width)` and, where the file has them, `test_set` `(m, height, width)` and
+        `frames` `(n,)`.
 
     Raises:
         DataError: If the file is torn, would need unpickling, or holds arrays of another type or shape.
