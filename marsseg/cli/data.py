@@ -122,7 +122,7 @@ def ai4mars(
     become 1 to 4, what has no label 0. Tiles without any label, images without one and the test part are left out; all
     tiles of a frame stay in one part of a split.
 
-    Example: marsexp data import ai4mars ai4mars-dataset-merged-0.6/msl --out tiles.npz
+    Example: marsexp data import ai4mars ai4mars/msl --out tiles.npz
     """
     from marsseg.data.importers import Cutting
     from marsseg.jobs.data import import_ai4mars
@@ -150,7 +150,7 @@ def plain_folder(
     A mask holds a class from 0 (background) up in each pixel. Pictures of a tile's size stay whole; all tiles of a
     picture stay in one part of a split.
 
-    Example: marsexp data import folder pictures --out tiles.npz --height 96 --width 96
+    Example: marsexp data import folder pictures --out tiles.npz
     """
     from marsseg.data.importers import Cutting
     from marsseg.jobs.data import import_folder

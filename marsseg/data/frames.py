@@ -145,10 +145,11 @@ def _frames_of_camera(root: Path, camera: Path, labels: str | None) -> tuple[lis
         if (own := _image_of(mask.stem, image_of)) is None:
             raise DataError(f"{mask}: expected its image below {camera / 'images'}, found none; add it")
         masks_of.setdefault(own, []).append(mask)
-    notices, tested = [], set()
+    notices: list[str] = []
+    tested: set[Path] = set()
     if labels is None:
         tests = list(_files(camera / "labels" / TEST_LABELS, {".png"}))
-        tested = {image for mask in tests if (image := _image_of(mask.stem, image_of))}
+        tested = {own for mask in tests if (own := _image_of(mask.stem, image_of))}
         notices += [
             f"left out labels/{other.name} ({count} labels), which --labels would import"
             for other, count in _other_labels(camera, folder)

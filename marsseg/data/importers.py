@@ -116,7 +116,7 @@ def _read_frame(frame: Frame, labels: Mapping[int, int], cutting: Cutting) -> ND
                 f"{path}: expected {_size(*image.shape)} pixels like its image {frame.image}, found "
                 f"{_size(*mask.shape)}; both must show the same"
             )
-    mask = max(masks, key=np.count_nonzero)
+    mask = max(masks, key=lambda mask: int(np.count_nonzero(mask)))
     factor = cutting.reduce
     height, width = (side // factor for side in image.shape)
     if height < cutting.height or width < cutting.width:
@@ -137,7 +137,7 @@ def _means(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     height, width = image.shape
     rows = image.reshape(height // factor, factor, width).sum(axis=1, dtype=np.uint32)
     squares = rows.reshape(height // factor, width // factor, factor).sum(axis=2)
-    return ((squares + factor**2 // 2) // factor**2).astype(np.uint8)
+    return np.asarray((squares + factor**2 // 2) // factor**2, np.uint8)
 
 
 def _windows(pair: NDArray[np.uint8], cutting: Cutting) -> NDArray[np.uint8]:

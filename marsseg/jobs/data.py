@@ -13,7 +13,7 @@ from marsseg.data.clean import clean_file
 from marsseg.data.frames import FoundFrames, Frame, find_ai4mars_frames, find_folder_frames
 from marsseg.data.importers import AI4MARS_LABELS, Cutting, cut_frames
 from marsseg.data.inspect import inspect_tiles, render_group
-from marsseg.data.sources import FRAMES, TRAINING_SET, load_tiles
+from marsseg.data.sources import load_tiles
 from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
 from marsseg.errors import DataError, UsageError
@@ -125,7 +125,7 @@ def _write_tiles(
             notify(f"{done:,} of {len(frames):,} frames")
 
     tiles = cut_frames(frames, labels, cutting, on_frame)
-    write_new_file(out, lambda file: np.savez_compressed(file, **{TRAINING_SET: tiles.pairs, FRAMES: tiles.frames}))
+    write_new_file(out, lambda file: np.savez_compressed(file, training_set=tiles.pairs, frames=tiles.frames))
     if tiles.uncovered_pixels:
         notify(f"{tiles.uncovered_pixels / tiles.pixels:.1%} of the pixels lie in no tile: at edges, or between tiles")
     line = f"{out}: {len(tiles.pairs)} tiles of {cutting.height}x{cutting.width} from {len(frames)} frames"
