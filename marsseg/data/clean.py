@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from marsseg.data.inspect import find_outlier_groups
-from marsseg.data.sources import TRAINING_SET, load_raw, tiles_from_pairs
+from marsseg.data.sources import FRAMES, TRAINING_SET, load_raw, tiles_from_pairs
 from marsseg.data.tiles import Tiles
 from marsseg.errors import DataError
 from marsseg.new_file import check_new_file, write_new_file
@@ -53,8 +53,8 @@ def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
 
     Args:
         source: a `.npz` course file; it is only read.
-        out: a new file. `.npz`: the arrays without the outliers, dtype and `test_set` as they were; `.json` or
-            `.csv`: the indices left out, with reasons.
+        out: a new file. `.npz`: the images and their frames without the outliers, dtype and `test_set` as they were;
+            `.json` or `.csv`: the indices left out, with reasons.
         num_classes: how many classes there are, background included.
 
     Returns:
@@ -71,7 +71,7 @@ def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
     removed = outlier_indices(tiles)
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed))
     if out.suffix == ".npz":
-        arrays = {**raw, TRAINING_SET: raw[TRAINING_SET][kept]}
+        arrays = {**raw, **{key: raw[key][kept] for key in (TRAINING_SET, FRAMES) if key in raw}}
         write_new_file(out, lambda file: np.savez_compressed(file, **arrays))
     else:
         text = _as_json(source, len(tiles), removed) if out.suffix == ".json" else _as_csv(removed)

@@ -1,6 +1,6 @@
 """Finds tiles that show the same picture: exact copies, and near ones.
 
-A perceptual hash (Zauner, 2010, "Implementation and benchmarking of perceptual image hash functions") proposes pairs;
+Perceptual hashes (Zauner, 2010, "Implementation and benchmarking of perceptual image hash functions") propose pairs;
 a direct comparison of their texture decides, because bland terrain often has the same hash.
 """
 
@@ -14,8 +14,12 @@ from scipy import ndimage
 
 __all__ = ["near_duplicate_groups"]
 
-# Of 64 bits. Noise of 5 grey levels or JPEG at quality 30 moves less than 1 % of real tiles by more than 16.
-MAX_HASH_DISTANCE = 16
+# How many of a hash's 64 bits may differ. Frequencies see through noise, compression, brightness and shading;
+# differences between neighbours, along rows and along columns, see through what covers a part of the tile. Of real
+# tiles with a bright spot, a box, a border or a quarter of another tile on them the three propose 96 of 100, and 0.6 %
+# of unrelated pairs; frequencies alone propose 88 at as many of these. An average hash adds nothing, a wavelet hash one
+# more for five times the time of all three.
+MAX_HASH_DISTANCES = {"phash": 18, "dhash": 16, "dhash_vertical": 14}
 BLOCK_SIDE = 16
 # Texture between these scales (standard deviations in pixels): finer is noise, coarser is shading and horizon, which
 # unrelated tiles share.
@@ -34,9 +38,10 @@ _PAIRS_AT_ONCE = 256
 def near_duplicate_groups(images: NDArray[np.float32]) -> list[list[int]]:
     """Groups of images that show the same picture.
 
-    It may be equal, or have slight noise, another brightness or contrast, be recompressed or shifted by a pixel. Two
-    tiles belong together if their perceptual hashes are near and the texture of most of their blocks correlates;
-    groups are the connected components. Windows of one frame that overlap in part are not found.
+    It may be equal, or have slight noise, another brightness or contrast, be recompressed, shifted by a pixel or
+    covered in a part. Two tiles belong together if one of their perceptual hashes is near and the texture of most of
+    their blocks correlates; groups are the connected components. Windows of one frame that overlap in part are not
+    found.
 
     Args:
         images: `(n, height, width)`, pixels in [0, 1].
@@ -74,24 +79,28 @@ def _groups(labels: NDArray[np.int64]) -> list[list[int]]:
 
 
 def _perceptual_hashes(images: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """A 64-bit perceptual hash each; the tile's own range is stretched to 8 bits first, so dark ones keep detail."""
+    """Hashes of 64 bits, a row a kind; the tile's own range is stretched to 8 bits first, so dark ones keep detail."""
     import imagehash
     from PIL import Image
 
-    bits = np.zeros((len(images), 64), np.bool_)
+    kinds = [getattr(imagehash, kind) for kind in MAX_HASH_DISTANCES]
+    bits = np.zeros((len(kinds), len(images), 64), np.bool_)
     for index, image in enumerate(images):
         low, high = image.min(), image.max()
-        stretched = ((image - low) * (255 / (high - low))).astype(np.uint8)
-        bits[index] = imagehash.phash(Image.fromarray(stretched)).hash.ravel()
-    return np.packbits(bits, axis=1).view(np.uint64).ravel()
+        stretched = Image.fromarray(((image - low) * (255 / (high - low))).astype(np.uint8))
+        for row, kind in zip(bits, kinds, strict=True):
+            row[index] = kind(stretched).hash.ravel()
+    return np.packbits(bits, axis=-1).view(np.uint64)[..., 0]
 
 
 def _near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs (left < right) of near hashes, some rows of the distance matrix at a time."""
-    for start in range(0, len(hashes), _ROWS_AT_ONCE):
-        rows = hashes[start : start + _ROWS_AT_ONCE]
-        distances = np.bitwise_count(rows[:, None] ^ hashes[None, start:])
-        left, right = np.nonzero(np.triu(distances <= MAX_HASH_DISTANCE, k=1))
+    """Pairs (left < right) of which any hash is near, some rows of the distance matrix at a time."""
+    count = hashes.shape[1]
+    for start in range(0, count, _ROWS_AT_ONCE):
+        is_near = np.zeros((min(_ROWS_AT_ONCE, count - start), count - start), np.bool_)
+        for row, limit in zip(hashes, MAX_HASH_DISTANCES.values(), strict=True):
+            is_near |= np.bitwise_count(row[start : start + _ROWS_AT_ONCE, None] ^ row[None, start:]) <= limit
+        left, right = np.nonzero(np.triu(is_near, k=1))
         yield left + start, right + start
 
 

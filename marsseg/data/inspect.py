@@ -58,6 +58,8 @@ class Inspection:
         image_range: smallest, largest and mean pixel, in [0, 1].
         outlier_groups: images whose masks cannot be right.
         duplicate_groups: images that show the same picture.
+        duplicate_kinds: of each of these groups, `exact` if its images are equal to the pixel, else `near`.
+        frames: how many frames the images were cut from, or None where that is not known.
         clean_images: how many images remain without the outliers.
         clean_pixels_per_class: pixel counts of those.
     """
@@ -71,6 +73,8 @@ class Inspection:
     image_range: tuple[float, float, float]
     outlier_groups: tuple[OutlierGroup, ...]
     duplicate_groups: tuple[tuple[int, ...], ...]
+    duplicate_kinds: tuple[str, ...]
+    frames: int | None
     clean_images: int
     clean_pixels_per_class: tuple[int, ...]
 
@@ -88,6 +92,8 @@ class Inspection:
                 {"indices": list(group.indices), "reason": group.reason} for group in self.outlier_groups
             ],
             "duplicate_groups": [list(group) for group in self.duplicate_groups],
+            "duplicate_kinds": list(self.duplicate_kinds),
+            "frames": self.frames,
             "clean": {"images": self.clean_images, "pixels_per_class": list(self.clean_pixels_per_class)},
         }
 
@@ -124,6 +130,7 @@ def inspect_tiles(tiles: Tiles) -> Inspection:
     for group in groups:
         kept[list(group.indices)] = False
     height, width = tiles.images.shape[1:]
+    duplicates = near_duplicate_groups(tiles.images)
     return Inspection(
         images=len(tiles),
         shape=(height, width),
@@ -137,7 +144,9 @@ def inspect_tiles(tiles: Tiles) -> Inspection:
             float(tiles.images.mean(dtype=np.float64)),
         ),
         outlier_groups=tuple(groups),
-        duplicate_groups=tuple(tuple(group) for group in near_duplicate_groups(tiles.images)),
+        duplicate_groups=tuple(tuple(group) for group in duplicates),
+        duplicate_kinds=tuple(_duplicate_kind(tiles.images[group]) for group in duplicates),
+        frames=None if tiles.frames is None else len(np.unique(tiles.frames)),
         clean_images=int(kept.sum()),
         clean_pixels_per_class=tuple(pixels_per_class(tiles.masks[kept], tiles.num_classes).tolist()),
     )
@@ -167,6 +176,10 @@ def render_group(tiles: Tiles, indices: tuple[int, ...], max_tiles: int = 24) ->
         colours = _PALETTE[tiles.masks[index] % len(_PALETTE)]
         sheet[top + height + 1 : top + 2 * height + 1, left : left + width] = colours
     return Image.fromarray(sheet)
+
+
+def _duplicate_kind(images: NDArray[np.float32]) -> str:
+    return "exact" if (images == images[0]).all() else "near"
 
 
 def _equal_mask_groups(masks: NDArray[np.uint8]) -> list[list[int]]:

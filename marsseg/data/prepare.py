@@ -15,7 +15,7 @@ from marsseg.config import ExperimentConfig
 from marsseg.data.clean import outlier_indices
 from marsseg.data.duplicates import near_duplicate_groups
 from marsseg.data.sources import load_tiles
-from marsseg.data.split import Split, limit_training, split_tiles
+from marsseg.data.split import Split, join_groups, limit_training, split_tiles
 from marsseg.data.tiles import Tiles
 from marsseg.errors import DataError
 
@@ -117,7 +117,7 @@ def prepare_data(config: ExperimentConfig) -> PreparedData:
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed)).astype(np.int64)
     images, masks = tiles.images[kept], tiles.masks[kept]
     # Positions among the kept: a file that was cleaned beforehand then has the same split.
-    split = _split_kept(config, images, masks)
+    split = _split_kept(config, images, masks, None if tiles.frames is None else tiles.frames[kept])
     return PreparedData(
         images=tiles.images,
         masks=tiles.masks,
@@ -176,8 +176,13 @@ def pixels_digest(images: NDArray[np.float32]) -> str:
     return _digest(images.astype("<f4", copy=False))
 
 
-def _split_kept(config: ExperimentConfig, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> Split:
-    groups = near_duplicate_groups(images)
+def _split_kept(
+    config: ExperimentConfig,
+    images: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    frames: NDArray[np.int64] | None,
+) -> Split:
+    groups = join_groups(near_duplicate_groups(images), frames)
     sizes = config.split
     split = split_tiles(masks, groups, sizes.validation_images, sizes.test_images, sizes.seed)
     train = limit_training(split.train, masks, config.data.train_limit, sizes.seed)

@@ -6,6 +6,7 @@ Every check of what a file holds lives here, so that later rooms can rely on it.
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from marsseg.errors import DataError, NotFoundError
 
 __all__ = ["load_raw", "load_tiles", "normalise_images", "tiles_from_pairs"]
 
-TRAINING_SET, TEST_SET = "training_set", "test_set"
+TRAINING_SET, TEST_SET, FRAMES = "training_set", "test_set", "frames"
 # A half-precision float is off by 0.06 grey levels at most; unless all pixels are 8-bit levels, some lie farther off.
 _LEVEL_TOLERANCE = 0.1
 # Rounding may carry a float image's white a little above 1.
@@ -44,7 +45,8 @@ def load_tiles(
     """Loads images with their masks.
 
     Args:
-        source: `synthetic`, or a `.npz` file whose `training_set` is `(n, 2, height, width)`: image and mask.
+        source: `synthetic`, or a `.npz` file whose `training_set` is `(n, 2, height, width)`: image and mask. Where it
+            has `frames`, `(n,)` whole numbers or texts, these say which frame each tile was cut from.
         num_classes: how many classes there are, background included.
         synthetic_images: how many tiles of synthetic terrain to make.
         synthetic_seed: seed of the synthetic terrain.
@@ -63,8 +65,11 @@ def load_tiles(
         terrain = generate_terrain(num_images=synthetic_images, seed=synthetic_seed)
         pairs = np.stack([terrain.images, terrain.masks], axis=1)
         return tiles_from_pairs(pairs, num_classes, SYNTHETIC)
-    pairs = _read_members(Path(source), [TRAINING_SET])[TRAINING_SET]
-    return tiles_from_pairs(pairs, num_classes, str(source))
+    raw = _read_members(Path(source), [TRAINING_SET, FRAMES])
+    tiles = tiles_from_pairs(raw[TRAINING_SET], num_classes, str(source))
+    if FRAMES not in raw:
+        return tiles
+    return replace(tiles, frames=np.unique(raw[FRAMES], return_inverse=True)[1].astype(np.int64))
 
 
 def load_raw(path: Path) -> dict[str, NDArray[Any]]:
@@ -74,13 +79,14 @@ def load_raw(path: Path) -> dict[str, NDArray[Any]]:
         path: a `.npz` file.
 
     Returns:
-        `training_set` `(n, 2, height, width)` and, where the file has it, `test_set` `(m, height, width)`.
+        `training_set` `(n, 2, height, width)` and, where the file has them, `test_set` `(m, height, width)` and
+        `frames` `(n,)`.
 
     Raises:
         DataError: If the file is torn, would need unpickling, or holds arrays of another type or shape.
         NotFoundError: If the file does not exist.
     """
-    raw = _read_members(path, [TRAINING_SET, TEST_SET])
+    raw = _read_members(path, [TRAINING_SET, TEST_SET, FRAMES])
     sides = raw[TRAINING_SET].shape[2:]
     if TEST_SET in raw and (raw[TEST_SET].ndim != 3 or raw[TEST_SET].shape[1:] != sides):
         raise DataError(
@@ -210,6 +216,14 @@ def _check_training_set(pairs: NDArray[Any], source: str) -> None:
         raise DataError(f"{source}: expected images of at least {MIN_SIDE} by {MIN_SIDE}, found {pairs.shape[2:]}")
 
 
+def _check_frames(frames: NDArray[Any], count: int, source: str) -> None:
+    if frames.dtype.kind not in "iuUS" or frames.shape != (count,):
+        raise DataError(
+            f"{source}: expected {FRAMES} to be {count} whole numbers or texts, one for each image, found dtype "
+            f"{frames.dtype} of shape {frames.shape}; correct the array or leave it out"
+        )
+
+
 def _check_numeric(array: NDArray[Any], key: str, source: str) -> None:
     if array.dtype.kind not in "iuf":
         raise DataError(f"{source}: expected integers or floats in {key}, found dtype {array.dtype}")
@@ -240,6 +254,8 @@ def _read_members(path: Path, keys: list[str]) -> dict[str, NDArray[Any]]:
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({_one_line(error)}); copy or save it again") from None
     _check_training_set(arrays[TRAINING_SET], str(path))
+    if FRAMES in arrays:
+        _check_frames(arrays[FRAMES], len(arrays[TRAINING_SET]), str(path))
     return arrays
 
 
@@ -255,7 +271,8 @@ def _read_member(archive: Any, key: str, path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: {key} is torn ({_one_line(error)}); copy or save the file again") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: expected an array in {key}, found something else; save the file again with numpy")
-    _check_numeric(array, key, str(path))
+    if key != FRAMES:
+        _check_numeric(array, key, str(path))
     return array
 
 

@@ -1,6 +1,7 @@
 """Divides images into training, validation and test part, seeded and stratified by the classes present.
 
-Near-duplicates, found in `duplicates.py`, move together as one unit. No pixel is read here, only masks.
+Near-duplicates, found in `duplicates.py`, and tiles of one frame move together as one unit. No pixel is read here, only
+masks.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from marsseg.data.tiles import classes_present
 from marsseg.errors import DataError
 
-__all__ = ["Split", "limit_training", "split_tiles"]
+__all__ = ["Split", "join_groups", "limit_training", "split_tiles"]
 
 HELD_OUT_SHARE = 0.1
 TRAIN, VALIDATION, TEST = range(3)
@@ -40,7 +41,7 @@ class Split:
 
 @dataclass(frozen=True)
 class _Units:
-    """What moves together: a group of near-duplicates, or a single image.
+    """What moves together: a group of near-duplicates or of one frame's tiles, or a single image.
 
     Args:
         members: the images of each unit.
@@ -51,6 +52,28 @@ class _Units:
     members: list[Indices]
     sizes: Indices
     classes: NDArray[np.bool_]
+
+
+def join_groups(groups: Sequence[Sequence[int]], frames: Indices | None) -> list[list[int]]:
+    """Joins near-duplicates and the tiles of one frame wherever they share a tile.
+
+    Args:
+        groups: near-duplicates, as disjoint lists of indices.
+        frames: which frame each tile was cut from, `(n,)`; None where that is not known.
+
+    Returns:
+        Disjoint groups of at least two ascending indices, ordered by their first.
+    """
+    if frames is None:
+        return [list(group) for group in groups]
+    labels = np.unique(frames, return_inverse=True)[1]
+    for group in groups:
+        joined = labels[list(group)]
+        labels[np.isin(labels, joined)] = joined[0]
+    members: dict[int, list[int]] = {}
+    for index, label in enumerate(labels.tolist()):
+        members.setdefault(label, []).append(index)
+    return [unit for unit in members.values() if len(unit) > 1]
 
 
 def split_tiles(
@@ -68,7 +91,7 @@ def split_tiles(
 
     Args:
         masks: labels, `(n, height, width)`.
-        groups: near-duplicates that stay on one side, as disjoint lists of indices.
+        groups: what stays on one side, as disjoint lists of indices.
         validation_images: size of the validation part; None means 10 %, at least one.
         test_images: size of the test part; None means 10 %, at least one.
         seed: decides the split together with masks and groups.
@@ -198,8 +221,8 @@ def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
         donors = np.flatnonzero(parts == counts.argmax())
         if len(donors) < 2:
             raise DataError(
-                f"expected pictures for {len(wanted)} parts, found only {len(parts)} that are no near-duplicates of "
-                f"each other; add images or set split.test_images to 0"
+                f"expected pictures for {len(wanted)} parts, found only {len(parts)} that are neither near-duplicates "
+                f"of each other nor cut from one frame; add images or set split.test_images to 0"
             )
         parts[donors[units.sizes[donors].argmin()]] = part
 

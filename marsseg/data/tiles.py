@@ -24,12 +24,14 @@ class Tiles:
         masks: `(n, height, width)`, labels 0 to `num_classes` - 1; 0 is background.
         num_classes: how many classes there are, background included.
         source: where they come from, as the user named it.
+        frames: which frame each tile was cut from, `(n,)`: equal numbers are one frame; None where that is not known.
     """
 
     images: NDArray[np.float32]
     masks: NDArray[np.uint8]
     num_classes: int
     source: str
+    frames: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,7 +1,8 @@
-"""`marsexp data`: inspects a data set, cleans it, makes a synthetic one."""
+"""`marsexp data`: inspects a data set, cleans it, imports one from pictures, makes a synthetic one."""
 
 import io
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,19 @@ import numpy as np
 
 from marsseg.config import SYNTHETIC
 from marsseg.data.clean import clean_file
+from marsseg.data.frames import FoundFrames, Frame, find_ai4mars_frames, find_folder_frames
+from marsseg.data.importers import AI4MARS_LABELS, Cutting, cut_frames
 from marsseg.data.inspect import inspect_tiles, render_group
 from marsseg.data.sources import load_tiles
 from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
 from marsseg.errors import DataError, UsageError
 from marsseg.jobs.inputs import resolve_source
+from marsseg.jobs.progress import notify
+from marsseg.new_file import check_new_file, write_new_file
+
+# Reading so many takes about half a minute.
+_FRAMES_BETWEEN_NOTICES = 1000
 
 
 def inspect_data(data: str | None, num_classes: int, pictures: Path | None) -> dict[str, Any]:
@@ -56,6 +64,74 @@ def clean_data(data: str | None, num_classes: int, out: Path) -> str:
     return f"{out}: kept {result.kept} images, left out {len(result.removed)}"
 
 
+def import_ai4mars(folder: Path, out: Path, cutting: Cutting, labels: str | None, max_frames: int | None) -> str:
+    """Cuts the frames of an AI4Mars tree into a course file; notices tell what was left out.
+
+    Args:
+        folder: The unpacked release, a rover's folder or a camera's.
+        out: A new `.npz` file.
+        cutting: Sizes.
+        labels: A folder below `labels` in place of the training labels, or None.
+        max_frames: Take no more frames than this, at equal distances; None takes all.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        MarsexpError: If a file cannot be used, or `out` cannot be written.
+    """
+    _check_target(out)
+    found = find_ai4mars_frames(folder.expanduser(), labels)
+    frames = found.frames
+    if max_frames is not None and max_frames < len(frames):
+        frames = tuple(frames[index * len(frames) // max_frames] for index in range(max_frames))
+    return _write_tiles(out, found, frames, AI4MARS_LABELS, cutting)
+
+
+def import_folder(folder: Path, out: Path, cutting: Cutting, num_classes: int) -> str:
+    """Cuts the pictures and masks of a plain folder into a course file.
+
+    Args:
+        folder: Holds `images` and `masks`.
+        out: A new `.npz` file.
+        cutting: Sizes.
+        num_classes: How many classes there are: masks hold 0 to one less.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        MarsexpError: If a file cannot be used, or `out` cannot be written.
+    """
+    _check_target(out)
+    found = find_folder_frames(folder.expanduser())
+    return _write_tiles(out, found, found.frames, {label: label for label in range(num_classes)}, cutting)
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix != ".npz":
+        raise DataError(f"{out}: expected a file name that ends in .npz")
+    check_new_file(out)
+
+
+def _write_tiles(
+    out: Path, found: FoundFrames, frames: Sequence[Frame], labels: Mapping[int, int], cutting: Cutting
+) -> str:
+    for notice in found.notices:
+        notify(notice)
+
+    def on_frame(done: int) -> None:
+        if done % _FRAMES_BETWEEN_NOTICES == 0:
+            notify(f"{done:,} of {len(frames):,} frames")
+
+    tiles = cut_frames(frames, labels, cutting, on_frame)
+    write_new_file(out, lambda file: np.savez_compressed(file, training_set=tiles.pairs, frames=tiles.frames))
+    if tiles.uncovered_pixels:
+        notify(f"{tiles.uncovered_pixels / tiles.pixels:.1%} of the pixels lie in no tile: at edges, or between tiles")
+    line = f"{out}: {len(tiles.pairs)} tiles of {cutting.height}x{cutting.width} from {len(frames)} frames"
+    return f"{line}, left out {tiles.unlabelled} without a label" if tiles.unlabelled else line
+
+
 def write_synthetic(out: Path, images: int, height: int, width: int, seed: int, outliers: int) -> str:
     """Writes synthetic Mars terrain as a course file.
 
@@ -82,7 +158,9 @@ def render_inspection(document: Mapping[str, Any]) -> str:
     total = sum(document["pixels_per_class"])
     text = io.StringIO()
     height, width = document["shape"]
-    print(f"{document['images']} images of {height}x{width}, {document['uniform_masks']} uniform masks", file=text)
+    origin = "" if document["frames"] is None else f" from {document['frames']} frames"
+    counted = f"{document['images']} images of {height}x{width}{origin}"
+    print(f"{counted}, {document['uniform_masks']} uniform masks", file=text)
     print(f"{'class':<12} {'images':>8} {'pixels':>12} {'share':>8} {'clean pixels':>14}", file=text)
     rows = zip(
         names,
@@ -97,6 +175,7 @@ def render_inspection(document: Mapping[str, Any]) -> str:
         shown = ", ".join(str(index) for index in group["indices"][:8])
         more = ", …" if len(group["indices"]) > 8 else ""
         print(f"suspected outliers: {len(group['indices'])} images ({shown}{more}): {group['reason']}", file=text)
-    print(f"groups of duplicate images: {len(document['duplicate_groups'])}", file=text)
+    kinds = Counter(document["duplicate_kinds"])
+    print(f"groups of duplicate images: {kinds['exact']} exact, {kinds['near']} near", file=text)
     print(f"clean: {document['clean']['images']} images", file=text)
     return text.getvalue()

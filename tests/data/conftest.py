@@ -1,10 +1,11 @@
-"""Tiles that the data tests share: textured ones made here, and the real course-sized file where it is at hand."""
+"""What the data tests share: textures and pictures made here, and the real files where they are at hand."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from marsseg.data.sources import load_tiles
@@ -32,14 +33,40 @@ def random_masks(count: int, seed: int = 0, height: int = 64, width: int = 128, 
     return masks
 
 
+def save_picture(path: Path, pixels: np.ndarray) -> Path:
+    """A picture file, in folders made for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def save_frame(
+    image: Path, mask: Path, seed: int = 0, height: int = 128, width: int = 256, labels: tuple[int, ...] = (0, 1, 2, 3)
+) -> None:
+    """A textured picture and a mask of random blocks of 16 pixels."""
+    save_picture(image, textured_images(1, seed, height, width)[0])
+    chosen = np.random.default_rng(seed).choice(labels, (-(-height // 16), -(-width // 16)))
+    save_picture(mask, np.kron(chosen, np.ones((16, 16), int))[:height, :width].astype(np.uint8))
+
+
+def _real_data(name: str) -> Path:
+    folder = os.environ.get("MARSEXP_TEST_DATA")
+    path = Path(folder or "", name)
+    if not folder or not path.exists():
+        pytest.skip(f"MARSEXP_TEST_DATA does not name a folder with {name}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def course_file() -> Path:
     """The real tiles, 110 of 2,615 planted outliers."""
-    folder = os.environ.get("MARSEXP_TEST_DATA")
-    path = Path(folder or "", "mars_tiles.npz")
-    if not folder or not path.exists():
-        pytest.skip("MARSEXP_TEST_DATA does not name a folder with mars_tiles.npz")
-    return path
+    return _real_data("mars_tiles.npz")
+
+
+@pytest.fixture(scope="session")
+def ai4mars_sample() -> Path:
+    """Six of Curiosity's frames with their labels, as AI4Mars has them."""
+    return _real_data("ai4mars_sample")
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,14 @@ def test_new_file_lacks_the_outliers_alone(source: Path, tmp_path: Path) -> None
     assert outlier_indices(load_tiles(result.out)) == {}
 
 
+def test_frames_stay_in_step(source: Path, tmp_path: Path) -> None:
+    frames = np.array([f"frame {index // 4}" for index in range(40)])
+    np.savez(tmp_path / "framed.npz", **load_raw(source), frames=frames)
+    cleaned = load_raw(clean_file(tmp_path / "framed.npz", tmp_path / "out.npz").out)
+    assert cleaned["frames"].tolist() == np.delete(frames, WRONG).tolist()
+    assert len(cleaned["training_set"]) == 34
+
+
 def test_lists_name_index_and_reason(source: Path, tmp_path: Path) -> None:
     clean_file(source, tmp_path / "out.json")
     clean_file(source, tmp_path / "out.csv")

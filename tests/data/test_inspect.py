@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,23 @@ def test_one_image_copied_with_its_mask_is_a_duplicate_and_no_outlier() -> None:
     assert inspection.duplicate_groups == (tuple(range(10)),)
 
 
+def test_exact_and_near_duplicates_are_told_apart() -> None:
+    images = textured_images(9)
+    images[3] = images[1]
+    images[5] = np.clip(images[2] + np.random.default_rng(0).integers(0, 3, (64, 128)), 0, 255)
+    # A group of which only two are equal is near.
+    images[6], images[7] = images[0], np.clip(images[0] + np.random.default_rng(1).integers(0, 3, (64, 128)), 0, 255)
+    inspection = inspect_tiles(make_tiles(9, images=images))
+    assert inspection.duplicate_groups == ((0, 6, 7), (1, 3), (2, 5))
+    assert inspection.duplicate_kinds == ("near", "exact", "near")
+
+
+def test_frames_are_counted_where_they_are_known() -> None:
+    tiles = make_tiles(6)
+    assert inspect_tiles(tiles).frames is None
+    assert inspect_tiles(replace(tiles, frames=np.array([2, 2, 0, 5, 5, 5]))).frames == 3
+
+
 def test_a_mask_that_most_images_share_is_their_layout() -> None:
     masks = np.broadcast_to(random_masks(1), (30, 64, 128)).copy()
     assert find_outlier_groups(make_tiles(30, masks)) == []
@@ -86,6 +104,8 @@ def test_document_by_hand() -> None:
         "uniform_masks": 1,
         "outlier_groups": [],
         "duplicate_groups": [],
+        "duplicate_kinds": [],
+        "frames": None,
         "clean": {"images": 2, "pixels_per_class": [448, 0, 0, 64, 0]},
     }
 

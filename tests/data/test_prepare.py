@@ -61,6 +61,22 @@ def test_near_duplicates_stay_on_one_side(tmp_path: Path) -> None:
         assert all((index + 40) % 80 in part for index in part)
 
 
+def test_tiles_of_a_frame_stay_on_one_side(tmp_path: Path) -> None:
+    pairs, frames = make_pairs(), np.arange(60) // 5
+    np.savez(tmp_path / "tiles.npz", training_set=pairs, frames=frames)
+    data = prepare_data(config_for(tmp_path / "tiles.npz"))
+    assert tuple(data.removed) == WRONG
+    parts = (data.split.train, data.split.validation, data.split.test)
+    assert sum(len(set(frames[part])) for part in parts) == 12
+    assert all(len(part) for part in parts)
+
+
+def test_frames_that_hold_one_tile_each_change_nothing(source: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "framed.npz", training_set=make_pairs(), frames=np.arange(60)[::-1])
+    expected = prepare_data(config_for(source)).fingerprint
+    assert prepare_data(config_for(tmp_path / "framed.npz")).fingerprint == expected
+
+
 def test_train_limit(source: Path) -> None:
     full, limited = prepare_data(config_for(source)), prepare_data(config_for(source, **{"data.train_limit": 10}))
     assert len(limited.split.train) == 10

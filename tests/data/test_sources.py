@@ -85,6 +85,48 @@ def test_raw_arrays_keep_their_dtype(tmp_path: Path) -> None:
     }
 
 
+FRAMES = {
+    "numbers": np.array([5, 5, -2, 9]),
+    "texts": np.array(["b/2", "b/2", "a/1", "c"]),
+    "bytes": np.array([b"b", b"b", b"a", b"c"]),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_are_read_where_the_file_has_them(tmp_path: Path, kind: str) -> None:
+    path = save(tmp_path, make_pairs(), frames=FRAMES[kind])
+    tiles = load_tiles(path)
+    assert tiles.frames is not None
+    assert tiles.frames.dtype == np.int64
+    assert (tiles.frames[:, None] == tiles.frames).tolist() == (FRAMES[kind][:, None] == FRAMES[kind]).tolist()
+    assert np.array_equal(load_raw(path)["frames"], FRAMES[kind])
+
+
+def test_frames_are_not_known_where_the_file_has_none(tmp_path: Path) -> None:
+    assert load_tiles(save(tmp_path, make_pairs())).frames is None
+
+
+@pytest.mark.parametrize(
+    "frames", [np.arange(3), np.arange(4.0), np.zeros((4, 1), int), np.array(0), np.zeros(4, bool)]
+)
+def test_frames_that_do_not_fit_are_refused(tmp_path: Path, frames: np.ndarray) -> None:
+    path = save(tmp_path, make_pairs(), frames=frames)
+    text = message(path)
+    assert "expected frames to be 4 whole numbers or texts" in text
+    assert f"found dtype {frames.dtype} of shape {frames.shape}" in text
+    with pytest.raises(DataError, match="expected frames"):
+        load_raw(path)
+
+
+def test_frames_are_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = np.array([Bomb()] * 4, object)
+    assert "in frames, found Python objects, which are never unpickled" in message(
+        save(tmp_path, make_pairs(), frames=frames)
+    )
+    assert not Path("unpickled").exists()
+
+
 def test_test_set_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"test_set of shape \(m, 16, 32\).*\(3, 16, 16\)"):
         load_raw(save(tmp_path, make_pairs(), test_set=np.zeros((3, 16, 16))))

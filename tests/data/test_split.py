@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from marsseg.data.duplicates import near_duplicate_groups
 from marsseg.data.inspect import find_outlier_groups
-from marsseg.data.split import Split, limit_training, split_tiles
+from marsseg.data.split import Split, join_groups, limit_training, split_tiles
 from marsseg.data.tiles import Tiles, classes_present
 from marsseg.errors import DataError
 
@@ -62,6 +62,38 @@ def test_laws_of_a_split(problem: tuple[np.ndarray, list[list[int]], int, int, i
     # The seed decides.
     again = split_tiles(masks, groups, validation, test, seed)
     assert all(np.array_equal(one, other) for one, other in zip(parts, parts_of(again), strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(problems(), st.data())
+def test_no_frame_stands_in_two_parts(
+    problem: tuple[np.ndarray, list[list[int]], int, int, int], data: st.DataObject
+) -> None:
+    masks, groups, validation, test, seed = problem
+    count = len(masks)
+    frames = np.array(data.draw(st.lists(st.integers(0, count), min_size=count, max_size=count)))
+    joined = join_groups(groups, frames)
+    try:
+        split = split_tiles(masks, joined, validation, test, seed)
+    except DataError:
+        # Only where there are fewer units than parts.
+        assert count - sum(len(unit) - 1 for unit in joined) < (3 if test else 2)
+        return
+    assert np.array_equal(np.sort(np.concatenate(parts_of(split))), np.arange(count))
+    for one, other in ((split.train, split.validation), (split.train, split.test), (split.validation, split.test)):
+        assert not np.intersect1d(frames[one], frames[other]).size
+    for group in groups:
+        assert sum(bool(set(group) & set(part)) for part in parts_of(split)) == 1
+
+
+def test_groups_and_frames_are_joined_where_they_share_a_tile() -> None:
+    frames = np.array([7, 7, 3, 3, 5, 1, 0, 9, 9, 2])
+    # Tiles 1 and 2 look alike, which joins the frames 7 and 3; frame 9 stands alone, and so do tiles 5 and 6.
+    assert join_groups([[1, 2], [4, 9]], frames) == [[0, 1, 2, 3], [4, 9], [7, 8]]
+    # A chain: frame 7 to 3 to 9.
+    assert join_groups([[1, 2], [3, 7]], frames) == [[0, 1, 2, 3, 7, 8]]
+    assert join_groups([[1, 2], [4, 9]], None) == [[1, 2], [4, 9]]
+    assert join_groups([], np.arange(4)) == []
 
 
 @settings(max_examples=100, deadline=None)
