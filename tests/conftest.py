@@ -85,14 +85,14 @@ class Marsexp:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "marsseg.cli.app", *arguments]
 
-    def __call__(self, *arguments: str) -> Done:
+    def __call__(self, *arguments: str, timeout_s: float = 300) -> Done:
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout_s,
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)

@@ -14,9 +14,10 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     """Prints a leaderboard, and how its winner is trained again."""
-    from marsseg.report.leaderboard import confirmation_lines, render_text
+    from marsseg.report.leaderboard import confirmation_lines, render_recipes, render_text
 
     print(render_text(document, top), end="")
+    print(render_recipes(document), end="")
     _print_failed_below(document, top)
     completed = [trial for trial in document["trials"] if trial["state"] == "completed"]
     if not completed:

@@ -268,7 +268,7 @@ class ScheduleConfig(Group):
 
 
 class WarmupConfig(Group):
-    """A first stage with its own loss and optimizer; the main stage goes on from its weights. Of 0 epochs it is none."""
+    """A first stage with its own loss and optimizer, whose weights the main stage goes on from; none with 0 epochs."""
 
     epochs: int = Field(ge=0)
     loss: LossConfig = LossConfig()

@@ -1,6 +1,5 @@
 """`marsexp search --confirm K --seeds S`: are the best as good with other seeds, and on images that no search saw?"""
 
-import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,6 +10,7 @@ from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.evaluate import evaluate_runs
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance
+from marsseg.jobs.leaderboard import spread
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.study import create_study, load_settings, resume_study
@@ -90,11 +90,11 @@ def _result(
     run_ids = [trial["run_id"] for trial in mine]
     held_out = None
     if len(data.split.test):
-        held_out = _spread(fresh_process.submit(_score_held_out, home, run_ids, settings.tracking_uri).result())
+        held_out = spread(fresh_process.submit(_score_held_out, home, run_ids, settings.tracking_uri).result())
     return {
         "trial": int(recipe.removeprefix("trial-")),
         "run_ids": run_ids,
-        "val_mean_iou": _spread([trial["best_val_mean_iou"] for trial in mine]),
+        "val_mean_iou": spread([trial["best_val_mean_iou"] for trial in mine]),
         "test_mean_iou": held_out,
     }
 
@@ -102,10 +102,3 @@ def _result(
 def _score_held_out(home: Home, run_ids: Sequence[str], tracking_uri: str | None) -> list[float]:
     import_tensorflow_quietly()
     return [evaluate_runs(home, [run_id], None, "test", tracking_uri)["val_mean_iou"] for run_id in run_ids]
-
-
-def _spread(scores: Sequence[float]) -> dict[str, float] | None:
-    """Mean and standard deviation; that of a single score is 0."""
-    if not scores:
-        return None
-    return {"mean": statistics.fmean(scores), "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0}

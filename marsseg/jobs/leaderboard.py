@@ -1,5 +1,7 @@
 """The leaderboard of a search, read from the ledger alone, so that it is there in a moment whatever the store does."""
 
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from marsseg.errors import UsageError, nearest_name_hint
@@ -57,7 +59,25 @@ def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[st
         "epochs_planned": settings.epochs_planned,
         "epochs_spent": state.epochs_spent,
         "trials": _rows(settings, state),
+        **({"recipes": _recipes(settings, state)} if settings.num_seeds > 1 else {}),
     }
+
+
+def spread(scores: Sequence[float]) -> dict[str, float] | None:
+    """Mean and standard deviation; that of a single score is 0, and without any there is neither."""
+    if not scores:
+        return None
+    return {"mean": statistics.fmean(scores), "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0}
+
+
+def _recipes(settings: StudySettings, state: SearchState) -> list[dict[str, Any]]:
+    """What the seeds of each recipe come to together, the best recipe first."""
+    scores: dict[str, list[float]] = {recipe: [] for recipe in settings.configs}
+    for trial in state.in_state(TrialState.COMPLETED):
+        if trial.best_val_mean_iou is not None:
+            scores[trial.values["recipe"]].append(trial.best_val_mean_iou)
+    rows = [{"recipe": recipe, "seeds": len(of), "best_val_mean_iou": spread(of)} for recipe, of in scores.items()]
+    return sorted(rows, key=lambda row: -(row["best_val_mean_iou"] or {"mean": -1.0})["mean"])
 
 
 def _rows(settings: StudySettings, state: SearchState) -> list[dict[str, Any]]:

@@ -72,7 +72,20 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
     """
     further = _further_columns(document)
     rows = [_text_row(trial, further) for trial in document["trials"][:top]]
-    return _table(f"{document['search']}: {summary_line(document)}", [*_TEXT_COLUMNS, *further, "values"], rows, width)
+    title = f"{document['search']}: {summary_line(document)}"
+    return _table(title, [*_TEXT_COLUMNS, *further, "values"], rows, width)
+
+
+def render_recipes(document: Mapping[str, Any]) -> str:
+    """What the seeds of each recipe come to together, for the terminal; empty where there is one seed each."""
+    recipes = document.get("recipes", [])
+    if not recipes:
+        return ""
+    longest = max(len(row["recipe"]) for row in recipes)
+    lines = [
+        f"{row['recipe']:<{longest}}  {_spread_text(row['best_val_mean_iou'])}, {row['seeds']} seeds" for row in recipes
+    ]
+    return "\n".join(["best_val_mean_iou of each recipe, mean ± standard deviation:", *lines]) + "\n"
 
 
 def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
@@ -186,14 +199,14 @@ def confirmation_lines(confirmed: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for result in confirmed:
         line = f"trial {result['trial']} with {len(result['run_ids'])} other seeds: "
-        line += f"val_mean_iou {_spread(result['val_mean_iou'])}"
+        line += f"val_mean_iou {_spread_text(result['val_mean_iou'])}"
         if result["test_mean_iou"]:
-            line += f", on held-out images {_spread(result['test_mean_iou'])}"
+            line += f", on held-out images {_spread_text(result['test_mean_iou'])}"
         lines.append(line)
     return lines
 
 
-def _spread(scores: Mapping[str, float] | None) -> str:
+def _spread_text(scores: Mapping[str, float] | None) -> str:
     return f"{scores['mean']:.4f} ± {scores['sd']:.4f}" if scores else "unknown, since none was completed"
 
 

@@ -33,6 +33,12 @@ def test_recipes_are_one_study_with_seeds_of_their_own(marsexp: Marsexp) -> None
         ("short", 1, 1),
     ]
     assert {trial["state"] for trial in trials} == {"completed"}
+    recipes = {row["recipe"]: row for row in done.json()["recipes"]}
+    for recipe, row in recipes.items():
+        scores = [trial["best_val_mean_iou"] for trial in trials if trial["values"]["recipe"] == recipe]
+        assert row["best_val_mean_iou"] == pytest.approx({"mean": np.mean(scores), "sd": np.std(scores, ddof=1)})
+        assert row["seeds"] == 2
+    assert recipes.keys() == {"long", "short"}
     again = marsexp("train", "--resume", "both", "--json")
     assert again.json() == done.json()
 

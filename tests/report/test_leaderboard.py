@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from marsseg.report.leaderboard import render_csv, render_html, render_plan, render_text
+from marsseg.report.leaderboard import render_csv, render_html, render_plan, render_recipes, render_text
 
 
 def row(rank: int, **changes: Any) -> dict[str, Any]:
@@ -59,6 +59,18 @@ def test_brackets_in_a_reason_are_no_markup() -> None:
     assert "(expected [low, high], found [b]1[/b])" in render_text(
         document(row(1, reason="expected [low, high], found [b]1[/b]", values={}))
     )
+
+
+def test_seeds_of_a_recipe_are_told_together() -> None:
+    recipes = [
+        {"recipe": "dice", "seeds": 2, "best_val_mean_iou": {"mean": 0.51234, "sd": 0.01}},
+        {"recipe": "cutmix", "seeds": 0, "best_val_mean_iou": None},
+    ]
+    assert render_recipes({**document(), "recipes": recipes}).splitlines()[1:] == [
+        "dice    0.5123 ± 0.0100, 2 seeds",
+        "cutmix  unknown, since none was completed, 0 seeds",
+    ]
+    assert render_recipes(document()) == ""
 
 
 def test_a_search_without_trials_has_a_heading() -> None:
