@@ -1,5 +1,8 @@
 """Recipes trained from the command line, as one study."""
 
+import numpy as np
+import pytest
+
 from marsseg.config import load_recipe
 from marsseg.jobs.shipped import find_recipe
 from tests.conftest import Marsexp, write_tiles
