@@ -28,6 +28,7 @@ from benchmarks.recorded import NAME, build_settings, epoch_record, segment_fact
 from benchmarks.results import Promise, Result
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
@@ -44,7 +45,7 @@ WINDOW = 100
 SAMPLERS = ("random", "tpe")
 STUDY_FILE = "optuna.db"
 _MAX_EPOCHS = 27
-_IMAGE_SHAPE, _PART_SIZES = (64, 128), (200, 40)
+_DATA = DataSize((64, 128), train_images=200, validation_images=40)
 
 
 @dataclass
@@ -102,7 +103,7 @@ def search_ours(home: Home, sampler: str) -> list[float]:
         Driver(
             settings=settings,
             candidates=candidates,
-            admission=Admission(candidates, settings.filters, _IMAGE_SHAPE, _PART_SIZES),
+            admission=Admission(candidates, settings.filters, _DATA),
             scheduler=settings.build_scheduler(),
             writer=writer,
             executor=FormulaExecutor(),  # type: ignore[arg-type]  # runs segments like one

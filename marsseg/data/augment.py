@@ -5,16 +5,20 @@ from a stream of its own: turning one on leaves what the others do as it was.
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from marsseg.config import AugmentationConfig
+from marsseg.data.rare import Objects
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
 _MOVE, _CUTMIX, _LIGHT, _CUTOUT = range(1, 5)
 # Of the shorter side, as the square that its paper cuts from an image of 32 pixels.
 _CUTOUT_SIDE = 0.5
+# Of what is pasted, between smallest and largest.
+_SCALES = (0.75, 1.5)
 
 
 def augment(images: tf.Tensor, masks: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor) -> Batch:
@@ -147,6 +151,46 @@ def cutout(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     inside = rectangles((height, width), luck[1] * height, luck[2] * width, side, side)
     inside &= (luck[0] < probability)[:, None, None]
     return tf.where(inside[..., None], tf.reduce_mean(images, [1, 2, 3], keepdims=True), images)
+
+
+def paste_objects(
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    load: Callable[[tf.Tensor], Batch],
+    objects: Objects,
+    probability: float,
+    seed: tf.Tensor,
+) -> Batch:
+    """Pastes a crop around an object into images, with its part of the mask.
+
+    The crop keeps its aspect ratio; its scale is uniform from 0.75 to 1.5, its place uniform, and what would stand out
+    over the border is cut off.
+
+    Args:
+        images: Values in [0, 1], shape (batch, height, width, channels).
+        masks: Labels, shape (batch, height, width).
+        load: Gives the images and masks of indices, types as those above.
+        objects: What may be pasted; at least one.
+        probability: That an image gets one.
+        seed: Two integers that decide which, from where and to where.
+
+    Returns:
+        Images and masks of the same shapes; pixels interpolated bilinearly, labels taken from the nearest pixel.
+    """
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    luck = tf.random.stateless_uniform([5, count], seed)
+    chosen = tf.cast(luck[0] * len(objects.image), tf.int32)
+    index, from_row, from_column, box_height, box_width = (tf.gather(column, chosen) for column in objects)
+    scale = _SCALES[0] + (_SCALES[1] - _SCALES[0]) * luck[1]
+    row, column = luck[2] * height, luck[3] * width
+    # Pixels are numbered by their centres.
+    matrices = scaled_about(scale, tf.stack([from_row, from_column], -1) - 0.5, tf.stack([row, column], -1) - 0.5)
+    donors, donor_masks = load(index)
+    crops = warp(donors, matrices, "BILINEAR")
+    crop_masks = warp(donor_masks[..., None], matrices, "NEAREST")[..., 0]
+    inside = rectangles((height, width), row, column, scale * box_height, scale * box_width)
+    inside &= (luck[4] < probability)[:, None, None]
+    return tf.where(inside[..., None], crops, images), tf.where(inside, crop_masks, masks)
 
 
 def rectangles(

@@ -13,8 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from marsseg.config import AugmentationConfig
-from marsseg.data.augment import Batch, augment
-from marsseg.data.oversampling import Objects, find_rare_objects, paste_objects, repeat_rare
+from marsseg.data.augment import Batch, augment, paste_objects
+from marsseg.data.rare import Objects, find_rare_objects, repeat_rare
 
 _WHITE = np.float32(255)
 

@@ -7,8 +7,8 @@ from typing import Any
 from marsseg.config import ExperimentConfig
 from marsseg.errors import ConfigError
 from marsseg.jobs.candidates import Candidates
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.settings import Filters
-from marsseg.models.cost import epoch_seconds, start_seconds
 from marsseg.models.operations import Operations, count_operations
 from marsseg.search.state import Cost
 
@@ -20,15 +20,13 @@ class Admission:
     Args:
         candidates: Makes configs of values.
         filters: Limits.
-        image_shape: (height, width) of the data.
-        part_sizes: Images to train on and to validate with.
+        data: How much there is to train on.
         sizes: Of `Operations`, what counts besides the score.
     """
 
     candidates: Candidates
     filters: Filters
-    image_shape: tuple[int, int]
-    part_sizes: tuple[int, int]
+    data: DataSize
     sizes: tuple[str, ...] = ()
 
     def facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,10 +40,9 @@ class Admission:
     def cost(self, values: Mapping[str, Any]) -> Cost:
         """What training it takes; nothing where it cannot be trained."""
         try:
-            config = self._config(values)
+            return self.data.cost(self._config(values))
         except ConfigError:
             return Cost()
-        return Cost(epoch_seconds(config, self.image_shape, *self.part_sizes), start_seconds(config, self.image_shape))
 
     def operations(self, values: Mapping[str, Any]) -> Operations | None:
         """What its network computes; None where it cannot be trained."""
@@ -53,7 +50,7 @@ class Admission:
             config = self._config(values)
         except ConfigError:
             return None
-        return count_operations(config.model, self.image_shape, config.data.num_classes)
+        return count_operations(config.model, self.data.image_shape, config.data.num_classes)
 
     def reason_to_reject(self, values: Mapping[str, Any]) -> str | None:
         """Why it will not be tried, or None."""
@@ -61,7 +58,7 @@ class Admission:
             config = self._config(values)
         except ConfigError as error:
             return str(error)
-        operations = count_operations(config.model, self.image_shape, config.data.num_classes)
+        operations = count_operations(config.model, self.data.image_shape, config.data.num_classes)
         for name, found, limit in (
             ("params", operations.params, self.filters.max_params),
             ("flops", operations.flops, self.filters.max_flops),
@@ -77,5 +74,5 @@ class Admission:
 
     def _config(self, values: Mapping[str, Any]) -> ExperimentConfig:
         config = self.candidates.config(values)
-        config.model.check_image_fits(*self.image_shape)
+        config.model.check_image_fits(*self.data.image_shape)
         return config

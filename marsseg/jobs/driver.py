@@ -176,7 +176,7 @@ class Driver:
 
     def _measure(self, number: int) -> None:
         config = self.config(self.state.trials[number])
-        task = MeasureTask(config.to_json(), self.admission.image_shape, self._log)
+        task = MeasureTask(config.to_json(), self.admission.data.image_shape, self._log)
         self._measuring = number
         self.executor.submit(("step", number), task, runtime=config.training.threads)
 

@@ -8,6 +8,7 @@ from typing import Any
 from marsseg.data.prepare import PreparedData
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.forecast import Forecast, Forecasting
 from marsseg.jobs.settings import StudySettings
@@ -33,10 +34,10 @@ def plan_document(settings: StudySettings, data: PreparedData) -> dict[str, Any]
     Returns:
         The document that `--json` prints; seconds are None where no step could be timed.
     """
-    image_shape, part_sizes = data.images.shape[1:3], (len(data.split.train), len(data.split.validation))
+    size = DataSize.of(data)
     candidates = build_candidates(settings)
-    admission = Admission(candidates, settings.filters, (image_shape[0], image_shape[1]), part_sizes)
-    forecast = _forecast(settings, data)
+    admission = Admission(candidates, settings.filters, size)
+    forecast = _forecast(settings, size)
     standing = Standing(settings, SearchState(), {})
     standing.forecast = forecast
     full = settings.budget.trials * settings.max_epochs if settings.budget.trials else None
@@ -60,12 +61,12 @@ def plan_document(settings: StudySettings, data: PreparedData) -> dict[str, Any]
     }
 
 
-def _forecast(settings: StudySettings, data: PreparedData) -> Forecast | None:
+def _forecast(settings: StudySettings, size: DataSize) -> Forecast | None:
     executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, settings.gpus))
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "worker.log"
         try:
-            return Forecasting(executor, settings, build_candidates(settings), data, log).result(lambda: False)
+            return Forecasting(executor, settings, build_candidates(settings), size, log).result(lambda: False)
         finally:
             executor.close()
 

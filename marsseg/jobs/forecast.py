@@ -1,23 +1,24 @@
 """How long a study will take, before it has trained anything: modelled cost, scaled by a few steps measured here."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from marsseg.config import ExperimentConfig
-from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError
 from marsseg.jobs.candidates import Candidates, build_candidates
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.worker import MeasureTask
-from marsseg.models.cost import epoch_seconds, start_seconds, step_seconds
+from marsseg.models.cost import step_seconds
 from marsseg.search.budget import Budget
 from marsseg.search.engines import build_proposer
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.plan import Plan, expected_plan
 from marsseg.search.proposer import proposal_seed
-from marsseg.search.state import Cost
 
 _SAMPLE = 64
 _TYPICAL_TRIALS = 40
@@ -48,22 +49,21 @@ class Forecasting:
         executor: Has a free worker.
         settings: What the study is.
         candidates: Makes configs of values.
-        data: What trials will train on.
+        data: How much trials will train on.
         log: Where the worker writes.
     """
 
     def __init__(
-        self, executor: LocalExecutor, settings: StudySettings, candidates: Candidates, data: PreparedData, log: Path
+        self, executor: LocalExecutor, settings: StudySettings, candidates: Candidates, data: DataSize, log: Path
     ) -> None:
         self._executor = executor
         self._settings = settings
         self._data = data
-        self._image_shape = (data.images.shape[1], data.images.shape[2])
-        self._configs = _possible_configs(settings, candidates, self._image_shape)
+        self._configs = _possible_configs(settings, candidates, data.image_shape)
         if self._configs:
             # One of middling cost stands for all.
             self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
-            task = MeasureTask(self._yardstick.to_json(), self._image_shape, log)
+            task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
             executor.submit("forecast", task, runtime=self._yardstick.training.threads)
 
     def result(self, should_stop: Callable[[], bool]) -> Forecast | None:
@@ -84,7 +84,7 @@ class Forecasting:
 
     def _scaled(self, measured_s: float) -> Forecast:
         factor = measured_s / self._modelled_step(self._yardstick)
-        costs, plan = _costs(self._configs, self._data), self._settings.plan
+        costs, plan = [self._data.cost(config) for config in self._configs], self._settings.plan
         epoch = statistics.fmean(cost.epoch for cost in costs)
         # A GPU makes steps fast, but not the building and tracing of networks.
         segment_s = statistics.fmean(cost.start for cost in costs) * max(1.0, factor) + _REPORT_S
@@ -93,20 +93,20 @@ class Forecasting:
         return Forecast(planned_epoch * factor, segment_s, full_training_s)
 
     def _modelled_step(self, config: ExperimentConfig) -> float:
-        return step_seconds(config, self._image_shape)
+        return step_seconds(config, self._data.image_shape)
 
 
-def expected_spending(settings: StudySettings, data: PreparedData) -> Plan:
+def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
     """What a study will spend, by its scheduler and what its configurations cost; nothing with a limit in hours."""
-    configs = _possible_configs(settings, build_candidates(settings), (data.images.shape[1], data.images.shape[2]))
+    configs = _possible_configs(settings, build_candidates(settings), data.image_shape)
+    costs = [data.cost(config) for config in configs]
     if settings.engine == "recipes":
         epochs = [config.training.max_epochs for config in configs]
-        cost = sum(each * cost.epoch for each, cost in zip(epochs, _costs(configs, data), strict=True))
+        cost = sum(each * cost.epoch for each, cost in zip(epochs, costs, strict=True))
         return Plan(sum(epochs), len(configs), cost).scaled(settings.num_seeds)
     budget = settings.budget
     if budget.seconds is not None or not configs:
         return Plan()
-    costs = _costs(configs, data)
     if budget.trials is not None:
         return expected_plan(settings.build_scheduler(), budget.trials, costs, settings.sizes)
     # As a search that may start so many configurations would spend them.
@@ -120,25 +120,14 @@ def _possible_configs(
 ) -> list[ExperimentConfig]:
     """A training's recipes, or what a search might try, drawn at random; those that fit the images."""
     if settings.engine == "recipes":
-        configs = [settings.config(name) for name in settings.configs]
+        values: Iterable[Mapping[str, Any]] = [{"recipe": name, "seed": 0} for name in settings.configs]
     else:
         proposer = build_proposer("optuna", "random", settings.build_space())
-        drawn = (proposer.propose([], proposal_seed(settings.seed, number)) for number in range(_SAMPLE))
-        configs = [candidates.config(values) for values in drawn]
-    return [config for config in configs if _fits(config, image_shape)]
-
-
-def _costs(configs: Sequence[ExperimentConfig], data: PreparedData) -> list[Cost]:
-    image_shape = (data.images.shape[1], data.images.shape[2])
-    part_sizes = len(data.split.train), len(data.split.validation)
-    return [
-        Cost(epoch_seconds(config, image_shape, *part_sizes), start_seconds(config, image_shape)) for config in configs
-    ]
-
-
-def _fits(config: ExperimentConfig, image_shape: tuple[int, int]) -> bool:
-    try:
-        config.model.check_image_fits(*image_shape)
-    except ConfigError:
-        return False
-    return True
+        values = (proposer.propose([], proposal_seed(settings.seed, number)) for number in range(_SAMPLE))
+    configs = []
+    for each in values:
+        with suppress(ConfigError):
+            config = candidates.config(each)
+            config.model.check_image_fits(*image_shape)
+            configs.append(config)
+    return configs

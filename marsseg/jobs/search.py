@@ -12,6 +12,7 @@ from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_h
 from marsseg.jobs.candidates import BASE
 from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import default_workers
 from marsseg.jobs.dry_run import plan_document
 from marsseg.jobs.forecast import expected_spending
@@ -123,7 +124,9 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
         notify(_DEFAULT_NOTICES[settings.space_name])
     data = load_data(base)
     _check_some_depth_fits(settings, data)
-    settings = replace(settings, fingerprint=data.fingerprint.to_dict(), plan=expected_spending(settings, data))
+    settings = replace(
+        settings, fingerprint=data.fingerprint.to_dict(), plan=expected_spending(settings, DataSize.of(data))
+    )
     trials, full = settings.budget.trials, settings.max_epochs
     plan = f"about {settings.epochs_planned} epochs planned (full training of all: {trials * full}), " if trials else ""
     at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""

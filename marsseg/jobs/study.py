@@ -9,6 +9,7 @@ from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import worker_environments
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.forecast import Forecasting, expected_spending
@@ -89,7 +90,7 @@ def resume_study(
     extended = budget is not None and budget != settings.budget
     if budget is not None:
         settings = replace(settings, budget=budget)
-        settings = replace(settings, plan=expected_spending(settings, data))
+        settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that goes on.
@@ -108,8 +109,7 @@ def _run(
     from marsseg.tracking.store import open_store
 
     candidates = build_candidates(settings)
-    image_shape = data.images.shape[1], data.images.shape[2]
-    part_sizes = len(data.split.train), len(data.split.validation)
+    size = DataSize.of(data)
     scheduler = settings.build_scheduler()
     state = replay(ledger.events(settings.name))
     environments = worker_environments(settings.workers, settings.gpus)
@@ -128,7 +128,7 @@ def _run(
     driver = Driver(
         settings=settings,
         candidates=candidates,
-        admission=Admission(candidates, settings.filters, image_shape, part_sizes, settings.sizes),
+        admission=Admission(candidates, settings.filters, size, settings.sizes),
         scheduler=scheduler,
         writer=writer,
         executor=executor,
@@ -142,7 +142,7 @@ def _run(
         with deferred_interrupts() as interruption:
             driver.should_stop = interruption.is_set
             log = home.log(f"study-{settings.name}")
-            forecasting = None if state.trials else Forecasting(executor, settings, candidates, data, log)
+            forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
             tracker.catch_up(state)
             if forecasting is not None:
                 standing.forecast = forecasting.result(interruption.is_set)
@@ -150,7 +150,7 @@ def _run(
             with show_progress(standing) as progress:
                 driver.observers.insert(0, progress)
                 driver.run()
-        return _conclude(home, ledger, settings, image_shape, tracker)
+        return _conclude(home, ledger, settings, size.image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)
         notify(f"stopped; {settings.resume_hint}")

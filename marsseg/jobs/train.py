@@ -9,6 +9,7 @@ from typing import Any
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import NotFoundError, UsageError
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import check_config_gpus, check_gpus
 from marsseg.jobs.forecast import expected_spending
 from marsseg.jobs.home import Home
@@ -109,7 +110,7 @@ def training_settings(
         note=provenance.note,
         tracking_uri=provenance.tracking_uri,
     )
-    return replace(settings, plan=expected_spending(settings, data))
+    return replace(settings, plan=expected_spending(settings, DataSize.of(data)))
 
 
 def resume_training(home: Home, name: str, data_source: str | None) -> dict[str, Any]:

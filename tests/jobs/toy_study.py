@@ -14,6 +14,7 @@ from typing import Any
 from marsseg.config import ExperimentConfig
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import BASE, Candidates, build_candidates
+from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.driver import Driver
 from marsseg.jobs.home import Home
 from marsseg.jobs.leaderboard import leaderboard_document
@@ -251,7 +252,7 @@ class Study:
             Driver(
                 settings=settings,
                 candidates=candidates,
-                admission=Admission(candidates, settings.filters, self.image_shape, (64, 16), settings.sizes),
+                admission=Admission(candidates, settings.filters, DataSize(self.image_shape, 64, 16), settings.sizes),
                 scheduler=settings.build_scheduler(),
                 writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
                 executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula

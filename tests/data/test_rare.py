@@ -5,8 +5,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marsseg.data.augment import Batch
-from marsseg.data.oversampling import Objects, find_rare_objects, paste_objects, rarest_class, repeat_rare
+from marsseg.data.augment import Batch, paste_objects
+from marsseg.data.rare import Objects, find_rare_objects, rarest_class, repeat_rare
 
 SHAPE = (32, 48)
 ROCK = 4

@@ -1,0 +1,83 @@
+"""The rarest class: which one it is, which images show it, and its objects, which may be pasted into others."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+# Smaller ones are specks, of which bilinear interpolation leaves little.
+_SMALLEST_PIXELS = 9
+# Pixels around an object that go with it.
+_MARGIN = 2
+
+
+class Objects(NamedTuple):
+    """Connected regions of one class, each in a box, one row an object; all shapes (n,).
+
+    Args:
+        image: Index of the image.
+        row: The box's centre, from the upper border in pixels.
+        column: The box's centre, from the left border in pixels.
+        height: The box's, in pixels.
+        width: The box's, in pixels.
+    """
+
+    image: NDArray[np.int32]
+    row: NDArray[np.float32]
+    column: NDArray[np.float32]
+    height: NDArray[np.float32]
+    width: NDArray[np.float32]
+
+
+def rarest_class(masks: NDArray[np.uint8]) -> int:
+    """The class with the fewest pixels of those that have any, background apart; 0 where there is none.
+
+    Args:
+        masks: Labels, shape (n, height, width).
+    """
+    pixels = np.bincount(masks.ravel())[1:]
+    return 1 + int(np.where(pixels > 0, pixels, masks.size + 1).argmin()) if pixels.any() else 0
+
+
+def images_with(label: int, masks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Indices of the images that show a class; none for background.
+
+    Args:
+        label: The class.
+        masks: Labels, shape (n, height, width).
+    """
+    return np.flatnonzero((masks == label).any(axis=(1, 2))) if label else np.array([], np.int64)
+
+
+def repeat_rare(masks: NDArray[np.uint8], copies: int) -> NDArray[np.int64]:
+    """Indices of all images, and of those that show the rarest class so many times more.
+
+    Args:
+        masks: Labels, shape (n, height, width).
+        copies: How many times more.
+    """
+    return np.concatenate([np.arange(len(masks)), *[images_with(rarest_class(masks), masks)] * copies])
+
+
+def find_rare_objects(masks: NDArray[np.uint8]) -> Objects:
+    """The objects of the rarest class that are large enough to be pasted elsewhere.
+
+    Args:
+        masks: Labels, shape (n, height, width).
+    """
+    rarest = rarest_class(masks)
+    rows = []
+    for index in images_with(rarest, masks):
+        labelled, _ = ndimage.label(masks[index] == rarest)
+        for number, (down, along) in enumerate(ndimage.find_objects(labelled), start=1):
+            if (labelled[down, along] == number).sum() >= _SMALLEST_PIXELS:
+                rows.append((index, *_box(down), *_box(along)))
+    columns = np.array(rows, np.float32).reshape(-1, 5).T
+    image, row, height, column, width = columns
+    return Objects(image.astype(np.int32), row, column, height, width)
+
+
+def _box(extent: slice) -> tuple[float, float]:
+    """Centre and length of an object's extent with the margin around it."""
+    return (extent.start + extent.stop) / 2, extent.stop - extent.start + 2 * _MARGIN

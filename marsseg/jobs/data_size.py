@@ -1,0 +1,50 @@
+"""How much data a study trains on, and what that makes of a configuration's cost."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import PreparedData
+from marsseg.data.rare import images_with, rarest_class
+from marsseg.models.cost import epoch_seconds, start_seconds
+from marsseg.search.state import Cost
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """What costs depend on.
+
+    Args:
+        image_shape: (height, width).
+        train_images: To train on.
+        validation_images: To validate with.
+        rare_images: Of those to train on, how many show the rarest class.
+    """
+
+    image_shape: tuple[int, int]
+    train_images: int
+    validation_images: int
+    rare_images: int = 0
+
+    @classmethod
+    def of(cls, data: PreparedData) -> Self:
+        """The size of a study's data."""
+        masks = data.masks[data.split.train]
+        return cls(
+            (data.images.shape[1], data.images.shape[2]),
+            len(masks),
+            len(data.split.validation),
+            len(images_with(rarest_class(masks), masks)),
+        )
+
+    def cost(self, config: ExperimentConfig) -> Cost:
+        """What training a configuration takes, in modelled seconds.
+
+        Args:
+            config: `auto` resolved; fits the images.
+        """
+        images = self.train_images + config.augmentation.repeat_rare * self.rare_images
+        return Cost(
+            epoch_seconds(config, self.image_shape, images, self.validation_images),
+            start_seconds(config, self.image_shape),
+        )
