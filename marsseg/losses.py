@@ -151,6 +151,9 @@ def lovasz_softmax(pixels: Pixels) -> tf.Tensor:
     it is Σ e(i)·(Δ(i) − Δ(i − 1)), Δ(i) the loss if just the first i pixels were wrong. A class without a true pixel in
     the batch is left out of the mean.
 
+    With I true pixels left right by then and U pixels in the union, such a difference is 1/U where the pixel is one of
+    the class, else I/(U·(U − 1)): differences of numbers near 1, as in the authors' code, lose most of their digits.
+
     Args:
         pixels: Of one batch.
 
@@ -160,12 +163,15 @@ def lovasz_softmax(pixels: Pixels) -> tf.Tensor:
     truth, included = pixels.truth, tf.reduce_sum(pixels.truth, 0)
     errors = included * tf.abs(truth - tf.exp(pixels.log_probability))
     order = tf.argsort(errors, direction="DESCENDING")
-    errors, is_true = tf.gather(errors, order, batch_dims=1), tf.gather(truth, order, batch_dims=1)
-    missed, false = tf.cumsum(is_true, 1), tf.cumsum(1 - is_true, 1)
+    is_true = tf.gather(truth, order, batch_dims=1)
     total = tf.reduce_sum(truth, 1, keepdims=True)
-    jaccard_loss = 1 - tf.math.divide_no_nan(total - missed, total + false)
-    slopes = jaccard_loss - tf.pad(jaccard_loss, [[0, 0], [1, 0]])[:, :-1]
-    return _mean_over_classes(pixels, tf.reduce_sum(errors * slopes, 1))
+    intersection, union = total - tf.cumsum(is_true, 1), total + tf.cumsum(1 - is_true, 1)
+    slopes = tf.where(is_true > 0, 1 / union, tf.math.divide_no_nan(intersection, union * (union - 1)))
+    # Back where they belong, so that no gradient goes through the order.
+    num_classes, num_pixels = tf.unstack(tf.shape(errors))
+    places = tf.reshape(order + num_pixels * tf.range(num_classes)[:, None], [-1, 1])
+    slopes = tf.reshape(tf.scatter_nd(places, tf.reshape(slopes, [-1]), [tf.size(slopes)]), tf.shape(errors))
+    return _mean_over_classes(pixels, tf.reduce_sum(errors * tf.stop_gradient(slopes), 1))
 
 
 def _mean_over_classes(pixels: Pixels, terms: tf.Tensor) -> tf.Tensor:

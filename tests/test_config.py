@@ -76,7 +76,7 @@ DEFAULTS_OF_SCHEMA_VERSION_1 = {
     "schedule.factor": 0.5,
     "schedule.patience": 5,
     "schedule.hold_epochs": 10,
-    "schedule.warmup_epochs": 0,
+    "schedule.climb_epochs": 0,
     "schedule.min_learning_rate": 1e-06,
     "warmup": None,
     "training.batch_size": 16,
@@ -260,6 +260,21 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
             "loss.background_weight must be 0 for cross_entropy where model.predict_background is false, found 1.0",
         ),
         ({"warmup.loss.terms": "dice"}, "warmup.epochs: Field required"),
+        (
+            {"schedule.name": "exponential", "schedule.hold_epochs": 27},
+            "schedule.hold_epochs must be below the 27 epochs that schedule.name = 'exponential' has, found 27",
+        ),
+        (
+            {"schedule.name": "cosine", "schedule.climb_epochs": 20, "warmup.epochs": 7},
+            "schedule.climb_epochs must be below the 20 epochs that schedule.name = 'cosine' has, found 20",
+        ),
+        (
+            {"warmup.epochs": 3, "warmup.schedule.name": "cosine", "warmup.schedule.climb_epochs": 3},
+            "schedule.climb_epochs must be below the 3 epochs",
+        ),
+        ({"loss.fine_output_weight": 0.1}, "loss.fine_output_weight needs model.family = 'dual_unet', found 'unet'"),
+        ({"model.family": "dual_unet", "model.stn": True}, "model: stn = true needs family = 'unet'"),
+        ({"model.global_blocks": 3}, "model: global_blocks needs family = 'dual_unet', found 'unet'"),
         ({"loss.terms": {}}, "loss: terms must name at least one loss, each with a weight above 0"),
         ({"loss.terms": "0*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
         ({"loss.terms": "-1*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
@@ -348,3 +363,31 @@ def test_filters_double_up_to_the_cap_and_a_depth_that_does_not_fit_says_which_w
     model.check_image_fits(64, 128)
     with pytest.raises(ConfigError, match=r"divisible by 32, found 48x128; at most 4 blocks fit"):
         model.check_image_fits(48, 128)
+
+
+def test_a_first_stage_of_no_epochs_is_none() -> None:
+    plain, empty = ExperimentConfig(), ExperimentConfig().with_values({"warmup.epochs": 0, "warmup.loss.terms": "dice"})
+    assert empty.config_hash() == plain.config_hash()
+    assert empty.first_stage is None
+    one = ExperimentConfig().with_values({"warmup.epochs": 1})
+    assert one.config_hash() != plain.config_hash()
+    assert one.first_stage == one.warmup
+
+
+def test_a_recipe_differs_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("[model]\nnum_blocks = 3\nbase_filters = 8\n[loss]\nterms = { dice = 1.0 }\n")
+    (tmp_path / "own.toml").write_text(
+        'base = "base"\n[model]\nbase_filters = 4\n[loss]\nterms = { focal = 2.0 }\n[schedule]\nname = "plateau"\n'
+    )
+    config = load_recipe(tmp_path / "own.toml")
+    values = {"model.num_blocks": 3, "model.base_filters": 4, "loss.terms": "2*focal", "schedule.name": "plateau"}
+    assert config == ExperimentConfig().with_values(values)
+
+
+def test_a_base_that_is_not_there_or_has_a_base_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('base = "absent"\n')
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
+        load_recipe(tmp_path / "own.toml")
+    (tmp_path / "absent.toml").write_text('base = "own"\n')
+    with pytest.raises(ConfigError, match=r"own\.toml: expected a base without a base of its own, found absent\.toml"):
+        load_recipe(tmp_path / "own.toml")

@@ -17,7 +17,7 @@ def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     from marsseg.report.leaderboard import confirmation_lines, render_recipes, render_text
 
     print(render_text(document, top), end="")
-    print(render_recipes(document), end="")
+    print(render_recipes(document, top), end="")
     _print_failed_below(document, top)
     completed = [trial for trial in document["trials"] if trial["state"] == "completed"]
     if not completed:

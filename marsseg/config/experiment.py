@@ -58,10 +58,27 @@ class ExperimentConfig(Group):
         return self
 
     @model_validator(mode="after")
+    def _schedules_fit(self) -> Self:
+        stage = self.first_stage
+        if stage:
+            stage.schedule.check_fits(stage.epochs)
+        self.schedule.check_fits(self.training.max_epochs - (stage.epochs if stage else 0))
+        return self
+
+    @model_validator(mode="after")
+    def _output_weights_have_effect(self) -> Self:
+        if self.model.family != "dual_unet":
+            for field in ("fine_output_weight", "global_output_weight"):
+                for loss in [self.loss, *([self.first_stage.loss] if self.first_stage else [])]:
+                    if getattr(loss, field) != LossConfig.model_fields[field].default:
+                        raise ValueError(f"loss.{field} needs model.family = 'dual_unet', found '{self.model.family}'")
+        return self
+
+    @model_validator(mode="after")
     def _background_can_be_learned(self) -> Self:
         if self.model.predict_background:
             return self
-        for loss in [self.loss, *([self.warmup.loss] if self.warmup and self.warmup.epochs else [])]:
+        for loss in [self.loss, *([self.first_stage.loss] if self.first_stage else [])]:
             pixelwise = sorted(PIXELWISE_LOSSES & dict(loss.terms).keys())
             if pixelwise and loss.background_weight > 0:
                 raise ValueError(
@@ -69,6 +86,11 @@ class ExperimentConfig(Group):
                     f"found {loss.background_weight}"
                 )
         return self
+
+    @property
+    def first_stage(self) -> WarmupConfig | None:
+        """The warm-up; None where it has no epochs, which a search may propose."""
+        return self.warmup if self.warmup and self.warmup.epochs else None
 
     def __hash__(self) -> int:
         return int(self.config_hash()[:15], 16)
@@ -83,7 +105,8 @@ class ExperimentConfig(Group):
             with_seed: Whether the seed counts.
         """
         defaults = _defaults()
-        values = {path: value for path, value in self.flat().items() if path not in defaults or value != defaults[path]}
+        flat = self.model_copy(update={"warmup": self.first_stage}).flat()
+        values = {path: value for path, value in flat.items() if path not in defaults or value != defaults[path]}
         values["schema_version"] = self.schema_version
         if "data.source" in values:
             values["data.source"] = "file"

@@ -256,15 +256,29 @@ class ScheduleConfig(Group):
     """How the learning rate changes from epoch to epoch, down to `min_learning_rate`.
 
     `plateau` multiplies it by `factor` where `val_mean_iou` has not risen for `patience` epochs; `exponential` by
-    `factor` each epoch once `hold_epochs` are over; `cosine` climbs for `warmup_epochs`, then falls to the last epoch.
+    `factor` each epoch once `hold_epochs` are over; `cosine` climbs for `climb_epochs`, then falls to the last epoch.
     """
 
     name: Literal["constant", "plateau", "exponential", "cosine"] = "constant"
     factor: float = Field(0.5, gt=0, lt=1)
     patience: int = Field(5, ge=1)
-    hold_epochs: int = Field(10, ge=0)
-    warmup_epochs: int = Field(0, ge=0)
+    hold_epochs: int = Field(10, ge=1)
+    climb_epochs: int = Field(0, ge=0)
     min_learning_rate: float = Field(1e-6, ge=0)
+
+    def check_fits(self, num_epochs: int) -> None:
+        """Refuses a schedule that so many epochs are too few for: the rate would never fall.
+
+        Raises:
+            ValueError: If it holds or climbs to the end.
+        """
+        waits = {"exponential": ("hold_epochs", self.hold_epochs), "cosine": ("climb_epochs", self.climb_epochs)}
+        field, epochs = waits.get(self.name, ("", 0))
+        if epochs >= num_epochs:
+            raise ValueError(
+                f"schedule.{field} must be below the {num_epochs} epochs that schedule.name = '{self.name}' has, "
+                f"found {epochs}"
+            )
 
 
 class WarmupConfig(Group):

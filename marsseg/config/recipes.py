@@ -1,20 +1,41 @@
 """Reads configs and single values as people write them: TOML files and `path=value`."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from marsseg.config.experiment import ExperimentConfig, parse_config
 from marsseg.errors import ConfigError
 
+_BASE = "base"
+
 
 def load_recipe(path: Path) -> ExperimentConfig:
     """Reads a recipe: a TOML file that names the values that differ from the defaults.
 
+    With `base = "NAME"` they differ from what the recipe NAME.toml beside it says.
+
     Raises:
-        ConfigError: If the file cannot be read, is no TOML, or holds a key or a value that is not allowed.
+        ConfigError: If the file or its base cannot be read, is no TOML, or holds a key or a value that is not allowed.
     """
-    return parse_config(read_toml(path), where=str(path))
+    tree = read_toml(path)
+    if _BASE in tree:
+        base = path.with_name(f"{tree.pop(_BASE)}.toml")
+        below = read_toml(base)
+        if _BASE in below:
+            raise ConfigError(f"{path}: expected a base without a base of its own, found {base.name}")
+        tree = _merged(below, tree)
+    return parse_config(tree, where=str(path))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of both, table by table; a loss's terms are one value."""
+    merged = dict(below)
+    for key, value in above.items():
+        both_are_tables = isinstance(value, dict) and isinstance(below.get(key), dict) and key != "terms"
+        merged[key] = _merged(below[key], value) if both_are_tables else value
+    return merged
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -33,20 +33,16 @@ def augment(images: tf.Tensor, masks: tf.Tensor, config: AugmentationConfig, see
     Returns:
         Images and masks of the same shapes.
     """
-
-    def stream(number: int) -> tf.Tensor:
-        return tf.random.experimental.stateless_fold_in(seed, number)
-
     if config.flips:
         images, masks = random_flips(images, masks, seed)
     if config.translation or config.rotation:
-        images, masks = random_moves(images, masks, config.translation, config.rotation, stream(_MOVE))
+        images, masks = random_moves(images, masks, config.translation, config.rotation, _stream(seed, _MOVE))
     if config.cutmix:
-        images, masks = cutmix(images, masks, config.cutmix, stream(_CUTMIX))
+        images, masks = cutmix(images, masks, config.cutmix, _stream(seed, _CUTMIX))
     if config.contrast or config.brightness:
-        images = random_light(images, config.contrast, config.brightness, stream(_LIGHT))
+        images = random_light(images, config.contrast, config.brightness, _stream(seed, _LIGHT))
     if config.cutout:
-        images = cutout(images, config.cutout, stream(_CUTOUT))
+        images = cutout(images, config.cutout, _stream(seed, _CUTOUT))
     return images, masks
 
 
@@ -94,7 +90,8 @@ def cutmix(images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Ten
     """CutMix (Yun et al., 2019, arXiv 1905.04899): a patch of another image of the batch, with its part of the mask.
 
     The patch has the image's aspect ratio, a share of its area that is uniform from 0 to 1, and its place is uniform;
-    what would stand out over the border is cut off.
+    what would stand out over the border is cut off. Differs from the paper: each image has a patch of its own, and
+    labels are those of the pixels.
 
     Args:
         images: Shape (batch, height, width, channels).
@@ -107,7 +104,7 @@ def cutmix(images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Ten
     """
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     luck = tf.random.stateless_uniform([4, count], seed)
-    partners = tf.random.experimental.stateless_shuffle(tf.range(count), seed)
+    partners = tf.random.experimental.stateless_shuffle(tf.range(count), _stream(seed, 0))
     sides = tf.sqrt(luck[1])
     inside = rectangles((height, width), luck[2] * height, luck[3] * width, sides * height, sides * width)
     inside &= (luck[0] < probability)[:, None, None]
@@ -135,7 +132,9 @@ def random_light(images: tf.Tensor, contrast: float, brightness: float, seed: tf
 
 
 def cutout(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
-    """Cutout (DeVries & Taylor, 2017, arXiv 1708.04552): a square is filled with the image's mean; its labels stay.
+    """Cutout (DeVries & Taylor, 2017, arXiv 1708.04552): a square is filled; its labels stay.
+
+    Differs from the paper: it is filled with the image's own mean, not with the data set's.
 
     Args:
         images: Shape (batch, height, width, channels).
@@ -164,7 +163,7 @@ def paste_objects(
     """Pastes a crop around an object into images, with its part of the mask.
 
     The crop keeps its aspect ratio; its scale is uniform from 0.75 to 1.5, its place uniform, and what would stand out
-    over the border is cut off.
+    over the border is cut off. Where the crop is background, what nobody has labelled, the image stays as it was.
 
     Args:
         images: Values in [0, 1], shape (batch, height, width, channels).
@@ -189,7 +188,7 @@ def paste_objects(
     crops = warp(donors, matrices, "BILINEAR")
     crop_masks = warp(donor_masks[..., None], matrices, "NEAREST")[..., 0]
     inside = rectangles((height, width), row, column, scale * box_height, scale * box_width)
-    inside &= (luck[4] < probability)[:, None, None]
+    inside &= (luck[4] < probability)[:, None, None] & (crop_masks > 0)
     return tf.where(inside[..., None], crops, images), tf.where(inside, crop_masks, masks)
 
 
@@ -247,6 +246,10 @@ def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str) -> tf.Tenso
         fill_mode="REFLECT",
     )
     return tf.ensure_shape(moved, images.shape)
+
+
+def _stream(seed: tf.Tensor, number: int) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def _affine(along: tf.Tensor, across: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

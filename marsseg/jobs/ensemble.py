@@ -105,7 +105,8 @@ def predict_labels(
     Args:
         members: Who predicts; each computes in its own precision, all on the threads of the first.
         images: Shape (n, height, width, 1), values in [0, 1]; n ≥ 1.
-        flip_views: Whether each sees every image's mirror images too (test-time augmentation, Krizhevsky et al., 2012).
+        flip_views: Whether each sees every image's mirror images too (test-time augmentation; Krizhevsky et al., 2012,
+            have the horizontal one).
 
     Returns:
         Labels, shape (n, height, width).

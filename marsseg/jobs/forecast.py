@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,14 +59,13 @@ class Forecasting:
         self._settings = settings
         self._data = data
         self._configs = _possible_configs(settings, candidates, data.image_shape)
-        if self._configs:
-            # One of middling cost stands for all.
-            self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
-            task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
-            executor.submit("forecast", task, runtime=self._yardstick.training.threads)
+        # One of middling cost stands for all.
+        self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
+        task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
+        executor.submit("forecast", task, runtime=self._yardstick.training.threads)
 
     def result(self, should_stop: Callable[[], bool]) -> Forecast | None:
-        """Waits for the step; None where nothing fits the images or the step could not be made.
+        """Waits for the step; None where it could not be made.
 
         Args:
             should_stop: Asked while waiting.
@@ -75,12 +73,11 @@ class Forecasting:
         Raises:
             KeyboardInterrupt: If it should stop.
         """
-        while self._configs:
+        while True:
             if should_stop():
                 raise KeyboardInterrupt
             for message in self._executor.poll(_POLL_S):
                 return self._scaled(message.body) if message.kind == "done" else None
-        return None
 
     def _scaled(self, measured_s: float) -> Forecast:
         factor = measured_s / self._modelled_step(self._yardstick)
@@ -97,7 +94,11 @@ class Forecasting:
 
 
 def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
-    """What a study will spend, by its scheduler and what its configurations cost; nothing with a limit in hours."""
+    """What a study will spend, by its scheduler and what its configurations cost; nothing with a limit in hours.
+
+    Raises:
+        ConfigError: If no configuration fits the images.
+    """
     configs = _possible_configs(settings, build_candidates(settings), data.image_shape)
     costs = [data.cost(config) for config in configs]
     if settings.engine == "recipes":
@@ -105,7 +106,7 @@ def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
         cost = sum(each * cost.epoch for each, cost in zip(epochs, costs, strict=True))
         return Plan(sum(epochs), len(configs), cost).scaled(settings.num_seeds)
     budget = settings.budget
-    if budget.seconds is not None or not configs:
+    if budget.seconds is not None:
         return Plan()
     if budget.trials is not None:
         return expected_plan(settings.build_scheduler(), budget.trials, costs, settings.sizes)
@@ -118,16 +119,20 @@ def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
 def _possible_configs(
     settings: StudySettings, candidates: Candidates, image_shape: tuple[int, int]
 ) -> list[ExperimentConfig]:
-    """A training's recipes, or what a search might try, drawn at random; those that fit the images."""
+    """A training's recipes, or what a search might try, drawn at random; those that fit the images, at least one."""
     if settings.engine == "recipes":
         values: Iterable[Mapping[str, Any]] = [{"recipe": name, "seed": 0} for name in settings.configs]
     else:
         proposer = build_proposer("optuna", "random", settings.build_space())
         values = (proposer.propose([], proposal_seed(settings.seed, number)) for number in range(_SAMPLE))
-    configs = []
+    configs, errors = [], []
     for each in values:
-        with suppress(ConfigError):
+        try:
             config = candidates.config(each)
             config.model.check_image_fits(*image_shape)
             configs.append(config)
+        except ConfigError as error:
+            errors.append(error)
+    if not configs:
+        raise errors[0]
     return configs

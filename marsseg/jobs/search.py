@@ -8,7 +8,7 @@ from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
-from marsseg.errors import ConfigError, MarsexpError, UsageError, nearest_name_hint
+from marsseg.errors import UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
 from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
@@ -123,10 +123,8 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
     if options.space is None:
         notify(_DEFAULT_NOTICES[settings.space_name])
     data = load_data(base)
-    _check_some_depth_fits(settings, data)
-    settings = replace(
-        settings, fingerprint=data.fingerprint.to_dict(), plan=expected_spending(settings, DataSize.of(data))
-    )
+    settings = replace(settings, fingerprint=data.fingerprint.to_dict())
+    settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     trials, full = settings.budget.trials, settings.max_epochs
     plan = f"about {settings.epochs_planned} epochs planned (full training of all: {trials * full}), " if trials else ""
     at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""
@@ -259,18 +257,3 @@ def _check_known(option: str, found: str, known: Sequence[str] | Mapping[str, An
 def _check_takes_several(option: str, found: str, known: Sequence[str]) -> None:
     if found not in known:
         raise UsageError(f"{option} {found} takes one objective; those that take several: {', '.join(known)}")
-
-
-def _check_some_depth_fits(settings: StudySettings, data: PreparedData) -> None:
-    """Refuses a search none of whose depths fits the images, instead of rejecting proposal after proposal."""
-    space, base = settings.build_space(), settings.config(BASE)
-    depth = space.by_path.get("model.num_blocks")
-    depths = depth.domain.bounds() if depth else (base.model.num_blocks,)
-    errors: list[MarsexpError] = []
-    for blocks in depths:
-        try:
-            base.model.model_copy(update={"num_blocks": blocks}).check_image_fits(*data.images.shape[1:3])
-            return
-        except ConfigError as error:
-            errors.append(error)
-    raise errors[0]

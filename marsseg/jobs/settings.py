@@ -135,8 +135,8 @@ class StudySettings:
             "budget": Budget(**values["budget"]),
             "filters": Filters(**values["filters"]),
             "objectives": tuple(values.get("objectives", (SCORE,))),
-            "plan": Plan(**values.get("plan", {})),
+            # Earlier versions knew of epochs alone.
+            "plan": Plan(**values.get("plan", {"epochs": values.get("epochs_planned", 0)})),
         }
-        # Earlier versions stored things that nobody asks for any more.
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known} | parsed)

@@ -8,7 +8,7 @@ from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.data.prepare import PreparedData
-from marsseg.errors import NotFoundError, UsageError
+from marsseg.errors import ConfigError, NotFoundError, UsageError
 from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import check_config_gpus, check_gpus
 from marsseg.jobs.forecast import expected_spending
@@ -142,7 +142,7 @@ def _load_recipes(
     for path in _recipe_files(recipes):
         if path.stem in configs:
             raise UsageError(f"two recipes are called '{path.stem}'; rename one")
-        config = load_recipe(path).with_values(values)
+        config = _load_recipe(path, values)
         if data_source or config.data.source == SYNTHETIC:
             default_source = default_source or resolve_source(data_source)
             config = config.with_values({"data.source": default_source})
@@ -152,6 +152,15 @@ def _load_recipes(
         if any(getattr(config, group) != getattr(first, group) for group in _DATA_GROUPS):
             raise UsageError(f"recipes of one study must share data, cleaning and split; '{recipe}' differs")
     return configs
+
+
+def _load_recipe(path: Path, values: dict[str, Any]) -> ExperimentConfig:
+    """A recipe with the command line's values; what does not go together names the recipe."""
+    recipe = load_recipe(path)
+    try:
+        return recipe.with_values(values)
+    except ConfigError as error:
+        raise ConfigError(f"recipe '{path.stem}' with --set: {str(error).removeprefix('config: ')}") from None
 
 
 def _announcement(settings: StudySettings, configs: Mapping[str, ExperimentConfig]) -> str:

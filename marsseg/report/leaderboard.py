@@ -55,7 +55,7 @@ def render_html(document: Mapping[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
         f"<h1>{title}</h1><p>{html.escape(summary_line(document))}</p>"
-        f"<table><tr>{header}</tr>{''.join(rows)}</table></html>\n"
+        f"<table><tr>{header}</tr>{''.join(rows)}</table><pre>{html.escape(render_recipes(document))}</pre></html>\n"
     )
 
 
@@ -76,9 +76,14 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
     return _table(title, [*_TEXT_COLUMNS, *further, "values"], rows, width)
 
 
-def render_recipes(document: Mapping[str, Any]) -> str:
-    """What the seeds of each recipe come to together, for the terminal; empty where there is one seed each."""
-    recipes = document.get("recipes", [])
+def render_recipes(document: Mapping[str, Any], top: int | None = None) -> str:
+    """What the seeds of each recipe come to together, the best first, for the terminal; empty with one seed each.
+
+    Args:
+        document: The leaderboard.
+        top: How many recipes; all by default.
+    """
+    recipes = document.get("recipes", [])[:top]
     if not recipes:
         return ""
     longest = max(len(row["recipe"]) for row in recipes)

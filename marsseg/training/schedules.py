@@ -9,7 +9,7 @@ from marsseg.config import ScheduleConfig
 def next_learning_rate(schedule: ScheduleConfig, initial: float, num_epochs: int, scores: Sequence[float]) -> float:
     """The learning rate of the next epoch of a stage.
 
-    With e epochs finished of E, the rate r at the begin, `factor` f, `hold_epochs` h, `warmup_epochs` w and
+    With e epochs finished of E, the rate r at the begin, `factor` f, `hold_epochs` h, `climb_epochs` w and
     `min_learning_rate` m:
 
     `plateau`: r, multiplied by f each time `patience` epochs have passed since the best score or the last reduction,
@@ -58,8 +58,8 @@ def _plateaus(scores: Sequence[float], patience: int) -> int:
 
 
 def _cosine(schedule: ScheduleConfig, initial: float, lowest: float, num_epochs: int, finished: int) -> float:
-    climb = min(schedule.warmup_epochs, num_epochs)
+    climb = schedule.climb_epochs
     if finished < climb:
         return initial * (finished + 1) / (climb + 1)
-    share = (finished - climb) / max(1, num_epochs - climb)
+    share = (finished - climb) / (num_epochs - climb)
     return lowest + (initial - lowest) * (1 + math.cos(math.pi * share)) / 2

@@ -23,8 +23,8 @@ class Stage:
 
 def stages_of(config: ExperimentConfig) -> tuple[Stage, ...]:
     """A config's stages in order: the warm-up, if there is one, and the main stage."""
-    warmup, last_epoch = config.warmup, config.training.max_epochs
-    if warmup is None or not warmup.epochs:
+    warmup, last_epoch = config.first_stage, config.training.max_epochs
+    if warmup is None:
         return (Stage(1, last_epoch, config.loss, config.optimizer, config.schedule),)
     return (
         Stage(1, warmup.epochs, warmup.loss, warmup.optimizer, warmup.schedule),

@@ -103,7 +103,7 @@ learning_rate = 1e-2
 
 [warmup.schedule]
 name = "cosine"
-warmup_epochs = 1
+climb_epochs = 1
 
 [loss]
 terms = "lovasz_softmax+focal_tversky"

@@ -14,7 +14,7 @@ SCHEDULES = [
     ScheduleConfig(),
     PLATEAU,
     ScheduleConfig(name="exponential", factor=0.9, hold_epochs=3),
-    ScheduleConfig(name="cosine", warmup_epochs=3, min_learning_rate=0.001),
+    ScheduleConfig(name="cosine", climb_epochs=3, min_learning_rate=0.001),
 ]
 
 
@@ -60,22 +60,22 @@ def test_exponential_is_keras_decay_of_one_epoch_a_step(num_epochs: int, tensorf
     )
 
 
-@pytest.mark.parametrize("warmup_epochs", [0, 4])
-def test_cosine_is_keras_decay_after_its_climb(warmup_epochs: int, tensorflow_runtime: int) -> None:
+@pytest.mark.parametrize("climb_epochs", [0, 4])
+def test_cosine_is_keras_decay_after_its_climb(climb_epochs: int, tensorflow_runtime: int) -> None:
     import keras
 
     initial, lowest, num_epochs = 0.01, 0.001, 20
-    schedule = ScheduleConfig(name="cosine", warmup_epochs=warmup_epochs, min_learning_rate=lowest)
+    schedule = ScheduleConfig(name="cosine", climb_epochs=climb_epochs, min_learning_rate=lowest)
     found = rates(schedule, initial, num_epochs)
-    keras_own = keras.optimizers.schedules.CosineDecay(initial, num_epochs - warmup_epochs, alpha=lowest / initial)
-    falling = [float(keras_own(epoch)) for epoch in range(num_epochs - warmup_epochs)]
-    assert found[warmup_epochs:] == pytest.approx(falling, rel=1e-5)
-    steps = [later - earlier for earlier, later in zip([0.0, *found], found[: warmup_epochs + 1], strict=False)]
-    assert steps == pytest.approx([initial / (warmup_epochs + 1)] * (warmup_epochs + 1)), "equal steps up to the rate"
+    keras_own = keras.optimizers.schedules.CosineDecay(initial, num_epochs - climb_epochs, alpha=lowest / initial)
+    falling = [float(keras_own(epoch)) for epoch in range(num_epochs - climb_epochs)]
+    assert found[climb_epochs:] == pytest.approx(falling, rel=1e-5)
+    steps = [later - earlier for earlier, later in zip([0.0, *found], found[: climb_epochs + 1], strict=False)]
+    assert steps == pytest.approx([initial / (climb_epochs + 1)] * (climb_epochs + 1)), "equal steps up to the rate"
 
 
 def test_cosine_of_a_stage_shorter_than_its_climb_never_falls() -> None:
-    found = rates(ScheduleConfig(name="cosine", warmup_epochs=9), 1.0, 4)
+    found = rates(ScheduleConfig(name="cosine", climb_epochs=9), 1.0, 4)
     assert found == sorted(found)
     assert math.isclose(found[-1], 4 / 5)
 
@@ -95,7 +95,7 @@ def test_every_rate_is_above_0_and_at_most_the_first_one_named(
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
 def test_a_rate_that_begins_below_the_minimum_is_never_raised(schedule: ScheduleConfig) -> None:
-    low = schedule.model_copy(update={"min_learning_rate": 0.5, "warmup_epochs": 0})
+    low = schedule.model_copy(update={"min_learning_rate": 0.5, "climb_epochs": 0})
     assert rates(low, 0.1, 9) == pytest.approx([0.1] * 9)
 
 
