@@ -1,10 +1,10 @@
 """The modelled cost: fitted to measured steps, checked on steps of configurations that the fit has not seen.
 
-Draws configurations from the space `cpu`, measures a step of each and the time from its config to its first step, and
-fits one coefficient a kind of work (`marsseg/models/operations.py`), none negative, in each precision. 30 other
-configurations are drawn, measured and predicted: rank correlation and relative error. What was measured stays in
-`benchmarks/steps.jsonl`, so that an interrupted run goes on and another model of the cost needs no new measurements;
-`--write` writes the coefficients that the package ships.
+Draws configurations from the space `cpu`, and some from `report` at the sizes of `cpu`, measures a step of each and the
+time from its config to its first step, and fits one coefficient a kind of work (`marsseg/models/operations.py`), none
+negative, in each precision. Others are drawn, measured and predicted: rank correlation and relative error.
+What was measured stays in `benchmarks/steps.jsonl`, so that an interrupted run goes on and another model of the cost
+needs no new measurements; `--write` writes the coefficients that the package ships.
 """
 
 import gc
@@ -34,7 +34,9 @@ from marsseg.training.step import Evaluator
 _MEASURED = Path(__file__).with_name("steps.jsonl")
 _SHIPPED = Path(__file__).parents[1] / "marsseg" / "models" / "coefficients.json"
 _IMAGE_SHAPE = 64, 128
-_FITTED, _CHECKED = 50, 30
+# Of each space: how many are fitted, and how many more are checked.
+_DRAWN = {"cpu": (50, 30), "report": (20, 10)}
+_SMALL = {"model.base_filters": (8, 16), "model.max_filters": (64,), "training.batch_size": (8, 16, 32)}
 _WARM_UP, _REPEATS = 2, 7
 _PRECISIONS = ("bfloat16", "float32")
 # What a step depends on; a space fixes more than that.
@@ -43,37 +45,40 @@ _GROUPS = ("model.", "loss.", "optimizer.", "training.batch_size")
 
 def main() -> None:
     """Measures what is missing, then fits if asked to, then checks."""
-    rows = measure()
-    fitted, checked = rows[: _FITTED * len(_PRECISIONS)], rows[_FITTED * len(_PRECISIONS) :]
+    rows = {space: measure(space) for space in _DRAWN}
     if "--write" in sys.argv:
+        fitted = [row for space, (count, _) in _DRAWN.items() for row in rows[space][: count * len(_PRECISIONS)]]
         coefficients = {precision: fit(_of(fitted, precision)) for precision in _PRECISIONS}
         _SHIPPED.write_text(json.dumps(coefficients, indent=2) + "\n", encoding="utf-8")
         load_coefficients.cache_clear()
-    for precision in _PRECISIONS:
-        report(precision, _of(checked, precision))
+    for space, (count, _) in _DRAWN.items():
+        for precision in _PRECISIONS:
+            report(space, precision, _of(rows[space][count * len(_PRECISIONS) :], precision))
 
 
 def _of(rows: Sequence[Mapping[str, Any]], precision: str) -> list[Mapping[str, Any]]:
     return [row for row in rows if row["config"]["training.precision"] == precision]
 
 
-def draw() -> Iterator[dict[str, Any]]:
+def draw(name: str) -> Iterator[dict[str, Any]]:
     """Values of random configurations, the first ones to be fitted, the rest to be checked; each in each precision."""
-    space = load_space(find_space("cpu"))
+    space = load_space(find_space(name))
     proposer = build_proposer("optuna", "random", space)
-    for number in range(_FITTED + _CHECKED):
+    for number in range(sum(_DRAWN[name])):
         drawn = {**space.fixed, **proposer.propose([], number)}
+        if name == "report":
+            drawn |= {path: sizes[number % len(sizes)] for path, sizes in _SMALL.items()}
         values = {path: value for path, value in drawn.items() if path.startswith(_GROUPS)}
         for precision in _PRECISIONS:
             yield {**values, "training.precision": precision, "training.threads": available_cores()}
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(space: str) -> list[dict[str, Any]]:
     """One row a configuration drawn: `config` and seconds: `step`, `start` and `prediction` of as many images."""
     configure_runtime(available_cores())
     return [
         remembered(_MEASURED, {"config": values}, partial(_measure, ExperimentConfig().with_values(values)))
-        for values in draw()
+        for values in draw(space)
     ]
 
 
@@ -124,7 +129,7 @@ def _least_squares(work: Sequence[Mapping[str, float]], seconds: np.ndarray) -> 
     return {kind: float(f"{value:.3g}") for kind, value in zip(kinds, coefficients, strict=True)}
 
 
-def report(precision: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def report(space: str, precision: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Predicts steps that were measured; the common factor of another machine is taken out."""
     predicted = np.array([step_seconds(ExperimentConfig().with_values(row["config"]), _IMAGE_SHAPE) for row in rows])
     measured = np.array([row["step"] for row in rows])
@@ -133,7 +138,7 @@ def report(precision: str, rows: Sequence[Mapping[str, Any]]) -> None:
     errors = np.abs(ratio / scale - 1)
     Result(
         "step_cost",
-        f"rank correlation over {len(rows)} random configurations, {precision}",
+        f"rank correlation over {len(rows)} random configurations of {space}, {precision}",
         "",
         [float(spearmanr(predicted, measured).statistic)],
         higher_is_better=True,

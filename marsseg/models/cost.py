@@ -16,6 +16,8 @@ from marsseg.models.operations import Operations, count_operations
 _STEP = "step"
 _START = "start"
 _PREDICTION_SHARE = "prediction_share"
+# Those of a dual U-Net have losses too.
+_OUTPUTS = {"unet": 1, "dual_unet": 3}
 
 
 def step_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> float:
@@ -53,8 +55,12 @@ def start_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> flo
 def step_work(config: ExperimentConfig, image_shape: tuple[int, int]) -> dict[str, float]:
     """What one step does, by kind: what the coefficients weigh."""
     operations, batch_size = _operations(config, image_shape), config.training.batch_size
+    # The loss looks at every class of every pixel, of each output that it sees; one sorts them.
+    looked_at = math.prod(image_shape) * config.data.num_classes * _OUTPUTS[config.model.family] * batch_size / 1e6
     return {
         **{kind: amount * batch_size for kind, amount in operations.work.items()},
+        "loss": looked_at * len(config.loss.terms),
+        "sorted": looked_at if "lovasz_softmax" in dict(config.loss.terms) else 0.0,
         "params": operations.params / 1e6,
         "layers": operations.layers,
         "constant": 1.0,
