@@ -14,6 +14,8 @@ from marsseg.data.synthetic import generate_terrain
 from marsseg.tracking.store import open_store
 from tests.conftest import Marsexp, make_marsexp
 
+pytestmark = pytest.mark.timeout(0)
+
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "experiments").glob("*.toml"))
 # Long enough for two stages and for a schedule that holds for a while; the same for all.
