@@ -24,7 +24,7 @@ SMALL = {
     **{"model.base_filters": 4, "training.max_epochs": EPOCHS, "training.threads": 1},
     **{"split.validation_images": 4, "split.test_images": 2, "schedule.hold_epochs": 2},
 }
-SHORTEST_WAIT_S, LONGEST_WAIT_S = 15.0, 60.0
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 12.0, 25.0
 MOST_KILLS = 200
 
 
