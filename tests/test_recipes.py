@@ -23,7 +23,6 @@ NO_CHOICE = {"training.max_epochs", "training.early_stopping_patience", "trainin
 SEVERAL = {
     "depth_5": {"model.num_blocks", "model.max_filters"},
     "dilated_bottleneck": {"model.dilation", "model.dilation_rates"},
-    "dilated_skips": {"model.dilation"},
     "dual_unet": {"model.family", "loss.terms"},
     "cosine": {"schedule.name", "schedule.climb_epochs"},
     "nadam_exponential": {"optimizer.name", *(f"schedule.{name}" for name in ("name", "factor", "hold_epochs"))},

@@ -57,7 +57,8 @@ def repeat_rare(masks: NDArray[np.uint8], copies: int) -> NDArray[np.int64]:
         masks: Labels, shape (n, height, width).
         copies: How many times more.
     """
-    return np.concatenate([np.arange(len(masks)), *[images_with(rarest_class(masks), masks)] * copies])
+    every = np.arange(len(masks))
+    return np.concatenate([every, *[images_with(rarest_class(masks), masks)] * copies]) if copies else every
 
 
 def find_rare_objects(masks: NDArray[np.uint8]) -> Objects:

@@ -139,15 +139,12 @@ def write_synthetic(out: Path, images: int, height: int, width: int, seed: int, 
         What was done, in one line.
 
     Raises:
-        DataError: If the file exists or has another ending, or an argument does not make sense.
+        MarsexpError: If `out` cannot be written, or an argument does not make sense.
     """
-    if out.suffix != ".npz":
-        raise DataError(f"{out}: expected a file name that ends in .npz")
-    if out.exists():
-        raise DataError(f"{out}: exists already; take another name or remove it")
+    _check_target(out)
     terrain = generate_terrain(images, height, width, seed, outliers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, training_set=np.stack([terrain.images, terrain.masks], axis=1))
+    pairs = np.stack([terrain.images, terrain.masks], axis=1)
+    write_new_file(out, lambda file: np.savez_compressed(file, training_set=pairs))
     planted = f", {outliers} of them wrong: {list(terrain.outlier_indices)}" if outliers else ""
     return f"{out}: {images} tiles of {height}x{width}{planted}"
 

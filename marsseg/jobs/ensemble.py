@@ -98,15 +98,15 @@ def _load_member(store: Store, run_id: str) -> Member:
 
 
 def predict_labels(
-    members: Sequence[Member], images: NDArray[np.float32], flip_views: bool = False
+    members: Sequence[Member], images: NDArray[np.float32], test_time_augmentation: bool = False
 ) -> NDArray[np.uint8]:
     """The most likely class of each pixel: by the logits of one network, or by the mean probabilities of several.
 
     Args:
         members: Who predicts; each computes in its own precision, all on the threads of the first.
         images: Shape (n, height, width, 1), values in [0, 1]; n ≥ 1.
-        flip_views: Whether each sees every image's mirror images too (test-time augmentation; Krizhevsky et al., 2012,
-            have the horizontal one).
+        test_time_augmentation: Whether each sees every image's mirror images too (Krizhevsky et al., 2012, have the
+            horizontal one).
 
     Returns:
         Labels, shape (n, height, width).
@@ -125,11 +125,11 @@ def predict_labels(
     from marsseg.training.step import Evaluator
 
     evaluators = [Evaluator(_load_network(member, images), len(images)) for member in members]
-    if len(evaluators) == 1 and not flip_views:
+    if len(evaluators) == 1 and not test_time_augmentation:
         # Probabilities of two classes can be rounded to the same number where their logits differ.
         return evaluators[0].predict_labels(images)
     labels = np.empty(images.shape[:3], np.uint8)
-    views = _VIEWS if flip_views else _VIEWS[:1]
+    views = _VIEWS if test_time_augmentation else _VIEWS[:1]
     # In parts: probabilities take many times the room of labels.
     for start in range(0, len(images), evaluators[0].batch_size):
         batch = slice(start, start + evaluators[0].batch_size)

@@ -14,7 +14,7 @@ _SIMULATIONS = 5
 # Beyond this the cost grows in proportion.
 _SIMULATED_BUDGET = 40
 # Curves rise with the logarithm of the epoch, from this share of what they come to, some early and some late, and
-# jitter. Recorded ones are such that a third of the trainings' first epochs tell as much of their ends.
+# jitter: after a third of the epochs they stand in the order of their ends as nearly as recorded ones do.
 _FIRST, _LATENESS, _JITTER = 0.3, 1.0, 0.02
 
 

@@ -64,7 +64,6 @@ def test_paused_trials_are_taken_up_again_and_the_best_is_trained_in_full(
     assert (winner["state"], winner["epochs"]) == ("completed", MAX_EPOCHS)
     assert max(trial.starts for trial in trials) > 1, "none was thawed after another had been trained"
     assert document["epochs_spent"] < BUDGET * MAX_EPOCHS / 2
-    assert document["epochs_spent"] == pytest.approx(document["epochs_planned"], rel=0.5)
 
 
 def test_each_epoch_was_trained_once(searched: tuple[Marsexp, dict[str, Any]]) -> None:

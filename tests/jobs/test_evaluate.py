@@ -87,11 +87,11 @@ def test_test_time_augmentation_is_the_argmax_over_the_mirror_images(
         + predict(images[:, ::-1])[:, ::-1]
         + predict(images[:, ::-1, ::-1])[:, ::-1, ::-1]
     )
-    found = predict_labels([member], images, flip_views=True)
+    found = predict_labels([member], images, test_time_augmentation=True)
     np.testing.assert_array_equal(found, mean.argmax(axis=-1))
     assert (found != predict_labels([member], images)).any()
     # An image and its mirror image are given mirrored labels.
-    mirrored = predict_labels([member], images[:, :, ::-1], flip_views=True)[:, :, ::-1]
+    mirrored = predict_labels([member], images[:, :, ::-1], test_time_augmentation=True)[:, :, ::-1]
     assert (mirrored == found).mean() > 0.999
 
     document = finished_search("evaluate", run_id, "--split", "test", "--tta", "--json").json()
