@@ -16,7 +16,7 @@ RECIPES = {path.stem: path for path in sorted((ROOT / "experiments").glob("*.tom
 SPACES = {path.stem: path for path in sorted((ROOT / "search_spaces").glob("*.toml"))}
 # What the others are compared with.
 BASE = "depth_4"
-FINAL = {"final_unet", "best_unet"} & RECIPES.keys()
+FINAL = {"final_unet", "best_unet"}
 # How long, and where the report's own trainings differ from what ours do by default.
 NO_CHOICE = {"training.max_epochs", "training.early_stopping_patience", "training.weight_averaging"}
 # All others change a single value.
