@@ -35,6 +35,10 @@ def changes(name: str, since: ExperimentConfig) -> dict[str, Any]:
     return {path: value for path, value in load_recipe(RECIPES[name]).flat().items() if before.get(path) != value}
 
 
+def test_what_all_of_it_comes_to_is_there() -> None:
+    assert RECIPES.keys() >= FINAL
+
+
 def test_each_recipe_is_another_one() -> None:
     hashes = [load_recipe(path).config_hash() for path in RECIPES.values()]
     assert len(set(hashes)) == len(hashes)

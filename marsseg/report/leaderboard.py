@@ -86,11 +86,18 @@ def render_recipes(document: Mapping[str, Any], top: int | None = None) -> str:
     recipes = document.get("recipes", [])[:top]
     if not recipes:
         return ""
-    longest = max(len(row["recipe"]) for row in recipes)
-    lines = [
-        f"{row['recipe']:<{longest}}  {_spread_text(row['best_val_mean_iou'])}, {row['seeds']} seeds" for row in recipes
-    ]
+    done = [row for row in recipes if row["best_val_mean_iou"]]
+    longest = max((len(row["recipe"]) for row in done), default=0)
+    lines = [f"{row['recipe']:<{longest}}  {_seeds_text(row)}" for row in done]
+    missing = [row["recipe"] for row in recipes if row not in done]
+    if missing:
+        lines.append(f"none completed: {', '.join(missing)}")
     return "\n".join(["best_val_mean_iou of each recipe, mean ± standard deviation:", *lines]) + "\n"
+
+
+def _seeds_text(row: Mapping[str, Any]) -> str:
+    scores, seeds = row["best_val_mean_iou"], row["seeds"]
+    return f"{_spread_text(scores)}, {seeds} seeds" if seeds > 1 else f"{scores['mean']:.4f}, 1 seed"
 
 
 def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:

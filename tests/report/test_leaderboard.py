@@ -64,11 +64,14 @@ def test_brackets_in_a_reason_are_no_markup() -> None:
 def test_seeds_of_a_recipe_are_told_together() -> None:
     recipes = [
         {"recipe": "dice", "seeds": 2, "best_val_mean_iou": {"mean": 0.51234, "sd": 0.01}},
+        {"recipe": "flips", "seeds": 1, "best_val_mean_iou": {"mean": 0.4, "sd": 0.0}},
         {"recipe": "cutmix", "seeds": 0, "best_val_mean_iou": None},
+        {"recipe": "rotation", "seeds": 0, "best_val_mean_iou": None},
     ]
     assert render_recipes({**document(), "recipes": recipes}).splitlines()[1:] == [
-        "dice    0.5123 ± 0.0100, 2 seeds",
-        "cutmix  unknown, since none was completed, 0 seeds",
+        "dice   0.5123 ± 0.0100, 2 seeds",
+        "flips  0.4000, 1 seed",
+        "none completed: cutmix, rotation",
     ]
     assert render_recipes(document()) == ""
 
