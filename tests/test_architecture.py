@@ -82,8 +82,8 @@ def test_wheel_carries_spaces_and_recipes(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     script = (
-        "from marsseg.jobs.shipped import find_recipe, find_space\n"
-        "print(find_space('smoke')); print(find_recipe('final_unet'))"
+        "from marsseg.jobs.shipped import find_recipes, find_space\n"
+        "print(find_space('smoke')); print(*find_recipes('final_unet'))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     done = subprocess.run(

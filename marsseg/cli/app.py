@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 
 import typer
 
@@ -55,7 +56,7 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         message, status = _describe(error)
         print(message, file=sys.stderr)
     sys.exit(status)

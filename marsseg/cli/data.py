@@ -26,7 +26,7 @@ _Reduce = Annotated[
 ]
 _Grey = Annotated[bool, typer.Option("--grey", help="Turn pictures in colour into grey ones; else they are refused.")]
 _CleanOut = Annotated[
-    Path, typer.Option("--out", metavar="FILE", help="The new .npz file, or a .csv list of what is left out and why.")
+    Path, typer.Option("--out", metavar="FILE", help="The new .npz file, or a .csv or .json list of what is left out.")
 ]
 
 

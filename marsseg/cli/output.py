@@ -29,7 +29,7 @@ def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
     if winner["run_id"]:
         store = f" --tracking-uri {document['tracking_uri']}" if document["tracking_uri"] else ""
         print(f"\ntrain the winner again and compare:  marsexp reproduce {winner['run_id']}{store}")
-        print("look at all of them:                 marsexp ui")
+        print(f"look at all of them:                 marsexp ui{store}")
 
 
 def print_plan(document: Mapping[str, Any]) -> None:

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 def leaderboard(
     search: Annotated[str | None, typer.Argument(metavar="SEARCH", help="By default the latest search.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N.")] = None,
-    sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Another column.")] = "best_val_mean_iou",
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="METRIC", help="The column to sort by; completed ones first.")
+    ] = "best_val_mean_iou",
     json: options.Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     optuna: Annotated[
@@ -144,6 +146,7 @@ def ui(
         str | None, typer.Argument(metavar="SEARCH", help="Show this search's trials; by default all that was trained.")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="P", help="The port.")] = 5000,
+    tracking_uri: options.TrackingUri = None,
     debug: options.Debug = False,
 ) -> None:
     """Open the MLflow UI on this store.
@@ -151,6 +154,6 @@ def ui(
     Example: marsexp ui
     """
     from marsseg.jobs.home import open_home
-    from marsseg.jobs.ui import serve_ui
+    from marsseg.jobs.ui import open_ui
 
-    raise typer.Exit(serve_ui(open_home(), search, port))
+    raise typer.Exit(open_ui(open_home(), search, port, tracking_uri))

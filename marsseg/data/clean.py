@@ -14,7 +14,7 @@ import numpy as np
 from marsseg.data.inspect import find_outlier_groups
 from marsseg.data.sources import FRAMES, TRAINING_SET, load_raw, tiles_from_pairs
 from marsseg.data.tiles import Tiles
-from marsseg.errors import DataError
+from marsseg.errors import UsageError
 from marsseg.new_file import check_new_file, write_new_file
 
 __all__ = ["CleaningResult", "clean_file", "outlier_indices"]
@@ -61,8 +61,8 @@ def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
         What was kept and removed.
 
     Raises:
-        DataError: If `out` is the input or has another ending, or `source` is not valid.
-        UsageError: If `out` exists or cannot be written.
+        DataError: If `source` is not valid.
+        UsageError: If `out` is the input, exists, has another ending or cannot be written.
         NotFoundError: If `source` does not exist.
     """
     raw = load_raw(source)
@@ -81,9 +81,9 @@ def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
 
 def _check_target(source: Path, out: Path) -> None:
     if out.suffix not in (".npz", ".json", ".csv"):
-        raise DataError(f"{out}: expected a name that ends in .npz, .json or .csv")
+        raise UsageError(f"{out}: expected a name that ends in .npz, .json or .csv")
     if out.exists() and out.samefile(source):
-        raise DataError(f"{out}: is the input, which is never changed; name another file")
+        raise UsageError(f"{out}: is the input, which is never changed; name another file")
     check_new_file(out)
 
 

@@ -178,7 +178,7 @@ def _read_labels(masks: NDArray[Any], num_classes: int, source: str) -> NDArray[
     if outside.any():
         raise DataError(
             f"{source}: expected labels 0 to {num_classes - 1}, found {_first(masks, outside)}; "
-            f"correct that mask or set data.num_classes"
+            f"correct that mask, or say how many classes there are (--num-classes, in a recipe data.num_classes)"
         )
     return labels.astype(np.uint8)
 

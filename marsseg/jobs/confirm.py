@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -13,7 +14,8 @@ from marsseg.jobs.inputs import Provenance
 from marsseg.jobs.leaderboard import spread
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.jobs.stored import load_settings, stored_settings
+from marsseg.jobs.study import create_study, resume_study
 from marsseg.jobs.train import training_settings
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
@@ -63,15 +65,41 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
         configs[f"trial-{trial.number}"] = config.with_values({"seed": config.seed + 1})
     if not configs:
         return []
-    name = confirmation_name(search, number, num_seeds)
-    notify(f"confirming the best {len(configs)} with {num_seeds} new seeds each, as '{name}'")
-    if name in ledger.names():
-        document = resume_study(home, load_settings(home, name, "training"), data)
-    else:
-        document = create_study(home, training_settings(name, configs, data, num_seeds, _provenance(settings)), data)
+    wanted = training_settings(
+        confirmation_name(search, number, num_seeds), configs, data, num_seeds, _provenance(settings)
+    )
+    study, is_begun = find_begun(ledger, replace(wanted, confirms=search))
+    notify(f"confirming the best {len(configs)} with {num_seeds} new seeds each, as '{study.name}'")
+    document = resume_study(home, study, data) if is_begun else create_study(home, study, data)
     # In this one TensorFlow may have begun with other threads than the runs have.
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh_process:
         return [_result(home, settings, recipe, document["trials"], data, fresh_process) for recipe in configs]
+
+
+def find_begun(ledger: Ledger, wanted: StudySettings) -> tuple[StudySettings, bool]:
+    """The study that has begun to train just these configs, or a new one.
+
+    A search that was extended may have other best ones than when it was confirmed before.
+
+    Args:
+        ledger: Holds what was begun.
+        wanted: A new study, of which a number is put behind the name if that is taken by another.
+
+    Returns:
+        What to run, with the data where it lies now, and whether it goes on.
+    """
+    name, number = wanted.name, 1
+    while name in ledger.names():
+        begun = stored_settings(ledger, name)
+        if _hashes(begun) == _hashes(wanted):
+            return replace(begun, configs=wanted.configs), True
+        number += 1
+        name = f"{wanted.name}-{number}"
+    return replace(wanted, name=name), False
+
+
+def _hashes(settings: StudySettings) -> dict[str, str]:
+    return {name: settings.config(name).config_hash() for name in settings.configs}
 
 
 def _provenance(settings: StudySettings) -> Provenance:

@@ -16,7 +16,7 @@ from marsseg.data.inspect import inspect_tiles, render_group
 from marsseg.data.sources import load_tiles
 from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
-from marsseg.errors import DataError, UsageError
+from marsseg.errors import UsageError
 from marsseg.jobs.inputs import resolve_source
 from marsseg.jobs.progress import notify
 from marsseg.new_file import check_new_file, write_new_file
@@ -110,7 +110,7 @@ def import_folder(folder: Path, out: Path, cutting: Cutting, num_classes: int) -
 
 def _check_target(out: Path) -> None:
     if out.suffix != ".npz":
-        raise DataError(f"{out}: expected a file name that ends in .npz")
+        raise UsageError(f"{out}: expected a file name that ends in .npz")
     check_new_file(out)
 
 
@@ -142,6 +142,8 @@ def write_synthetic(out: Path, images: int, height: int, width: int, seed: int, 
         MarsexpError: If `out` cannot be written, or an argument does not make sense.
     """
     _check_target(out)
+    if outliers > images:
+        raise UsageError(f"--outliers: expected at most {images}, as many as there are images, found {outliers}")
     terrain = generate_terrain(images, height, width, seed, outliers)
     pairs = np.stack([terrain.images, terrain.masks], axis=1)
     write_new_file(out, lambda file: np.savez_compressed(file, training_set=pairs))

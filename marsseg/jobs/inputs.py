@@ -1,6 +1,7 @@
 """What several commands are given: data, values to set, who and why; checked and resolved."""
 
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ def load_data(config: ExperimentConfig) -> PreparedData:
 
 def generate_name(kind: str) -> str:
     """A name for a study that was given none."""
-    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    # Two may begin in the same second.
+    return f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -69,6 +71,23 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         return dict(parse_assignment(text) for text in assignments)
     except ConfigError as error:
         raise UsageError(str(error)) from None
+
+
+def with_assigned(config: ExperimentConfig, values: Mapping[str, Any], whose: str = "") -> ExperimentConfig:
+    """The config with what the command line sets.
+
+    Args:
+        config: Without it.
+        values: By dotted path.
+        whose: What a message begins with, as the recipe's name.
+
+    Raises:
+        UsageError: If a field does not exist, or a value is not allowed or does not go with the others.
+    """
+    try:
+        return config.with_values(values)
+    except ConfigError as error:
+        raise UsageError(f"{whose}--set: {str(error).removeprefix('config: ')}") from None
 
 
 def parse_tags(texts: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from marsseg.errors import UsageError, nearest_name_hint
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.stored import latest_study, stored_settings
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
 
@@ -20,8 +21,7 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
     Args:
         home: Where the ledger is.
         search: The search's name, or None.
-        sort: `best_val_mean_iou`, highest first and completed trials before the others; or another column, lowest
-            first.
+        sort: `best_val_mean_iou`, highest first; or another column, lowest first; completed trials before the others.
 
     Returns:
         The document that `--json` prints.
@@ -31,20 +31,19 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
         UsageError: If there is no such column.
     """
     ledger = Ledger(home.ledger)
-    name = search or ledger.latest()
-    settings = StudySettings.from_dict(ledger.settings(name))
+    settings = stored_settings(ledger, search) if search else latest_study(ledger)
     sortable = dict.fromkeys((*_SORTABLE, *settings.sizes))
     if sort not in sortable:
         raise UsageError(
             f"--sort: expected one of {', '.join(sortable)}, found '{sort}'{nearest_name_hint(sort, sortable)}"
         )
-    document = leaderboard_document(settings, replay(ledger.events(name)))
-    if not ledger.is_driven(name):
+    document = leaderboard_document(settings, replay(ledger.events(settings.name)))
+    if not ledger.is_driven(settings.name):
         for row in document["trials"]:
             # Interrupted or killed: the next driver takes it up where it was.
             row["state"] = _AT_REST.get(row["state"], row["state"])
     if sort != _SORTABLE[0]:
-        document["trials"].sort(key=lambda trial: trial[sort])
+        document["trials"].sort(key=lambda trial: (trial["state"] != "completed", trial[sort]))
     return document
 
 

@@ -16,6 +16,7 @@ from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.stored import latest_study, stored_settings
 from marsseg.search.ledger import Event, Ledger
 from marsseg.search.optuna_proposer import build_distribution
 from marsseg.search.state import Trial, TrialState, replay
@@ -50,8 +51,8 @@ def export_study(home: Home, search: str | None, url: str) -> str:
         TrackingError: If the database cannot be written.
     """
     ledger = Ledger(home.ledger)
-    name = search or ledger.latest()
-    settings = StudySettings.from_dict(ledger.settings(name))
+    settings = stored_settings(ledger, search) if search else latest_study(ledger, "search")
+    name = settings.name
     if settings.kind != "search":
         raise UsageError(f"--optuna: expected a search, found '{name}', which is a {settings.kind} without a space")
     events = ledger.events(name)

@@ -12,7 +12,7 @@ from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import NotFoundError, TrainingError
 from marsseg.jobs.devices import check_config_gpus, worker_environments
 from marsseg.jobs.home import Home
-from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source
+from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source, with_assigned
 from marsseg.jobs.progress import notify
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
 from marsseg.jobs.tracker import (
@@ -72,7 +72,7 @@ def reproduce_run(
             f"config: {path} was changed in the store after the run was created" for path in record.config_changes
         ]
         return _document(original, causes)
-    config = record.config.with_values(parse_assignments(assignments))
+    config = with_assigned(record.config, parse_assignments(assignments))
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
     changes = {path: pair for path, pair in changed_fields(record.config, config).items() if path != "data.source"}
     check_config_gpus(config, f"run {record.run_id[:12]}")

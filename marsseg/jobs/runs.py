@@ -13,6 +13,7 @@ from marsseg.config import ExperimentConfig, parse_config
 from marsseg.errors import NotFoundError, TrackingError
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.stored import latest_study, stored_settings
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import replay
 from marsseg.tracking.store import Store, open_store
@@ -51,8 +52,8 @@ def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, st
 
 def _best_run(home: Home, study: str | None) -> tuple[StudySettings, str]:
     ledger = Ledger(home.ledger)
-    study = study or ledger.latest()
-    settings = StudySettings.from_dict(ledger.settings(study))
+    settings = stored_settings(ledger, study) if study else latest_study(ledger)
+    study = settings.name
     winner = replay(ledger.events(study)).winner
     if winner is None:
         raise NotFoundError(f"'{study}' has no completed trial; see: marsexp leaderboard {study}")

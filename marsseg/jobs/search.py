@@ -8,7 +8,7 @@ from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
-from marsseg.errors import UsageError, nearest_name_hint
+from marsseg.errors import SpaceError, UsageError, nearest_name_hint
 from marsseg.jobs.candidates import BASE
 from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
@@ -17,11 +17,19 @@ from marsseg.jobs.devices import default_workers
 from marsseg.jobs.dry_run import plan_document
 from marsseg.jobs.forecast import expected_spending
 from marsseg.jobs.home import Home
-from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
+from marsseg.jobs.inputs import (
+    Provenance,
+    generate_name,
+    load_data,
+    parse_assignments,
+    resolve_source,
+    with_assigned,
+)
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import Filters, StudySettings
 from marsseg.jobs.shipped import find_space
-from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.jobs.stored import load_settings
+from marsseg.jobs.study import create_study, resume_study
 from marsseg.new_file import check_new_file
 from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, check_sampler_is_installed
@@ -196,9 +204,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         raise UsageError(f"--budget: expected at least one full training, {max_epochs} epochs, found {options.budget}")
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
-    pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
-    # Values that exclude each other are refused here, before anything is stored.
-    space.pinned(pinned)
+    pinned = _pin(space, values)
     base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options.data, workers)
     if base.training.gpus > 1 or "training.gpus" in space.by_path:
         raise UsageError("training.gpus: a search gives each trial one GPU; for more, see marsexp train --gpus")
@@ -230,10 +236,20 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     return settings, base
 
 
+def _pin(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the space that the command line gives a value; values that exclude each other are refused."""
+    try:
+        pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
+        space.pinned(pinned)
+    except SpaceError as error:
+        raise UsageError(f"--set: {error}") from None
+    return pinned
+
+
 def _base_config(space: Space, values: Mapping[str, Any], data: str | None, workers: int) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
-    config = ExperimentConfig().with_values({**space.fixed, **fixed})
-    source = resolve_source(data) if data or config.data.source == SYNTHETIC else config.data.source
+    config = with_assigned(ExperimentConfig().with_values(space.fixed), fixed)
+    source = resolve_source(data or (None if config.data.source == SYNTHETIC else config.data.source))
     return resolve_auto(config.with_values({"data.source": source}), workers)
 
 

@@ -1,10 +1,10 @@
 """What a study was started with: plain values in the ledger, enough to go on after a kill."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from marsseg.config import ExperimentConfig, parse_config
+from marsseg.config import ExperimentConfig, changed_fields, parse_config
 from marsseg.search.budget import Budget
 from marsseg.search.objectives import SCORE
 from marsseg.search.plan import Plan
@@ -51,6 +51,7 @@ class StudySettings:
         space: The space's document.
         pinned: Parameters of the space that the command line gave one value.
         num_seeds: For a training: how many seeds every recipe is trained with, its own and the next ones.
+        confirms: For a training: the search whose best it trains again, or an empty string.
         filters: What no configuration may exceed.
         objectives: What it is for: the score, and what counts besides.
         fingerprint: Of the data, by part.
@@ -82,6 +83,7 @@ class StudySettings:
     space: Mapping[str, Any] = field(default_factory=dict)
     pinned: Mapping[str, Any] = field(default_factory=dict)
     num_seeds: int = 1
+    confirms: str = ""
     author: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -108,8 +110,18 @@ class StudySettings:
         return max((self.config(name).training.gpus for name in self.configs), default=1)
 
     @property
+    def choices(self) -> list[str]:
+        """Fields of the config, by dotted path, in which its trials may differ, apart from their seeds."""
+        if self.space:
+            return list(self.build_space().by_path)
+        first, *others = (self.config(name) for name in self.configs)
+        return list(dict.fromkeys(path for other in others for path in changed_fields(first, other)))
+
+    @property
     def resume_hint(self) -> str:
         """What to type to go on."""
+        if self.confirms:
+            return f"go on with: marsexp search --resume {self.confirms} --confirm K --seeds S"
         return f"go on with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"
 
     def build_scheduler(self) -> Scheduler:
@@ -130,13 +142,15 @@ class StudySettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudySettings":
-        """The settings as they were stored."""
+        """The settings as they were stored.
+
+        Raises:
+            KeyError, TypeError: If there are too few or too many.
+        """
         parsed = {
             "budget": Budget(**values["budget"]),
             "filters": Filters(**values["filters"]),
-            "objectives": tuple(values.get("objectives", (SCORE,))),
-            # Earlier versions knew of epochs alone.
-            "plan": Plan(**values.get("plan", {"epochs": values.get("epochs_planned", 0)})),
+            "objectives": tuple(values["objectives"]),
+            "plan": Plan(**values["plan"]),
         }
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known} | parsed)
+        return cls(**{**values, **parsed})

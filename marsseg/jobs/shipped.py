@@ -5,6 +5,7 @@ from pathlib import Path
 from marsseg.errors import NotFoundError, nearest_name_hint
 
 _PACKAGE = Path(__file__).parents[1]
+_RECIPES = "experiments"
 
 
 def find_space(name_or_path: str) -> Path:
@@ -16,23 +17,37 @@ def find_space(name_or_path: str) -> Path:
     return _find(name_or_path, "search_spaces", "search space")
 
 
-def find_recipe(name_or_path: str) -> Path:
-    """The recipe file at a path, or the shipped one of that name.
+def find_recipes(name_or_path: str) -> list[Path]:
+    """All recipes of a folder, the recipe file at a path, or the shipped one of that name.
+
+    Where there is no folder `experiments`, it is that of the shipped ones.
 
     Raises:
-        NotFoundError: If there is neither.
+        NotFoundError: If there is none.
     """
-    return _find(name_or_path, "experiments", "recipe")
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        is_shipped_folder = folder == Path(_RECIPES)
+        return list(_shipped(_RECIPES).values()) if is_shipped_folder else [_find(name_or_path, _RECIPES, "recipe")]
+    found = sorted(folder.glob("*.toml"))
+    if not found:
+        raise NotFoundError(f"{folder}: expected recipes (*.toml), found none")
+    return found
 
 
 def _find(name_or_path: str, folder_name: str, what: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    # A wheel carries the folder inside the package, a checkout beside it.
-    folders = [_PACKAGE / "shipped" / folder_name, _PACKAGE.parent / folder_name]
-    shipped = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.toml"))}
-    if path.name == name_or_path and name_or_path in shipped:
-        return shipped[name_or_path]
+    shipped = _shipped(folder_name)
+    # As they are called in a checkout, too.
+    if path.stem in shipped and path in (Path(path.stem), Path(folder_name, f"{path.stem}.toml")):
+        return shipped[path.stem]
     hint = nearest_name_hint(path.stem, shipped)
     raise NotFoundError(f"{name_or_path}: expected a {what}, a file or one of {', '.join(sorted(shipped))}{hint}")
+
+
+def _shipped(folder_name: str) -> dict[str, Path]:
+    """What comes with the package, by name; a wheel carries the folder inside the package, a checkout beside it."""
+    folders = [_PACKAGE.parent / folder_name, _PACKAGE / "shipped" / folder_name]
+    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.toml"))}

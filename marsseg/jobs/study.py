@@ -50,19 +50,6 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
         return _run(home, ledger, writer, settings, data)
 
 
-def load_settings(home: Home, name: str, kind: str) -> StudySettings:
-    """What a study was started with.
-
-    Raises:
-        NotFoundError: If there is none of this name.
-        UsageError: If it is of another kind.
-    """
-    settings = StudySettings.from_dict(Ledger(home.ledger).settings(name))
-    if settings.kind != kind:
-        raise UsageError(f"'{name}' is a {settings.kind}; {settings.resume_hint}")
-    return settings
-
-
 def resume_study(
     home: Home, settings: StudySettings, data: PreparedData, budget: Budget | None = None
 ) -> dict[str, Any]:
@@ -104,6 +91,9 @@ def _run(
     home: Home, ledger: Ledger, writer: LedgerWriter, settings: StudySettings, data: PreparedData
 ) -> dict[str, Any]:
     # MLflow takes seconds to import; whatever can be refused has been by now.
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     from marsseg.jobs.tracker import StudyTracker
     from marsseg.tracking.recorder import Recorder
     from marsseg.tracking.store import open_store
@@ -155,13 +145,15 @@ def _run(
         tracker.interrupt(driver.state)
         notify(f"stopped; {settings.resume_hint}")
         raise
-    except (MarsexpError, OSError):
-        raise
-    except Exception as error:
-        # MLflow lets errors of SQLAlchemy and of requests through; the ledger has everything.
+    except (MlflowException, SQLAlchemyError) as error:
+        # MLflow lets errors of SQLAlchemy through; the ledger has everything.
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"'{settings.name}' could not be recorded ({first_line}); {settings.resume_hint}"
         raise TrackingError(message) from error
+    except Exception as error:
+        if not isinstance(error, MarsexpError | OSError):
+            notify(f"stopped by an error; {settings.resume_hint}")
+        raise
     finally:
         executor.close()
 

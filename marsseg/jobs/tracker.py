@@ -199,8 +199,7 @@ class StudyTracker:
         self._parent = self.recorder.open_run(spec)
         # It may have been left as KILLED.
         self.recorder.set_status(self._parent, "RUNNING")
-        if self._settings.space:
-            self.recorder.add_search_view(self._settings.name, list(self._settings.build_space().by_path))
+        self.recorder.add_search_view(self._settings.name, self._settings.choices)
         if state.run_id != self._parent:
             self._writer.append("tracked", run_id=self._parent)
 

@@ -3,21 +3,28 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.data.prepare import PreparedData
-from marsseg.errors import ConfigError, NotFoundError, UsageError
+from marsseg.errors import UsageError
 from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import check_config_gpus, check_gpus
 from marsseg.jobs.forecast import expected_spending
 from marsseg.jobs.home import Home
-from marsseg.jobs.inputs import Provenance, generate_name, load_data, parse_assignments, resolve_source
+from marsseg.jobs.inputs import (
+    Provenance,
+    generate_name,
+    load_data,
+    parse_assignments,
+    resolve_source,
+    with_assigned,
+)
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.shipped import find_recipe
-from marsseg.jobs.study import create_study, load_settings, resume_study
+from marsseg.jobs.shipped import find_recipes
+from marsseg.jobs.stored import load_settings
+from marsseg.jobs.study import create_study, resume_study
 from marsseg.search.budget import Budget
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.training.precision import explain_precision
@@ -139,28 +146,20 @@ def _load_recipes(
 ) -> dict[str, ExperimentConfig]:
     configs: dict[str, ExperimentConfig] = {}
     default_source = None
-    for path in _recipe_files(recipes):
+    for path in (path for recipe in recipes for path in find_recipes(recipe)):
         if path.stem in configs:
             raise UsageError(f"two recipes are called '{path.stem}'; rename one")
-        config = _load_recipe(path, values)
+        config = with_assigned(load_recipe(path), values, f"recipe '{path.stem}' with ")
         if data_source or config.data.source == SYNTHETIC:
-            default_source = default_source or resolve_source(data_source)
-            config = config.with_values({"data.source": default_source})
-        configs[path.stem] = resolve_auto(config)
+            source = default_source = default_source or resolve_source(data_source)
+        else:
+            source = resolve_source(config.data.source)
+        configs[path.stem] = resolve_auto(config.with_values({"data.source": source}))
     first = next(iter(configs.values()))
     for recipe, config in configs.items():
         if any(getattr(config, group) != getattr(first, group) for group in _DATA_GROUPS):
             raise UsageError(f"recipes of one study must share data, cleaning and split; '{recipe}' differs")
     return configs
-
-
-def _load_recipe(path: Path, values: dict[str, Any]) -> ExperimentConfig:
-    """A recipe with the command line's values; what does not go together names the recipe."""
-    recipe = load_recipe(path)
-    try:
-        return recipe.with_values(values)
-    except ConfigError as error:
-        raise ConfigError(f"recipe '{path.stem}' with --set: {str(error).removeprefix('config: ')}") from None
 
 
 def _announcement(settings: StudySettings, configs: Mapping[str, ExperimentConfig]) -> str:
@@ -174,17 +173,3 @@ def _announcement(settings: StudySettings, configs: Mapping[str, ExperimentConfi
         f"training '{settings.name}': {what}{seeds}, at most {settings.epochs_planned} epochs, "
         f"{first.training.threads} threads, {explained}"
     )
-
-
-def _recipe_files(recipes: Sequence[str]) -> list[Path]:
-    files: list[Path] = []
-    for recipe in recipes:
-        folder = Path(recipe)
-        if folder.is_dir():
-            found = sorted(folder.glob("*.toml"))
-            if not found:
-                raise NotFoundError(f"{folder}: expected recipes (*.toml), found none")
-            files += found
-        else:
-            files.append(find_recipe(recipe))
-    return files

@@ -1,4 +1,4 @@
-"""`marsexp ui`: the MLflow UI on the embedded store, opened as a leaderboard."""
+"""`marsexp ui`: the MLflow UI, opened as a leaderboard; served here, unless the store is a server."""
 
 import os
 import signal
@@ -12,8 +12,9 @@ import urllib.request
 from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
-from marsseg.jobs.study import load_settings
-from marsseg.tracking.store import Store, embedded_uri, open_store
+from marsseg.jobs.stored import stored_settings
+from marsseg.search.ledger import Ledger
+from marsseg.tracking.store import Store, open_store, store_uri
 from marsseg.tracking.view import ALL_RUNS, experiment_tags, search_view, varying_choices, view_address
 
 _HOST = "127.0.0.1"
@@ -23,16 +24,17 @@ _STOP_TIMEOUT_S = 10
 _LOOKED_AT = 200
 
 
-def serve_ui(home: Home, search: str | None, port: int) -> int:
-    """Serves until interrupted; prints the address that opens the leaderboard.
+def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None = None) -> int:
+    """Prints the address that opens the leaderboard; an embedded store is served until interrupted.
 
     Args:
         home: Whose store.
         search: Whose trials to show, or None for whatever was trained.
         port: On 127.0.0.1.
+        tracking_uri: A server, or None for `MLFLOW_TRACKING_URI` or else the embedded store.
 
     Returns:
-        0 after an interruption, 1 where the server ended by itself.
+        0 after an interruption or where a server serves already, 1 where ours ended by itself.
 
     Raises:
         NotFoundError: If there is no such search.
@@ -40,15 +42,22 @@ def serve_ui(home: Home, search: str | None, port: int) -> int:
         TrackingError: If the server does not start.
     """
     if search is not None:
-        load_settings(home, search, "search")
-    _check_port_is_free(port)
-    store = open_store(home.path, embedded_uri(home.path))
+        stored_settings(Ledger(home.ledger), search)
+    view = search_view(search) if search else ALL_RUNS
+    uri = store_uri(home.path, tracking_uri)
+    is_server = uri.startswith(("http://", "https://"))
+    if not is_server:
+        _check_port_is_free(port)
+    store = open_store(home.path, uri)
     _update_view(store)
+    if is_server:
+        print(view_address(uri.rstrip("/"), store.experiment_id, view))
+        return 0
     server = f"http://{_HOST}:{port}"
-    process = _start_server(home, port)
+    process = _start_server(home, uri, port)
     try:
         _wait_until_it_answers(server, process)
-        print(view_address(server, store.experiment_id, search_view(search) if search else ALL_RUNS), flush=True)
+        print(view_address(server, store.experiment_id, view), flush=True)
         notify("Ctrl-C stops; after a reload pick the view again in the menu 'Views'")
         process.wait()
         return 1
@@ -80,7 +89,7 @@ def _check_port_is_free(port: int) -> None:
             raise UsageError(f"port {port} is taken; choose another, as in: marsexp ui --port {port + 1}") from None
 
 
-def _start_server(home: Home, port: int) -> subprocess.Popen[bytes]:
+def _start_server(home: Home, uri: str, port: int) -> subprocess.Popen[bytes]:
     log = home.log("ui")
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -89,7 +98,7 @@ def _start_server(home: Home, port: int) -> subprocess.Popen[bytes]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", embedded_uri(home.path)]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--default-artifact-root", (home.path / "artifacts").as_uri(), "--no-serve-artifacts"]
     command += ["--host", _HOST, "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     with log.open("ab") as file:

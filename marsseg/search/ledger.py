@@ -74,7 +74,7 @@ class Ledger:
     """All searches of one database.
 
     Args:
-        path: The SQLite file; made if missing.
+        path: The SQLite file; where it is missing, the first search makes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,13 +82,26 @@ class Ledger:
         self._engine = sa.create_engine(
             f"sqlite:///{path}", poolclass=sa.NullPool, connect_args={"timeout": _BUSY_TIMEOUT_S}
         )
+        self._has_tables = False
+        self._is_there()
+
+    def _is_there(self) -> bool:
+        """Whether a search has made the file by now."""
+        if self._path.exists():
+            self._make_tables()
+        return self._has_tables
+
+    def _make_tables(self) -> None:
+        if self._has_tables:
+            return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             # Two processes that open a fresh file at once would both create its tables.
-            with FileLock(f"{path}.lock", timeout=_BUSY_TIMEOUT_S):
+            with FileLock(f"{self._path}.lock", timeout=_BUSY_TIMEOUT_S):
                 _metadata.create_all(self._engine)
+            self._has_tables = True
         except (sa.exc.DatabaseError, OSError, Timeout) as error:
-            raise LedgerError(f"{path}: cannot be opened as a ledger ({_reason(error)})") from None
+            raise LedgerError(f"{self._path}: cannot be opened as a ledger ({_reason(error)})") from None
 
     def create_search(self, name: str, settings: Mapping[str, Any]) -> None:
         """Adds a search.
@@ -97,6 +110,7 @@ class Ledger:
             UsageError: If the name is taken or cannot be a name.
         """
         check_name(name)
+        self._make_tables()
         row = {"name": name, "created_ms": _now_ms(), "settings": json.dumps(settings), "fence": 0}
         try:
             with _transaction(self._engine) as connection:
@@ -106,19 +120,10 @@ class Ledger:
 
     def names(self) -> list[str]:
         """The searches, oldest first."""
+        if not self._is_there():
+            return []
         with _transaction(self._engine) as connection:
             return list(connection.execute(sa.select(_searches.c.name).order_by(_searches.c.id)).scalars())
-
-    def latest(self) -> str:
-        """The newest search.
-
-        Raises:
-            NotFoundError: If there is none.
-        """
-        names = self.names()
-        if not names:
-            raise NotFoundError("there is no search yet; start one with: marsexp search --budget 40")
-        return names[-1]
 
     def settings(self, name: str) -> dict[str, Any]:
         """What a search was started with."""
@@ -188,15 +193,14 @@ class Ledger:
         return FileLock(self._path.with_name(f"{self._path.name}.{name}.lock"))
 
     def _row(self, name: str) -> Any:
-        with _transaction(self._engine) as connection:
-            row = connection.execute(sa.select(_searches).where(_searches.c.name == name)).one_or_none()
-        if row is None:
-            names = self.names()
+        names = self.names()
+        if name not in names:
             raise NotFoundError(
                 f"there is no search '{name}'{nearest_name_hint(name, names)}"
                 + (f"; there are: {', '.join(names[-5:])}" if names else "; none has been started here")
             )
-        return row
+        with _transaction(self._engine) as connection:
+            return connection.execute(sa.select(_searches).where(_searches.c.name == name)).one()
 
 
 class LedgerWriter:

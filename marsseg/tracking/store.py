@@ -46,13 +46,18 @@ def embedded_uri(home: Path) -> str:
     return f"sqlite:///{home / 'mlflow.db'}"
 
 
+def store_uri(home: Path, tracking_uri: str | None = None) -> str:
+    """Where runs go: to `tracking_uri`, to `MLFLOW_TRACKING_URI`, or else into the store below `home`."""
+    return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(home)
+
+
 def open_store(home: Path, tracking_uri: str | None = None) -> Store:
-    """Opens the store at `tracking_uri`, at `MLFLOW_TRACKING_URI`, or else the one below `home`, made if missing.
+    """Opens the store that `store_uri` names; the one below `home` is made if missing.
 
     Raises:
         TrackingError: If it cannot be opened.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(home)
+    uri = store_uri(home, tracking_uri)
     if uri != embedded_uri(home):
         with _one_line_errors(uri):
             return _open(uri, None)

@@ -1,4 +1,4 @@
-"""Wrong input: one clear line, status 1 or 2, no traceback, and nothing done."""
+"""Wrong input: one clear line, status 2 where the command line is wrong and 1 else, no traceback, and nothing done."""
 
 import sys
 from collections.abc import Callable
@@ -22,12 +22,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.delenv("MARSEXP_DATA", raising=False)
     (tmp_path / "space.toml").write_text(TINY_SPACE, encoding="utf-8")
 
-    def refuse(*arguments: str) -> str:
+    def refuse(*arguments: str, status: int = 2) -> str:
         monkeypatch.setattr("sys.argv", ["marsexp", *arguments])
         with pytest.raises(SystemExit) as exit_info:
             main()
         captured = capsys.readouterr()
-        assert exit_info.value.code in (1, 2)
+        assert exit_info.value.code == status
         assert captured.out == ""
         assert captured.err.startswith("marsexp: ")
         assert captured.err.count("\n") == 1
@@ -62,7 +62,7 @@ def test_bad_tiles(run: Callable[..., str], tmp_path: Path, name: str) -> None:
     array, expected = BAD_FILES[name]
     np.savez(tmp_path / "bad.npz", training_set=array)
     for command in (("search", "--budget", "2", "--space", "space.toml"), ("data", "inspect")):
-        assert expected in run(*command, "--data", "bad.npz")
+        assert expected in run(*command, "--data", "bad.npz", status=1)
 
 
 def test_object_array_is_never_unpickled(run: Callable[..., str], tmp_path: Path) -> None:
@@ -71,17 +71,17 @@ def test_object_array_is_never_unpickled(run: Callable[..., str], tmp_path: Path
             return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]  # any callable would do
 
     np.savez(tmp_path / "bad.npz", training_set=np.array([Trap(), None], dtype=object))
-    assert "object" in run("data", "inspect", "--data", "bad.npz")
+    assert "object" in run("data", "inspect", "--data", "bad.npz", status=1)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_torn_and_missing_files(run: Callable[..., str], tmp_path: Path) -> None:
     whole = write_tiles(tmp_path / "whole.npz", num_images=12).read_bytes()
     (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
-    assert "torn.npz" in run("search", "--budget", "2", "--space", "space.toml", "--data", "torn.npz")
-    assert "missing.npz" in run("search", "--budget", "2", "--space", "space.toml", "--data", "missing.npz")
+    assert "torn.npz" in run("search", "--budget", "2", "--space", "space.toml", "--data", "torn.npz", status=1)
+    assert "missing.npz" in run("search", "--budget", "2", "--space", "space.toml", "--data", "missing.npz", status=1)
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
-    assert "training_set" in run("data", "inspect", "--data", "other.npz")
+    assert "training_set" in run("data", "inspect", "--data", "other.npz", status=1)
 
 
 BAD_SPACES = {
@@ -95,7 +95,7 @@ BAD_SPACES = {
 def test_bad_spaces(run: Callable[..., str], tmp_path: Path, name: str) -> None:
     text, expected = BAD_SPACES[name]
     (tmp_path / "bad.toml").write_text(text, encoding="utf-8")
-    assert expected in run("search", "--budget", "2", "--space", "bad.toml", "--data", "synthetic")
+    assert expected in run("search", "--budget", "2", "--space", "bad.toml", "--data", "synthetic", status=1)
 
 
 SEVERAL = ("--objective", "params", "--objective", "val_mean_iou")
@@ -126,18 +126,30 @@ BAD_OPTIONS = {
         "--sampler bayesian takes one objective; those that take several: random",
     ),
     "objectives beside a search to resume": (("search", "--resume", "tiny", *SEVERAL), "take --objective away"),
-    "unknown space": (("search", "--budget", "2", "--space", "smok"), "did you mean 'smoke'"),
     "name that leaves the folder": (("search", "--budget", "2", "--name", "../x"), "'../x'"),
-    "unknown search": (("leaderboard", "nothing"), "nothing"),
-    "search to resume that does not exist": (("search", "--resume", "nothing"), "nothing"),
     "unknown field to set": (("search", "--budget", "2", "--set", "model.blocks=3"), "did you mean 'num_blocks'"),
     "value that is not allowed": (("search", "--budget", "2", "--set", "model.num_blocks=9"), "model.num_blocks"),
     "set without value": (("search", "--budget", "2", "--set", "seed"), "path=value"),
+    "tiles in another format": (("data", "synth", "--out", "tiles.txt"), "ends in .npz"),
+    "more outliers than tiles": (("data", "synth", "--out", "t.npz", "--images", "5", "--outliers", "9"), "at most 5"),
     "tag without value": (("search", "--budget", "2", "--tag", "x"), "key=value"),
-    "recipe that does not exist": (("train", "final_une"), "did you mean 'final_unet'"),
     "no recipe": (("train",), "recipe"),
     "unknown command": (("serach",), "'search'"),
     "unknown option": (("search", "--bugdet", "2"), "--bugdet"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OPTIONS)
+def test_bad_options(run: Callable[..., str], name: str) -> None:
+    arguments, expected = BAD_OPTIONS[name]
+    assert expected in run(*arguments)
+
+
+NOT_THERE = {
+    "unknown space": (("search", "--budget", "2", "--space", "smok"), "did you mean 'smoke'"),
+    "unknown search": (("leaderboard", "nothing"), "nothing"),
+    "search to resume that does not exist": (("search", "--resume", "nothing"), "nothing"),
+    "recipe that does not exist": (("train", "final_une"), "did you mean 'final_unet'"),
     "no best run yet": (("reproduce", "best"), "no search yet"),
     "no run ID": (("reproduce", "../../etc"), "run ID"),
     "unknown run ID": (("show", "0123456789abcdef"), "0123456789abcdef"),
@@ -148,11 +160,25 @@ BAD_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_bad_options(run: Callable[..., str], tmp_path: Path, name: str) -> None:
-    arguments, expected = BAD_OPTIONS[name]
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_what_is_not_there_or_does_not_fit(run: Callable[..., str], tmp_path: Path, name: str) -> None:
+    arguments, expected = NOT_THERE[name]
     write_tiles(tmp_path / "odd.npz", num_images=12)
-    assert expected in run(*arguments)
+    assert expected in run(*arguments, status=1)
+    assert not (tmp_path / "home" / "ledger.db").exists()
+
+
+def test_a_traceback_changes_no_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MARSEXP_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("sys.argv", ["marsexp", "leaderboard", "nothing", "--debug"])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == "marsexp: there is no search 'nothing'; none has been started here"
 
 
 @pytest.mark.parametrize(("sampler", "package"), [("gp", "torch"), ("cmaes", "cmaes")])

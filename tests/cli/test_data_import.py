@@ -173,7 +173,7 @@ def test_what_is_wrong_with_which_file(run: Run, tree: Path, tmp_path: Path, nam
         (("ai4mars", "release/msl/ncam/images", "--out", "tiles.npz"), 1, "expected an AI4Mars tree"),
         (("ai4mars", "nowhere", "--out", "tiles.npz"), 1, "nowhere: expected a folder, found nothing there"),
         (("folder", "release", "--out", "tiles.npz"), 1, "release: expected folders images and masks in it, found msl"),
-        (("ai4mars", "release", "--out", "tiles.zip"), 1, "tiles.zip: expected a file name that ends in .npz"),
+        (("ai4mars", "release", "--out", "tiles.zip"), 2, "tiles.zip: expected a file name that ends in .npz"),
         (("ai4mars", "release", "--out", "none/tiles.npz"), 2, "expected an existing folder"),
         (("ai4mars", "release", "--out", "tiles.npz", "--reduce", "0"), 2, "--reduce"),
         (("ai4mars", "release"), 2, "--out"),

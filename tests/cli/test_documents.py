@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from marsseg.search.ledger import Ledger
 from tests.conftest import Marsexp
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -35,6 +36,19 @@ def test_leaderboard_for_people_and_as_csv(finished_search: Marsexp, leaderboard
     assert f"marsexp reproduce {leaderboard['trials'][0]['run_id']}" in text
     lines = finished_search("leaderboard", "--csv", "--sort", "params").stdout.splitlines()
     assert len(lines) == 1 + len(leaderboard["trials"])
-    column = lines[0].split(",").index("params")
-    params = [int(line.split(",")[column]) for line in lines[1:]]
-    assert params == sorted(params)
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=False)) for line in lines[1:]]
+    order = [(row["state"] != "completed", int(row["params"])) for row in rows]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("column", ["params", "duration_s", "best_epoch", "epochs"])
+def test_sorting_leaves_completed_trials_first(copied_search: Marsexp, column: str) -> None:
+    ledger = Ledger(copied_search.home / "ledger.db")
+    number = sum(event.kind == "proposed" for event in ledger.events("tiny"))
+    with ledger.drive("tiny") as writer:
+        writer.append("proposed", number, values={}, cost={})
+        writer.append("rejected", number, reason="too large")
+    states = [row["state"] for row in copied_search("leaderboard", "--json", "--sort", column).json()["trials"]]
+    assert states[0] == "completed"
+    assert states[-1] == "rejected"
+    assert states == sorted(states, key=lambda state: state != "completed")

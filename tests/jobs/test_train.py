@@ -1,10 +1,13 @@
 """Recipes trained from the command line, as one study."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from marsseg.config import load_recipe
-from marsseg.jobs.shipped import find_recipe
+from marsseg.jobs.shipped import find_recipes
+from marsseg.search.ledger import Ledger
 from tests.conftest import Marsexp, write_tiles
 
 TINY = """
@@ -57,8 +60,29 @@ def test_training_that_fails_says_why_and_exits_with_1(marsexp: Marsexp) -> None
     assert "epoch 1" in trial["reason"]
 
 
+def test_shipped_recipes_are_found_wherever_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (final,) = find_recipes("final_unet")
+    assert find_recipes("experiments/final_unet.toml") == [final]
+    assert final in find_recipes("experiments")
+    assert len(find_recipes("experiments/")) == len(list(final.parent.glob("*.toml"))) > 40
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "mine.toml").write_text("", encoding="utf-8")
+    assert [path.name for path in find_recipes("experiments")] == ["mine.toml"]
+
+
+def test_data_that_a_recipe_names_is_found_from_elsewhere_too(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    recipe = f'{TINY.format(seed=0, max_epochs=1)}\n[data]\nsource = "tiles.npz"\n'
+    (marsexp.folder / "tiny.toml").write_text(recipe, encoding="utf-8")
+    done = marsexp("train", "tiny.toml", "--name", "mine", "--json")
+    assert done.status == 0, done.stderr
+    stored = Ledger(marsexp.home / "ledger.db").settings("mine")["configs"]["tiny"]["data"]["source"]
+    assert stored == str(marsexp.folder / "tiles.npz")
+
+
 def test_shipped_recipe_is_the_reports_final_model() -> None:
-    config = load_recipe(find_recipe("final_unet"))
+    config = load_recipe(*find_recipes("final_unet"))
     assert (config.model.num_blocks, config.model.upsampling) == (4, "conv2d_transpose")
     assert dict(config.loss.terms) == {"dice": 1.0}
     assert (config.optimizer.name, config.optimizer.learning_rate, config.optimizer.weight_decay) == (

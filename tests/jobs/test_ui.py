@@ -207,6 +207,20 @@ def test_a_search_is_opened_by_its_name(finished_search: Marsexp) -> None:
         server.communicate(timeout=30)
 
 
+def test_a_server_that_serves_already_is_only_named(finished_search: Marsexp) -> None:
+    port = free_port()
+    server = start_ui(finished_search, "--port", str(port))
+    try:
+        assert server.stdout is not None
+        own = server.stdout.readline().strip()
+        for path in (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/"):
+            done = finished_search("ui", "--tracking-uri", path)
+            assert (done.status, done.stdout.strip()) == (0, own)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+
+
 def test_unknown_search_is_refused(finished_search: Marsexp) -> None:
     done = finished_search("ui", "tinny")
     assert done.status == 1

@@ -181,7 +181,7 @@ def test_what_is_no_name_is_refused_everywhere(ledger: Ledger, name: str) -> Non
 @pytest.mark.parametrize("name", ["x", "x" * 64, "2026.11-nas_v2", "A.b"])
 def test_a_plain_name_is_taken(ledger: Ledger, name: str) -> None:
     ledger.create_search(name, {})
-    assert ledger.latest() == name
+    assert ledger.names()[-1] == name
     with ledger.drive(name) as writer:
         writer.append("closed")
 
@@ -232,11 +232,17 @@ def test_an_unknown_search_is_named_with_the_nearest_one(ledger: Ledger) -> None
         assert "\n" not in str(caught.value)
 
 
-def test_an_empty_ledger_says_that_there_is_no_search(path: Path) -> None:
-    with pytest.raises(NotFoundError, match="there is no search yet; start one with"):
-        Ledger(path).latest()
+def test_looking_makes_no_ledger(path: Path) -> None:
+    assert Ledger(path).names() == []
     with pytest.raises(NotFoundError, match="none has been started here"):
         Ledger(path).events("one")
+    assert not path.parent.exists()
+
+
+def test_what_another_has_begun_since_is_seen(path: Path) -> None:
+    early = Ledger(path)
+    Ledger(path).create_search("one", {})
+    assert early.names() == ["one"]
 
 
 def test_a_file_that_is_no_ledger_is_refused_in_one_line_and_left_alone(path: Path) -> None:
@@ -251,7 +257,7 @@ def test_a_file_that_is_no_ledger_is_refused_in_one_line_and_left_alone(path: Pa
 def test_a_home_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("", encoding="utf-8")
     with pytest.raises(LedgerError, match="cannot be opened as a ledger"):
-        Ledger(tmp_path / "home" / "ledger.db")
+        Ledger(tmp_path / "home" / "ledger.db").create_search("one", {})
 
 
 @pytest.fixture

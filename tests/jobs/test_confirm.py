@@ -1,0 +1,43 @@
+"""Which study confirms: the one that was begun, as long as the best are the same."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marsseg.config import ExperimentConfig
+from marsseg.jobs.confirm import find_begun
+from marsseg.jobs.settings import StudySettings
+from marsseg.search.ledger import Ledger
+from tests.jobs.toy_study import build_settings
+
+
+def confirming(**values: Any) -> StudySettings:
+    config = ExperimentConfig().with_values(values)
+    configs = {"trial-4": config.model_dump(mode="json")}
+    return build_settings(name="rover-confirm-1x3", kind="training", confirms="rover", configs=configs)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.db")
+
+
+def test_nothing_was_begun(ledger: Ledger) -> None:
+    assert find_begun(ledger, confirming()) == (confirming(), False)
+
+
+def test_it_goes_on_with_the_data_where_it_lies_now(ledger: Ledger) -> None:
+    ledger.create_search("rover-confirm-1x3", replace(confirming(**{"data.source": "/old.npz"}), note="mine").to_dict())
+    moved = confirming(**{"data.source": "/new.npz"})
+    assert find_begun(ledger, moved) == (replace(moved, note="mine"), True)
+
+
+def test_other_best_ones_are_another_study(ledger: Ledger) -> None:
+    first, second = (confirming(**{"model.num_blocks": blocks}) for blocks in (3, 5))
+    ledger.create_search(first.name, first.to_dict())
+    study, is_begun = find_begun(ledger, second)
+    assert (study, is_begun) == (replace(second, name="rover-confirm-1x3-2"), False)
+    ledger.create_search(study.name, study.to_dict())
+    assert find_begun(ledger, second) == (study, True)
