@@ -50,5 +50,5 @@ def test_sorting_leaves_completed_trials_first(copied_search: Marsexp, column: s
         writer.append("rejected", number, reason="too large")
     states = [row["state"] for row in copied_search("leaderboard", "--json", "--sort", column).json()["trials"]]
     assert states[0] == "completed"
-    assert states[-1] == "rejected"
+    assert "rejected" in states
     assert states == sorted(states, key=lambda state: state != "completed")
