@@ -3,7 +3,6 @@
 Knows no command by name: whatever the command line parser knows about its commands is what the page says.
 """
 
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,35 +56,6 @@ def describe_commands(app: typer.Typer) -> list[CommandHelp]:
     root = get_command(app)
     context = root.make_context(root.name or "marsexp", [], resilient_parsing=True)
     return [_describe(command, context) for command, context in _walk(root, context)]
-
-
-def parse_example(app: typer.Typer, example: str) -> typer.Context:
-    """Parses a command line as running it would, but runs nothing.
-
-    Args:
-        app: Whose commands.
-        example: As `marsexp show best`.
-
-    Returns:
-        The context in which the command would run.
-
-    Raises:
-        ValueError: If it names no command.
-        Exception: The parser's usage error, where an option or a value is not right.
-    """
-    program, *words = shlex.split(example)
-    command: Any = get_command(app)
-    if program != command.name:
-        raise ValueError(f"expected a command line that begins with '{command.name}', found '{example}'")
-    name, context = program, None
-    while words and words[0] in getattr(command, "commands", {}):
-        context = command.make_context(name, [], parent=context, resilient_parsing=True)
-        command = command.commands[words[0]]
-        name, *words = words
-    if _is_group(command):
-        raise ValueError(f"expected a command of '{name}' in '{example}', found none")
-    parsed: typer.Context = command.make_context(name, words, parent=context)
-    return parsed
 
 
 def render_reference(app: typer.Typer) -> str:

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from marsseg.cli.app import app
-from marsseg.cli.reference import CommandHelp, describe_commands, main, parse_example, render_reference
+from marsseg.cli.reference import CommandHelp, describe_commands, main, render_reference
+from tests.cli.command_lines import parse_example
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 COMMANDS = describe_commands(app)

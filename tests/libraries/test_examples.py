@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from marsseg.cli.app import app
-from marsseg.cli.reference import parse_example
+from tests.cli.command_lines import parse_example
 
 PAGE = (Path(__file__).parents[2] / "docs" / "libraries.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
