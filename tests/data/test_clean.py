@@ -9,7 +9,7 @@ import pytest
 from marsseg.data.clean import clean_file, outlier_indices
 from marsseg.data.sources import load_raw, load_tiles
 from marsseg.data.tiles import Tiles
-from marsseg.errors import DataError, NotFoundError, UsageError
+from marsseg.errors import NotFoundError, UsageError
 from tests.data.conftest import random_masks, textured_images
 
 WRONG = (3, 5, 8, 13, 21, 34)
@@ -58,19 +58,19 @@ def test_lists_name_index_and_reason(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error"),
+    ("name", "expected"),
     [
-        ("in.npz", DataError),
-        ("there.npz", UsageError),
-        ("out.txt", DataError),
-        ("missing/out.npz", UsageError),
-        ("../{folder}/in.npz", DataError),
+        ("in.npz", "is the input"),
+        ("there.npz", "expected a new file"),
+        ("out.txt", r"ends in \.npz, \.json or \.csv"),
+        ("missing/out.npz", "expected an existing folder"),
+        ("../{folder}/in.npz", "is the input"),
     ],
 )
-def test_targets_that_are_refused(source: Path, tmp_path: Path, name: str, error: type[Exception]) -> None:
+def test_targets_that_are_refused(source: Path, tmp_path: Path, name: str, expected: str) -> None:
     (tmp_path / "there.npz").write_bytes(b"precious")
     before = source.read_bytes()
-    with pytest.raises(error):
+    with pytest.raises(UsageError, match=expected):
         clean_file(source, tmp_path / name.format(folder=tmp_path.name))
     assert source.read_bytes() == before
     assert (tmp_path / "there.npz").read_bytes() == b"precious"
