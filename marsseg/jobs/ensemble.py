@@ -158,10 +158,11 @@ def _load_network(member: Member, images: NDArray[np.float32]) -> Any:
     model = build_network(member.config, (images.shape[1], images.shape[2]))
     expected = {weight.path: tuple(weight.shape) for weight in model.weights}
     if expected != {path: value.shape for path, value in weights.items()}:
-        size = "x".join(map(str, images.shape[1:3]))
-        raise TrackingError(
-            f"{member.label}: its weights do not fit the network that this version builds for images of {size}; a "
-            "spatial transformer needs images as large as those it was trained on"
+        hint = (
+            "; a spatial transformer needs images as large as those it was trained on"
+            if member.config.model.stn
+            else ""
         )
+        raise TrackingError(f"{member.label}: its weights do not fit the network that this version builds{hint}")
     model.set_weights([weights[weight.path] for weight in model.weights])
     return model

@@ -121,7 +121,7 @@ class StudySettings:
     def resume_hint(self) -> str:
         """What to type to go on."""
         if self.confirms:
-            return f"go on with: marsexp search --resume {self.confirms} --confirm K --seeds S"
+            return f"go on with: marsexp search --resume {self.confirms}, with --confirm and --seeds as before"
         return f"go on with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"
 
     def build_scheduler(self) -> Scheduler:

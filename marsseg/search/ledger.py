@@ -193,14 +193,17 @@ class Ledger:
         return FileLock(self._path.with_name(f"{self._path.name}.{name}.lock"))
 
     def _row(self, name: str) -> Any:
-        names = self.names()
-        if name not in names:
+        row = None
+        if self._is_there():
+            with _transaction(self._engine) as connection:
+                row = connection.execute(sa.select(_searches).where(_searches.c.name == name)).one_or_none()
+        if row is None:
+            names = self.names()
             raise NotFoundError(
                 f"there is no search '{name}'{nearest_name_hint(name, names)}"
                 + (f"; there are: {', '.join(names[-5:])}" if names else "; none has been started here")
             )
-        with _transaction(self._engine) as connection:
-            return connection.execute(sa.select(_searches).where(_searches.c.name == name)).one()
+        return row
 
 
 class LedgerWriter:
