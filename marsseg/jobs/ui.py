@@ -9,13 +9,18 @@ import time
 import urllib.error
 import urllib.request
 
-from marsseg.errors import TrackingError, UsageError
+from marsseg.errors import NotFoundError, TrackingError, UsageError, nearest_name_hint
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
-from marsseg.jobs.stored import stored_settings
-from marsseg.search.ledger import Ledger
 from marsseg.tracking.store import Store, open_store, store_uri
-from marsseg.tracking.view import ALL_RUNS, experiment_tags, search_view, varying_choices, view_address
+from marsseg.tracking.view import (
+    ALL_RUNS,
+    experiment_tags,
+    search_view,
+    varying_choices,
+    view_address,
+    viewed_searches,
+)
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60
@@ -37,18 +42,16 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None 
         0 after an interruption or where a server serves already, 1 where ours ended by itself.
 
     Raises:
-        NotFoundError: If there is no such search.
+        NotFoundError: If the store knows no such search.
         UsageError: If the port is taken.
         TrackingError: If the server does not start.
     """
-    if search is not None:
-        stored_settings(Ledger(home.ledger), search)
-    view = search_view(search) if search else ALL_RUNS
     uri = store_uri(home.path, tracking_uri)
     is_server = uri.startswith(("http://", "https://"))
     if not is_server:
         _check_port_is_free(port)
     store = open_store(home.path, uri)
+    view = ALL_RUNS if search is None else _view_of(search, store)
     _update_view(store)
     if is_server:
         print(view_address(uri.rstrip("/"), store.experiment_id, view))
@@ -65,6 +68,14 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None 
         return 0
     finally:
         _stop(process)
+
+
+def _view_of(search: str, store: Store) -> str:
+    # The store is asked, not the ledger: on a server are other people's searches too.
+    names = viewed_searches(store.client.get_experiment(store.experiment_id).tags)
+    if search not in names:
+        raise NotFoundError(f"there is no search '{search}' in {store.uri}{nearest_name_hint(search, names)}")
+    return search_view(search)
 
 
 def _update_view(store: Store) -> None:

@@ -7,7 +7,7 @@ filter, order and charts; opening it by its key is the only address that keeps t
 import colorsys
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -71,6 +71,19 @@ def search_view_tags(search: str, choices: Sequence[str]) -> dict[str, str]:
 def search_view(search: str) -> str:
     """What the view of a search's trials is called."""
     return f"search-{search}"
+
+
+def viewed_searches(tags: Iterable[str]) -> list[str]:
+    """The searches that have a view.
+
+    Args:
+        tags: Names of the experiment's tags.
+
+    Returns:
+        Their names, sorted.
+    """
+    prefix = f"{_VIEW_TAG}{search_view('')}"
+    return sorted(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
 def varying_choices(runs: Sequence[Mapping[str, str]]) -> list[str]:

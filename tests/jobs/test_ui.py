@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -207,7 +208,7 @@ def test_a_search_is_opened_by_its_name(finished_search: Marsexp) -> None:
         server.communicate(timeout=30)
 
 
-def test_a_server_that_serves_already_is_only_named(finished_search: Marsexp) -> None:
+def test_a_server_that_serves_already_is_only_named(finished_search: Marsexp, tmp_path: Path) -> None:
     port = free_port()
     server = start_ui(finished_search, "--port", str(port))
     try:
@@ -216,6 +217,8 @@ def test_a_server_that_serves_already_is_only_named(finished_search: Marsexp) ->
         for path in (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/"):
             done = finished_search("ui", "--tracking-uri", path)
             assert (done.status, done.stdout.strip()) == (0, own)
+        elsewhere = Marsexp(tmp_path, tmp_path / "home")("ui", "tiny", "--tracking-uri", path)
+        assert elsewhere.stdout.strip() == own.replace("leaderboard", "search-tiny")
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=30)

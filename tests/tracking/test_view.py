@@ -2,7 +2,7 @@
 
 import json
 
-from marsseg.tracking.view import experiment_tags, run_color, search_view_tags, varying_choices
+from marsseg.tracking.view import experiment_tags, run_color, search_view_tags, varying_choices, viewed_searches
 
 MAX_TAG_LENGTH = 20_000
 
@@ -36,6 +36,11 @@ def test_view_brings_columns_order_and_charts() -> None:
     assert {chart["metricSectionId"] for chart in charts} <= sections
     assert {chart["type"] for chart in charts} == {"LINE", "BAR", "PARALLEL", "SCATTER"}
     assert len({chart["uuid"] for chart in charts}) == len(charts)
+
+
+def test_searches_are_known_by_their_views() -> None:
+    tags = {**experiment_tags(), **search_view_tags("ridge", []), **search_view_tags("canyon", [])}
+    assert viewed_searches(tags) == ["canyon", "ridge"]
 
 
 def test_largest_view_fits_into_a_tag() -> None:
