@@ -24,6 +24,8 @@ _LOCK_TIMEOUT_S = 120
 
 # Its migrations and uploads tell of themselves at this level.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
+# It logs the traceback of what it raises as well.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

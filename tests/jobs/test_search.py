@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -131,6 +132,21 @@ def test_finished_search_can_be_extended(copied_search: Marsexp, leaderboard: di
     assert len(started) == 6
     before = {trial["trial"]: trial["best_val_mean_iou"] for trial in leaderboard["trials"]}
     assert before.items() <= {trial["trial"]: trial["best_val_mean_iou"] for trial in started}.items()
+
+
+def test_search_whose_store_breaks_goes_on_when_it_is_mended(copied_search: Marsexp) -> None:
+    def rename(table: str, to: str) -> None:
+        with closing(sqlite3.connect(copied_search.home / "mlflow.db")) as connection:
+            connection.execute(f"alter table {table} rename to {to}")
+
+    rename("latest_metrics", "lost")
+    broken = copied_search("search", "--resume", "tiny", "--budget", "6")
+    assert broken.status == 1
+    assert "Traceback" not in broken.stderr
+    assert re.search(r"'tiny' could not be recorded \(.*latest_metrics.*\); go on with: marsexp search", broken.stderr)
+    rename("lost", "latest_metrics")
+    trials = copied_search("search", "--resume", "tiny", "--json").json()["trials"]
+    assert len([trial for trial in trials if trial["state"] != "rejected"]) == 6
 
 
 def test_other_data_is_refused_on_resume(copied_search: Marsexp) -> None:
