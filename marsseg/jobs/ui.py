@@ -74,7 +74,7 @@ def _view_of(search: str, store: Store) -> str:
     # The store is asked, not the ledger: on a server are other people's searches too.
     names = viewed_searches(store.client.get_experiment(store.experiment_id).tags)
     if search not in names:
-        raise NotFoundError(f"there is no search '{search}' in {store.uri}{nearest_name_hint(search, names)}")
+        raise NotFoundError(f"there is no search '{search}' in the tracking store{nearest_name_hint(search, names)}")
     return search_view(search)
 
 
