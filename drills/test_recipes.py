@@ -1,9 +1,10 @@
-"""Every shipped recipe, small: one study of all is killed again and again and gone on with, and each run reproduced."""
+"""Every shipped recipe, small: one study of all, killed in the middle of each and gone on with; and each reproduced."""
 
 import os
-import random
 import signal
 import subprocess
+import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 
 from marsseg.data.synthetic import generate_terrain
+from marsseg.jobs.home import Home
+from marsseg.search.ledger import Ledger
+from marsseg.search.state import TrialState, replay
 from marsseg.tracking.store import open_store
 from tests.conftest import Marsexp, make_marsexp
 
@@ -24,8 +28,8 @@ SMALL = {
     **{"model.base_filters": 4, "training.max_epochs": EPOCHS, "training.threads": 1},
     **{"split.validation_images": 4, "split.test_images": 2, "schedule.hold_epochs": 2},
 }
-SHORTEST_WAIT_S, LONGEST_WAIT_S = 12.0, 25.0
-MOST_KILLS = 200
+POLL_S = 0.02
+MOST_STARTS = 2 * len(RECIPES)
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +71,14 @@ def whole(marsexp: Marsexp, tiles: Path) -> dict[str, str]:
     return runs_of(done.json())
 
 
-def test_killed_and_gone_on_with_each_ends_in_the_same_bits(
+def test_each_is_killed_halfway_goes_on_from_there_and_ends_in_the_same_bits(
     marsexp: Marsexp, tiles: Path, whole: dict[str, str]
 ) -> None:
     assert sorted(whole) == RECIPES
-    luck, kills, command = random.Random(0), 0, study(tiles, "killed")
-    while kills < MOST_KILLS:
+    ledger, command = Ledger(Home(marsexp.home).ledger), study(tiles, "killed")
+    # Of each trial, the epochs that it had when it was killed.
+    kept: dict[int, list[dict[str, Any]]] = {}
+    for _ in range(MOST_STARTS):
         process = subprocess.Popen(
             marsexp.command(*command),
             cwd=marsexp.folder,
@@ -82,19 +88,32 @@ def test_killed_and_gone_on_with_each_ends_in_the_same_bits(
             text=True,
             start_new_session=True,
         )
-        try:
-            _, errors = process.communicate(timeout=luck.uniform(SHORTEST_WAIT_S, LONGEST_WAIT_S))
+        while process.poll() is None and not (halfway := halfway_trials(ledger, kept)):
+            time.sleep(POLL_S)
+        if process.poll() is not None:
+            _, errors = process.communicate()
             assert process.returncode == 0, errors
             break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            kills, command = kills + 1, ["train", "--resume", "killed"]
-    assert 3 < kills < MOST_KILLS
-    print(f"\nkilled {kills} times")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        kept |= {trial: ledger.epochs("killed", trial) for trial in halfway}
+        command = ["train", "--resume", "killed"]
+    assert sorted(kept) == list(range(len(RECIPES)))
+    for trial, before in kept.items():
+        assert 0 < len(before) < EPOCHS
+        # With the seconds that each took: none of them was trained again.
+        assert ledger.epochs("killed", trial)[: len(before)] == before
     cut = runs_of(marsexp("leaderboard", "killed", "--json").json())
     for recipe, run_id in whole.items():
         assert hashes(marsexp, cut[recipe]) == hashes(marsexp, run_id), recipe
+
+
+def halfway_trials(ledger: Ledger, but: Collection[int]) -> list[int]:
+    """The trials that are being trained and have an epoch or more."""
+    if "killed" not in ledger.names():
+        return []
+    running = replay(ledger.events("killed")).in_state(TrialState.RUNNING)
+    return [trial.number for trial in running if trial.number not in but and ledger.epochs("killed", trial.number)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

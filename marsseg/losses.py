@@ -93,7 +93,8 @@ def focal(pixels: Pixels, gamma: float) -> tf.Tensor:
 def dice(pixels: Pixels) -> tf.Tensor:
     """Soft Dice loss (Milletari et al., 2016, arXiv 1606.04797), Σ w(c)·(1 − D(c)) / Σ w(c).
 
-    D(c) = 2 Σ p(c) y(c) / (Σ p(c) + Σ y(c)), summed over all pixels of the batch: Tversky's index with α = β = ½.
+    D(c) = 2 Σ p(c) y(c) / (Σ p(c) + Σ y(c)), summed over all pixels of the batch: Tversky's index with α = β = ½, and
+    as there without the classes that have no true pixel. The paper has squares in the denominator.
 
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.

@@ -280,6 +280,10 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
         ({"loss.terms": "dice+dice"}, "loss.terms: loss 'dice' stands twice in 'dice+dice'"),
         ({"loss.terms": "half*dice"}, "expected NAME or WEIGHT*NAME joined by '+', found 'half*dice'"),
         ({"loss.terms": "dise"}, "or 'lovasz_softmax', found 'dise'"),
+        (
+            {"training.batch_size": 1, "augmentation.cutmix": 0.5},
+            "augmentation.cutmix needs training.batch_size above 1",
+        ),
         ({"training.batch_size": 0}, "training.batch_size: input should be greater than or equal to 1, found 0"),
         ({"training.batch_size": "8"}, "training.batch_size: input should be a valid integer, found '8'"),
         ({"training.threads": 0}, "training.threads: "),

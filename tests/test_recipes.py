@@ -1,5 +1,6 @@
 """The recipes and spaces that are shipped: one for each thing the report tried, all in reach of a search."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,50 @@ def options(space: Mapping[str, Any], path: str) -> list[Any]:
     return parameter.get("options") or list(range(parameter["low"], parameter["high"] + 1))
 
 
+def test_what_a_recipe_is_called_is_what_it_has() -> None:
+    for size in (8, 32, 64):
+        assert load_recipe(RECIPES[f"batch_{size}"]).training.batch_size == size
+    for depth, bottleneck in ((3, 256), (4, 512), (5, 1024)):
+        model = load_recipe(RECIPES[f"depth_{depth}"]).model
+        assert (model.num_blocks, model.filters_at(depth)) == (depth, bottleneck)
+    for power in (3, 4):
+        for factor in (1, 5):
+            optimizer = load_recipe(RECIPES[f"weight_decay_{factor}e{power}"]).optimizer
+            assert (optimizer.name, optimizer.weight_decay) == ("adamw", factor * 10**-power)
+    for block in ("se", "cbam"):
+        for place in ("encoder", "skip", "bottleneck"):
+            assert getattr(load_recipe(RECIPES[f"{block}_{place}"]).model, block) == place
+    for losses in ("focal", "dice", "focal_tversky", "cross_entropy_and_dice", "lovasz"):
+        terms = dict(load_recipe(RECIPES[f"loss_{losses}"]).loss.terms)
+        assert set(terms) == {name.replace("lovasz", "lovasz_softmax") for name in losses.split("_and_")}
+
+
+def test_the_page_about_the_report_names_every_recipe_in_its_map_and_in_its_table() -> None:
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    begun, ended = page.split("## What came of it")
+    assert set(RECIPES) <= set(re.findall(r"`(\w+)`", begun))
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) ± [\d.]+ \| (\S+) \| [\d.]+ ± [\d.]+ \|$", ended, re.MULTILINE)
+    scores = {name: float(score) for name, score, _ in rows}
+    assert scores.keys() == RECIPES.keys()
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    for name, score, difference in rows:
+        expected = "–" if name == BASE else f"{float(score) - scores[BASE]:+.3f}".replace("-", "−")
+        assert difference == expected, name
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        assert (ROOT / "docs" / link).exists(), link
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_search_can_reach_every_choice(name: str) -> None:
-    space = load_space(SPACES["report"]).document
+    loaded = load_space(SPACES["report"])
+    space, recipe = loaded.document, load_recipe(RECIPES[name]).flat()
     # A first stage is what it is by default, but for its length.
     default = ExperimentConfig.model_validate({"warmup": {"epochs": 1}})
     for path, value in changes(name, default).items():
         if path in NO_CHOICE or path == "warmup":
             continue
+        if path in loaded.by_path:
+            assert loaded.by_path[path].is_active({"warmup.epochs": 0, **recipe}), path
         if path in space["fixed"]:
             assert value == space["fixed"][path]
         elif path == "optimizer.learning_rate":

@@ -113,14 +113,17 @@ def ai4mars(
     keep_unlabelled: Annotated[
         bool, typer.Option("--keep-unlabelled", help="Keep tiles in which nothing is labelled.")
     ] = False,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing-labels", help="Leave images without a label out; else they are refused.")
+    ] = False,
     grey: _Grey = False,
     debug: options.Debug = False,
 ) -> None:
     """Cut an AI4Mars tree into tiles.
 
     Curiosity's 1024x1024 frames are reduced by 4 to the scale of the course's tiles. Soil, bedrock, sand and big rock
-    become 1 to 4, what has no label 0. Tiles without any label, images without one and the test part are left out; all
-    tiles of a frame stay in one part of a split.
+    become 1 to 4, what has no label 0. Tiles without any label and the test part are left out; all tiles of a frame
+    stay in one part of a split.
 
     Example: marsexp data import ai4mars ai4mars/msl --out tiles.npz
     """
@@ -128,7 +131,7 @@ def ai4mars(
     from marsseg.jobs.data import import_ai4mars
 
     cutting = Cutting(height, width, stride, reduce, keep_unlabelled, grey)
-    print(import_ai4mars(folder, out, cutting, labels, max_frames))
+    print(import_ai4mars(folder, out, cutting, labels, skip_missing, max_frames))
 
 
 @imports.command(name="folder")

@@ -75,6 +75,12 @@ class ExperimentConfig(Group):
         return self
 
     @model_validator(mode="after")
+    def _patches_have_donors(self) -> Self:
+        if self.augmentation.cutmix and self.training.batch_size == 1:
+            raise ValueError("augmentation.cutmix needs training.batch_size above 1, another image to cut from")
+        return self
+
+    @model_validator(mode="after")
     def _background_can_be_learned(self) -> Self:
         if self.model.predict_background:
             return self

@@ -56,22 +56,24 @@ class FoundFrames:
     notices: tuple[str, ...]
 
 
-def find_ai4mars_frames(root: Path, labels: str | None = None) -> FoundFrames:
+def find_ai4mars_frames(root: Path, labels: str | None = None, skip_missing: bool = False) -> FoundFrames:
     """Pairs images and labels of an AI4Mars tree (Swan et al., CVPR Workshops 2021), whichever release and rover.
 
-    A rover's camera is a folder with `images` and `labels` in it. Images without a label are common there and left out,
-    as is the experts' test part.
+    A rover's camera is a folder with `images` and `labels` in it. The experts' test part is left out, unless it is what
+    `labels` names.
 
     Args:
         root: the unpacked release, a rover's folder, or a camera's.
         labels: a folder below each camera's `labels`, such as `test/masked-gold-min3-100agree`; None takes the
             training labels.
+        skip_missing: whether images without a label are left out; of the test part's they always are.
 
     Returns:
         The frames.
 
     Raises:
-        DataError: If it is no such tree, has no labels, or a label's image is not there.
+        DataError: If it is no such tree, has no labels, a label's image is not there or cannot be told from another, or
+            an image's label is not there.
         NotFoundError: If the folder does not exist.
     """
     _check_folder(root)
@@ -88,7 +90,7 @@ def find_ai4mars_frames(root: Path, labels: str | None = None) -> FoundFrames:
         if camera.name in _COLOUR_CAMERAS and camera != root:
             notices.append(f"left out {shown}: its pictures are in colour; name its folder to import it")
             continue
-        found, left_out = _frames_of_camera(root, camera, labels)
+        found, left_out = _frames_of_camera(root, camera, labels, skip_missing)
         frames += found
         notices += [f"{shown}: {text}" for text in left_out]
     if not frames:
@@ -132,28 +134,35 @@ def find_folder_frames(root: Path) -> FoundFrames:
     return FoundFrames(tuple(Frame(name, image_of[name], (mask_of[name],)) for name in sorted(image_of)), ())
 
 
-def _frames_of_camera(root: Path, camera: Path, labels: str | None) -> tuple[list[Frame], list[str]]:
+def _frames_of_camera(
+    root: Path, camera: Path, labels: str | None, skip_missing: bool
+) -> tuple[list[Frame], list[str]]:
     """The frames below one camera's folder, and what was left out."""
-    image_of: dict[str, Path] = {}
-    for image in _files(camera / "images", IMAGE_SUFFIXES):
-        if not _NO_IMAGES.intersection(image.relative_to(camera).parts):
-            # The older rovers' test images are there twice.
-            image_of.setdefault(image.stem, image)
+    image_of, twin_of = _images_of_camera(camera)
     folder, is_deep = _label_folder(camera, labels)
     masks_of: dict[Path, list[Path]] = {}
     for mask in _files(folder, {".png"}) if is_deep else _files_in(folder, {".png"}):
         if (own := _image_of(mask.stem, image_of)) is None:
             raise DataError(f"{mask}: expected its image below {camera / 'images'}, found none; add it")
+        if own.stem in twin_of:
+            raise DataError(
+                f"{mask}: expected one image of its name, found {own} and {twin_of[own.stem]}; take one of them away"
+            )
         masks_of.setdefault(own, []).append(mask)
     notices: list[str] = []
     tested: set[Path] = set()
-    if labels is None:
+    is_test = labels is not None and Path(labels).parts[:1] == (TEST_LABELS,)
+    if not is_test:
         tests = list(_files(camera / "labels" / TEST_LABELS, {".png"}))
         tested = {own for mask in tests if (own := _image_of(mask.stem, image_of))}
-        notices += [
-            f"left out labels/{other.name} ({count} labels), which --labels would import"
-            for other, count in _other_labels(camera, folder)
-        ]
+        notices += (
+            []
+            if labels
+            else [
+                f"left out labels/{other.name} ({count} labels), which --labels would import"
+                for other, count in _other_labels(camera, folder)
+            ]
+        )
         if both := tested & masks_of.keys():
             notices.append(f"left out {len(both)} images that are in the test part too")
     frames = [
@@ -164,9 +173,30 @@ def _frames_of_camera(root: Path, camera: Path, labels: str | None) -> tuple[lis
     several = sum(len(frame.masks) > 1 for frame in frames)
     if several:
         notices.append(f"{several} images have several labels; of each the one with most labelled pixels is taken")
-    if alone := len(set(image_of.values()) - masks_of.keys() - tested):
-        notices.append(f"left out {alone} images without a label")
+    if alone := sorted(set(image_of.values()) - masks_of.keys() - tested):
+        if masks_of and not is_test and not skip_missing:
+            others = f" (and for {len(alone) - 1} more)" if len(alone) > 1 else ""
+            raise DataError(
+                f"{alone[0]}: expected its label below {folder}, found none{others}; add it, or leave such images out "
+                "with --skip-missing-labels"
+            )
+        notices.append(f"left out {len(alone)} images without a label")
     return frames, notices
+
+
+def _images_of_camera(camera: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """A camera's images by name, and a second one of the same name where there is one."""
+    image_of: dict[str, Path] = {}
+    twin_of: dict[str, Path] = {}
+    for image in _files(camera / "images", IMAGE_SUFFIXES):
+        folders = image.relative_to(camera).parts
+        if _NO_IMAGES.intersection(folders):
+            continue
+        first = image_of.setdefault(image.stem, image)
+        # The older rovers' test images are there twice.
+        if first != image and TEST_LABELS not in folders:
+            twin_of[image.stem] = image
+    return image_of, twin_of
 
 
 def _label_folder(camera: Path, labels: str | None) -> tuple[Path, bool]:

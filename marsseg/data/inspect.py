@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from marsseg.data.duplicates import near_duplicate_groups
-from marsseg.data.tiles import Tiles, classes_present, pixels_per_class
+from marsseg.data.tiles import Tiles, class_palette, classes_present, pixels_per_class
 
 __all__ = ["Inspection", "OutlierGroup", "find_outlier_groups", "inspect_tiles", "render_group"]
 
@@ -24,10 +24,6 @@ MIN_BAND_GROUP, MIN_BAND_GROUP_SHARE = 6, 0.005
 # A layout that most images share is how the data set is made, not a slip.
 MAX_OUTLIER_SHARE = 0.5
 
-_PALETTE = np.array(
-    [(40, 40, 40), (196, 120, 70), (110, 150, 200), (235, 205, 120), (205, 50, 60), (90, 170, 90), (150, 90, 180)],
-    np.uint8,
-)
 _GAP = 4
 
 
@@ -163,7 +159,7 @@ def render_group(tiles: Tiles, indices: tuple[int, ...], max_tiles: int = 24) ->
     Returns:
         An RGB picture, six tiles a row.
     """
-    chosen = indices[:max_tiles]
+    chosen, palette = indices[:max_tiles], class_palette(tiles.num_classes)
     height, width = tiles.images.shape[1:]
     columns = max(1, min(6, len(chosen)))
     rows = max(1, math.ceil(len(chosen) / columns))
@@ -173,8 +169,7 @@ def render_group(tiles: Tiles, indices: tuple[int, ...], max_tiles: int = 24) ->
         top, left = position // columns * row_height, position % columns * column_width
         grey = np.rint(tiles.images[index] * 255).astype(np.uint8)
         sheet[top : top + height, left : left + width] = grey[..., None]
-        colours = _PALETTE[tiles.masks[index] % len(_PALETTE)]
-        sheet[top + height + 1 : top + 2 * height + 1, left : left + width] = colours
+        sheet[top + height + 1 : top + 2 * height + 1, left : left + width] = palette[tiles.masks[index]]
     return Image.fromarray(sheet)
 
 

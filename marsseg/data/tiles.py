@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_NAMES", "MIN_SIDE", "Tiles", "class_names", "classes_present", "pixels_per_class"]
+__all__ = ["CLASS_NAMES", "MIN_SIDE", "Tiles", "class_names", "class_palette", "classes_present", "pixels_per_class"]
 
 CLASS_NAMES = ("background", "soil", "bedrock", "sand", "big_rock")
+# Background, soil, bedrock, sand, big rock; other class counts take what follows.
+_COLORS = ("1f1f1f", "c98d4f", "6f79a8", "e8d27a", "d62f2f", "4fa36b", "9a5fb0", "5cc3d6")
 # Two poolings, the shallowest network, leave 4 by 4 of it.
 MIN_SIDE = 16
 
@@ -35,6 +37,11 @@ class Tiles:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def class_palette(num_classes: int) -> NDArray[np.uint8]:
+    """One color a class, the same in every picture: red, green and blue, `(num_classes, 3)`."""
+    return np.array([list(bytes.fromhex(_COLORS[index % len(_COLORS)])) for index in range(num_classes)], np.uint8)
 
 
 def class_names(num_classes: int) -> tuple[str, ...]:

@@ -86,9 +86,8 @@ class RecipeCandidates:
 
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The next recipe and seed."""
-        recipes = list(self.settings.configs)
-        recipe, offset = divmod(len(state.trials), self.settings.num_seeds)
-        return {"recipe": recipes[recipe], "seed": self.settings.config(recipes[recipe]).seed + offset}
+        recipe, offset = self.settings.recipe_of(len(state.trials))
+        return {"recipe": recipe, "seed": self.settings.config(recipe).seed + offset}
 
     def identity(self, values: Mapping[str, Any]) -> str:
         """Recipe and seed."""

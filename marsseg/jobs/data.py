@@ -64,7 +64,9 @@ def clean_data(data: str | None, num_classes: int, out: Path) -> str:
     return f"{out}: kept {result.kept} images, left out {len(result.removed)}"
 
 
-def import_ai4mars(folder: Path, out: Path, cutting: Cutting, labels: str | None, max_frames: int | None) -> str:
+def import_ai4mars(
+    folder: Path, out: Path, cutting: Cutting, labels: str | None, skip_missing: bool, max_frames: int | None
+) -> str:
     """Cuts the frames of an AI4Mars tree into a course file; notices tell what was left out.
 
     Args:
@@ -72,6 +74,7 @@ def import_ai4mars(folder: Path, out: Path, cutting: Cutting, labels: str | None
         out: A new `.npz` file.
         cutting: Sizes.
         labels: A folder below `labels` in place of the training labels, or None.
+        skip_missing: Whether images without a label are left out.
         max_frames: Take no more frames than this, at equal distances; None takes all.
 
     Returns:
@@ -81,7 +84,7 @@ def import_ai4mars(folder: Path, out: Path, cutting: Cutting, labels: str | None
         MarsexpError: If a file cannot be used, or `out` cannot be written.
     """
     _check_target(out)
-    found = find_ai4mars_frames(folder.expanduser(), labels)
+    found = find_ai4mars_frames(folder.expanduser(), labels, skip_missing)
     frames = found.frames
     if max_frames is not None and max_frames < len(frames):
         frames = tuple(frames[index * len(frames) // max_frames] for index in range(max_frames))

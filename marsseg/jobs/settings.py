@@ -136,6 +136,11 @@ class StudySettings:
         """What trials start from."""
         return parse_config(self.configs[name])
 
+    def recipe_of(self, number: int) -> tuple[str, int]:
+        """Of a training's trial: the recipe's name, and which of its seeds it has, counted from 0."""
+        recipe, seed = divmod(number, self.num_seeds)
+        return list(self.configs)[recipe], seed
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the ledger."""
         return asdict(self)

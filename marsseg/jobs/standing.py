@@ -69,6 +69,7 @@ class Standing:
             for trial in state.trials
             if trial.best_val_mean_iou is not None and trial.state is not TrialState.FAILED
         }
+        self._recipe_epochs = {name: settings.config(name).training.max_epochs for name in settings.configs}
         self._epochs_timed: int = sum(trial.facts.get("epochs", 0) for trial in state.trials)
         self._epoch_seconds: float = sum(trial.duration_s for trial in state.trials)
         # Of segments that began under these eyes: when, and the seconds of their epochs.
@@ -178,16 +179,22 @@ class Standing:
         running = self.running
         if self.settings.budget.seconds is not None:
             return max(0.0, self.settings.budget.seconds - self.active_s)
-        waiting = max(0, (self.settings.budget.trials or 0) - self.state.num_started)
-        first = self.settings.max_epochs if self.settings.scheduler == "none" else self.settings.min_epochs
-        certain = sum(segment.until - segment.epochs for segment in running) + waiting * first
-        epochs_left = max(self.settings.epochs_planned - self.epochs_spent, certain)
+        waiting = range(self.state.num_started, self.settings.budget.trials or 0)
+        epochs_left = sum(segment.until - segment.epochs for segment in running) + sum(map(self._first_epochs, waiting))
+        if self.settings.kind == "search":
+            epochs_left = max(epochs_left, self.settings.epochs_planned - self.epochs_spent)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None
-        busy = min(self.settings.workers, len(running) + waiting)
+        busy = min(self.settings.workers, len(running) + len(waiting))
         plan = self.settings.plan
         segments_per_epoch = plan.segments / plan.epochs if plan.epochs else 0.0
         return epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
+
+    def _first_epochs(self, number: int) -> int:
+        """How far a trial that waits is trained at first."""
+        if self.settings.kind == "training":
+            return self._recipe_epochs[self.settings.recipe_of(number)[0]]
+        return self.settings.max_epochs if self.settings.scheduler == "none" else self.settings.min_epochs
 
     @property
     def _epoch_s(self) -> float | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
 from marsseg.data.prepare import PreparedData
-from marsseg.errors import UsageError
+from marsseg.data.rare import find_rare_objects
+from marsseg.errors import ConfigError, UsageError
 from marsseg.jobs.data_size import DataSize
 from marsseg.jobs.devices import check_config_gpus, check_gpus
 from marsseg.jobs.forecast import expected_spending
@@ -76,8 +77,12 @@ def start_training(
         check_config_gpus(config, f"'{recipe}'")
     first = next(iter(configs.values()))
     data = load_data(first)
-    for config in configs.values():
+    for recipe, config in configs.items():
         config.model.check_image_fits(*data.images.shape[1:3])
+        _check_seeds(recipe, config, num_seeds)
+    pasted = [recipe for recipe, config in configs.items() if config.augmentation.paste_rare]
+    if pasted and not len(find_rare_objects(data.masks[data.split.train]).image):
+        notify(f"nothing to paste: no object of the rarest class is large enough (paste_rare of {', '.join(pasted)})")
     settings = training_settings(name, configs, data, num_seeds, provenance)
     notify(_announcement(settings, configs))
     return create_study(home, settings, data)
@@ -160,6 +165,13 @@ def _load_recipes(
         if any(getattr(config, group) != getattr(first, group) for group in _DATA_GROUPS):
             raise UsageError(f"recipes of one study must share data, cleaning and split; '{recipe}' differs")
     return configs
+
+
+def _check_seeds(recipe: str, config: ExperimentConfig, num_seeds: int) -> None:
+    try:
+        config.with_values({"seed": config.seed + num_seeds - 1})
+    except ConfigError as error:
+        raise UsageError(f"'{recipe}' with --seeds {num_seeds}: {str(error).removeprefix('config: ')}") from None
 
 
 def _announcement(settings: StudySettings, configs: Mapping[str, ExperimentConfig]) -> str:

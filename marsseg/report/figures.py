@@ -4,19 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-# Background, soil, bedrock, sand, big rock; other class counts take what follows.
-_CLASS_COLORS = ("#1f1f1f", "#c98d4f", "#6f79a8", "#e8d27a", "#d62f2f", "#4fa36b", "#9a5fb0", "#5cc3d6")
+from marsseg.data.tiles import class_palette
+
 _DPI = 110
-
-
-def class_colormap(num_classes: int) -> ListedColormap:
-    """One colour a class, the same in every picture."""
-    return ListedColormap([_CLASS_COLORS[index % len(_CLASS_COLORS)] for index in range(num_classes)])
 
 
 def draw_learning_curve(
@@ -85,8 +79,7 @@ def draw_samples(
         class_names: One name a class.
     """
     height, width = images.shape[1:]
-    colors = class_colormap(len(class_names))
-    palette = colors(np.arange(len(class_names)), bytes=True)[:, :3]
+    palette = class_palette(len(class_names))
     brightest = np.maximum(images.max(axis=(1, 2), keepdims=True), 1e-3)
     grays = np.repeat((255 * np.clip(images / brightest, 0, 1)).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
     # One picture of all takes a third of the time of a subplot for each.
@@ -100,6 +93,6 @@ def draw_samples(
     axes.set_axis_off()
     for column, title in enumerate(("image", "truth", "prediction")):
         axes.text(column * (width + gap) + width / 2, -gap, title, ha="center", fontsize=12)
-    patches = [Patch(color=colors(index), label=name) for index, name in enumerate(class_names)]
+    patches = [Patch(color=palette[index] / 255, label=name) for index, name in enumerate(class_names)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(class_names), fontsize=9)
     figure.savefig(path, dpi=_DPI)

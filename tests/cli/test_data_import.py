@@ -44,12 +44,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Three of Curiosity's frames of 256x512, a fourth without a label, and one of the test part."""
+    """Three of Curiosity's frames of 256x512, and one of the test part."""
     root = tmp_path / "release"
     for seed, name in enumerate("abc"):
         images, labels = root / NCAM / "images/edr", root / NCAM / "labels/train"
         save_frame(images / f"{name}.JPG", labels / f"{name}.png", seed, 256, 512, labels=(0, 1, 2, 3, 255))
-    save_picture(root / NCAM / "images/edr/d.JPG", textured_images(1)[0])
     gold = root / NCAM / "labels/test/masked-gold-min3-100agree"
     save_frame(root / NCAM / "images/edr/e.JPG", gold / "e_merged.png", 9, 256, 512)
     return root
@@ -60,7 +59,6 @@ def test_ai4mars(run: Run, tree: Path) -> None:
     assert (said.status, said.out) == (0, "tiles.npz: 3 tiles of 64x128 from 3 frames\n")
     assert said.err.splitlines() == [
         "msl/ncam: left out labels/test (1 labels), which --labels would import",
-        "msl/ncam: left out 1 images without a label",
     ]
     tiles = load_tiles("tiles.npz")
     assert tiles.images.shape == (3, 64, 128)
@@ -88,6 +86,13 @@ def test_the_test_part_on_request(run: Run, tree: Path) -> None:
     assert said.out == "gold.npz: 1 tiles of 64x128 from 1 frames\n"
     with np.load("gold.npz") as file:
         assert file["frames"].tolist() == ["msl/ncam/images/edr/e"]
+
+
+def test_images_without_a_label_on_request(run: Run, tree: Path) -> None:
+    (tree / NCAM / "labels/train/b.png").unlink()
+    said = run("import", "ai4mars", "release", "--out", "tiles.npz", "--skip-missing-labels")
+    assert said.out == "tiles.npz: 2 tiles of 64x128 from 2 frames\n"
+    assert said.err.splitlines()[-1] == "msl/ncam: left out 1 images without a label"
 
 
 def test_folder(run: Run, tmp_path: Path) -> None:
@@ -129,6 +134,8 @@ def spoil(tree: Path, name: str) -> None:
     image, label = tree / NCAM / "images/edr/b.JPG", tree / NCAM / "labels/train/b.png"
     if name == "missing image":
         image.unlink()
+    elif name == "missing label":
+        label.unlink()
     elif name == "another size":
         save_picture(label, np.zeros((256, 500), np.uint8))
     elif name == "unknown value":
@@ -146,6 +153,7 @@ def spoil(tree: Path, name: str) -> None:
 
 SPOILT = {
     "missing image": ("labels/train/b.png", "expected its image below"),
+    "missing label": ("images/edr/b.JPG", "expected its label below release/msl/ncam/labels/train, found none; add it"),
     "another size": ("labels/train/b.png", "expected 256x512 pixels like its image"),
     "unknown value": ("labels/train/b.png", "expected labels 0, 1, 2, 3 or 255, found 4 at row 0, column 0"),
     "torn image": ("images/edr/b.JPG", "cannot be read"),

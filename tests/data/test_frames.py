@@ -88,11 +88,29 @@ def test_a_training_label_of_a_test_image_is_left_out(tmp_path: Path) -> None:
     assert f"{tmp_path.name}: left out 1 images that are in the test part too" in found.notices
 
 
-def test_images_without_a_label_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", ["train", "train/merged-unmasked"])
+def test_naming_the_training_labels_brings_no_test_image_in(tmp_path: Path, labels: str) -> None:
+    touch(tmp_path, "images/a.JPG", "images/b.JPG", f"labels/{labels}/a.png", f"labels/{labels}/b.png")
+    touch(tmp_path, "labels/test/masked-gold-min1-100agree/b_merged.png")
+    assert [frame.name for frame in find_ai4mars_frames(tmp_path, labels).frames] == ["images/a"]
+
+
+def test_images_without_a_label_are_refused_or_counted(tmp_path: Path) -> None:
     touch(tmp_path, *LAYOUTS["Curiosity"], "msl/ncam/images/edr/other.JPG", "msl/ncam/images/edr/more.JPG")
     # Neither masks of the rover and of what is far nor an archive's hidden companions are images.
     touch(tmp_path, "msl/ncam/images/mxy/x.png", "msl/ncam/images/rng-30m/y.png", "msl/ncam/images/edr/._other.JPG")
-    assert find_ai4mars_frames(tmp_path).notices == ("msl/ncam: left out 2 images without a label",)
+    with pytest.raises(DataError) as caught:
+        find_ai4mars_frames(tmp_path)
+    images, labels = tmp_path / "msl/ncam/images/edr", tmp_path / "msl/ncam/labels/train"
+    assert str(caught.value).startswith(f"{images}/more.JPG: expected its label below {labels}, found none (and for 1 ")
+    found = find_ai4mars_frames(tmp_path, skip_missing=True)
+    assert found.notices == ("msl/ncam: left out 2 images without a label",)
+
+
+def test_a_label_that_may_belong_to_two_images_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "images/sol1/a.JPG", "images/sol2/a.JPG", "labels/train/sol2/a.png")
+    with pytest.raises(DataError, match=r"sol2/a\.png: expected one image of its name, found .*sol1.* and .*sol2"):
+        find_ai4mars_frames(tmp_path)
 
 
 def test_several_labels_of_one_image_are_one_frame(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:
     assert Standing(settings, SearchState(trials[:2], closed=True), {}).seconds_left is None
 
 
+def test_time_left_of_a_training_follows_what_each_recipe_wants() -> None:
+    configs = {name: {"training": {"max_epochs": epochs}} for name, epochs in (("short", 6), ("long", 10))}
+    settings = replace(SETTINGS, kind="training", scheduler="none", configs=configs, num_seeds=2, max_epochs=10)
+    # Stopped after 4 of 6 epochs, 10 s each; another of 6 and two of 10 wait.
+    early = replace(paused(0, 0.3, epochs=4, seconds=40), state=TrialState.COMPLETED)
+    standing = Standing(replace(settings, plan=Plan(32, 4, 320.0)), SearchState((early,)), {})
+    assert standing.seconds_left == pytest.approx((6 + 10 + 10) * (10 + 0.0))
+
+
 def test_study_that_goes_on_knows_the_epochs_of_a_trial_that_was_cut_off() -> None:
     cut_off = running(1, until=4, since=paused(1, 0.2, epochs=2, seconds=20))
     known = {1: [record(1, 0.1), record(2, 0.2), record(3, 0.6, seconds=40)]}

@@ -72,6 +72,27 @@ class TestBlock:
         gradients = tape.gradient(value, [inputs, *[weight.value for weight in model.trainable_weights]])
         assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 0 for gradient in gradients)
 
+    def test_gradient_is_the_slope_of_what_it_computes(self, name: str) -> None:
+        """Along a random direction of input and weights together, against a central difference in float64."""
+        keras.config.set_dtype_policy("float64")
+        model, noise, in_training = build(name), np.random.default_rng(1), name != "dropout"
+        places = [tf.Variable(batch().astype(np.float64)), *(weight.value for weight in model.trainable_weights)]
+        starts, steps = [place.numpy() for place in places], [noise.normal(size=place.shape) for place in places]
+        pick = noise.normal(size=model(places[0]).shape)
+
+        def value(distance: float) -> tf.Tensor:
+            for place, start, step in zip(places, starts, steps, strict=True):
+                place.assign(start + distance * step)
+            return tf.reduce_sum(model(places[0], training=in_training) * pick)
+
+        slope = (value(1e-5) - value(-1e-5)) / 2e-5
+        with tf.GradientTape() as tape:
+            now = value(0.0)
+        gradients = tape.gradient(now, places)
+        along = sum(float(tf.reduce_sum(gradient * step)) for gradient, step in zip(gradients, steps, strict=True))
+        # Normalisation and channel gates compute in float32 whatever the policy.
+        assert along == pytest.approx(float(slope), rel=1e-2, abs=0.1)
+
     def test_saved_and_loaded_computes_the_same(self, name: str, tmp_path: Path) -> None:
         model = build(name)
         model(batch(), training=True)  # moves the statistics of normalisation off their start
@@ -127,6 +148,26 @@ def test_conv_block_dilates_as_the_papers_formula_says(rates: tuple[int, ...]) -
         expected = np.maximum(dilated_convolution(expected, kernel, rate) + bias, 0)
     assert (expected > 0).mean() > 0.2
     np.testing.assert_allclose(model(batch()), expected, rtol=1e-4, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize("upsampling", ["upsampling2d", "conv2d_transpose"])
+def test_upsampling_doubles_both_sides_as_its_formula_says(upsampling: str) -> None:
+    tensor = keras.Input((4, 6, CHANNELS))
+    model = keras.Model(tensor, upsample(tensor, 3, style(upsampling=upsampling, normalization="none"), "b"))
+    noise = np.random.default_rng(0)
+    kernel, bias = weights = [noise.normal(size=weight.shape) for weight in model.get_weights()]
+    model.set_weights(weights)
+    inputs = batch(4, 6)
+    expected = np.zeros((2, 8, 12, 3)) + bias
+    for down, right in np.ndindex(2, 2):
+        if upsampling == "conv2d_transpose":
+            # Each pixel becomes a square of its own; the kernel's last axis is the input's.
+            expected[:, down::2, right::2] += inputs @ kernel[down, right].T
+        else:
+            # Each pixel four times, then a 2×2 convolution with zeros below and at the right.
+            larger = np.pad(inputs.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 1), (0, 1), (0, 0)))
+            expected += larger[:, down : down + 8, right : right + 12] @ kernel[down, right]
+    np.testing.assert_allclose(model(inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("filters", [CHANNELS, 3])

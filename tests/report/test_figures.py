@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marsseg.report.figures import class_colormap, draw_samples
+from marsseg.data.tiles import class_palette
+from marsseg.report.figures import draw_samples
 
 NAMES = ("background", "soil", "bedrock", "sand", "big_rock")
 
@@ -19,7 +20,7 @@ def test_truth_stands_left_of_the_prediction(tmp_path: Path, shape: tuple[int, i
     truth, predictions = np.full((2, *shape), 1, np.uint8), np.full((2, *shape), 4, np.uint8)
     draw_samples(tmp_path / "samples.png", images, truth, predictions, NAMES)
     pixels = np.asarray(Image.open(tmp_path / "samples.png").convert("RGB"))
-    soil, rock = (class_colormap(5)(label, bytes=True)[:3] for label in (1, 4))
+    soil, rock = (class_palette(5)[label] for label in (1, 4))
     # The legend at the bottom shows all colours too.
     top = pixels[: len(pixels) * 4 // 5]
     expected_share = 0.2
