@@ -75,11 +75,11 @@ def start_training(
     configs = _load_recipes(recipes, data_source, values)
     for recipe, config in configs.items():
         check_config_gpus(config, f"'{recipe}'")
+        _check_seeds(recipe, config, num_seeds)
     first = next(iter(configs.values()))
     data = load_data(first)
-    for recipe, config in configs.items():
+    for config in configs.values():
         config.model.check_image_fits(*data.images.shape[1:3])
-        _check_seeds(recipe, config, num_seeds)
     pasted = [recipe for recipe, config in configs.items() if config.augmentation.paste_rare]
     if pasted and not len(find_rare_objects(data.masks[data.split.train]).image):
         notify(f"nothing to paste: no object of the rarest class is large enough (paste_rare of {', '.join(pasted)})")

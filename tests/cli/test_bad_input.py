@@ -106,6 +106,10 @@ BAD_OPTIONS = {
     "budget below one full training": (("search", "--budget", "9epochs", "--space", "cpu"), "27 epochs, found 9epochs"),
     "curves over a file": (("search", "--budget", "2", "--space", "smoke", "--record", "space.toml"), "space.toml"),
     "seeds of nothing": (("search", "--budget", "2", "--seeds", "5"), "--confirm 3 --seeds 5"),
+    "seeds beyond the last": (
+        ("train", "depth_4", "--data", "synthetic", "--set", "seed=2147483647", "--seeds", "2"),
+        "'depth_4' with --seeds 2: seed: input should be less than 2147483648, found 2147483648",
+    ),
     "unknown engine": (("search", "--budget", "2", "--engine", "optima"), "did you mean 'optuna'"),
     "unknown sampler": (("search", "--budget", "2", "--sampler", "cma"), "did you mean 'cmaes'"),
     "other engine's sampler": (("search", "--budget", "2", "--engine", "keras-tuner", "--sampler", "gp"), "bayesian"),

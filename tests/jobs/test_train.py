@@ -49,6 +49,21 @@ def test_recipes_are_one_study_with_seeds_of_their_own(marsexp: Marsexp) -> None
     assert again.json() == done.json()
 
 
+def test_a_training_that_has_nothing_to_paste_says_so(marsexp: Marsexp) -> None:
+    path = write_tiles(marsexp.folder / "tiles.npz")
+    with np.load(path) as file:
+        pairs = file["training_set"]
+    # A speck of the rarest class in each.
+    pairs[:, 1] = 1
+    pairs[:, 1, 0, 0] = 4
+    np.savez(path, training_set=pairs)
+    (marsexp.folder / "tiny.toml").write_text(TINY.format(seed=0, max_epochs=1), encoding="utf-8")
+    settings = ("--set", "augmentation.paste_rare=0.5", "--set", "cleaning.remove_outliers=false")
+    done = marsexp("train", "tiny.toml", "--data", "tiles.npz", *settings)
+    assert done.status == 0, done.stderr
+    assert "nothing to paste: no object of the rarest class is large enough (paste_rare of tiny)\n" in done.stderr
+
+
 def test_training_that_fails_says_why_and_exits_with_1(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
     (marsexp.folder / "tiny.toml").write_text(TINY.format(seed=0, max_epochs=1), encoding="utf-8")
