@@ -152,17 +152,14 @@ def _frames_of_camera(
     notices: list[str] = []
     tested: set[Path] = set()
     is_test = labels is not None and Path(labels).parts[:1] == (TEST_LABELS,)
+    if labels is None:
+        notices += [
+            f"left out labels/{other.name} ({count} labels), which --labels would import"
+            for other, count in _other_labels(camera, folder)
+        ]
     if not is_test:
         tests = list(_files(camera / "labels" / TEST_LABELS, {".png"}))
         tested = {own for mask in tests if (own := _image_of(mask.stem, image_of))}
-        notices += (
-            []
-            if labels
-            else [
-                f"left out labels/{other.name} ({count} labels), which --labels would import"
-                for other, count in _other_labels(camera, folder)
-            ]
-        )
         if both := tested & masks_of.keys():
             notices.append(f"left out {len(both)} images that are in the test part too")
     frames = [

@@ -73,7 +73,7 @@ class TestBlock:
         assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 0 for gradient in gradients)
 
     def test_gradient_is_the_slope_of_what_it_computes(self, name: str) -> None:
-        """Along a random direction of input and weights together, against a central difference in float64."""
+        """Along a random direction of input and weights together, against a central difference."""
         keras.config.set_dtype_policy("float64")
         model, noise, in_training = build(name), np.random.default_rng(1), name != "dropout"
         places = [tf.Variable(batch().astype(np.float64)), *(weight.value for weight in model.trainable_weights)]
