@@ -67,10 +67,7 @@ class FormulaExecutor:
         for epoch in range(len(records) + 1, task.until + 1):
             records.append(epoch_record(key, epoch, quality, luck))
             self.messages.append(Message(key, "epoch", records[-1]))
-        facts = segment_facts(records, _MAX_EPOCHS, luck)
-        # The driver measures that itself.
-        del facts["active_s"]
-        self.messages.append(Message(key, "done", facts))
+        self.messages.append(Message(key, "done", segment_facts(records, _MAX_EPOCHS, luck)))
 
     def poll(self, timeout_s: float) -> list[Message]:
         """All that was made up."""
