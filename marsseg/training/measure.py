@@ -26,8 +26,7 @@ def build_step(
     """
     model = build_network(config, image_shape)
     loss = build_network_loss(config, config.loss, np.ones(config.data.num_classes, np.int64))
-    replicas = Replicas(model, config.training, config.optimizer)
-    return model, build_train_step(replicas, loss, config.training.batch_size)
+    return model, build_train_step(Replicas(model, config.training, config.optimizer), loss)
 
 
 def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:

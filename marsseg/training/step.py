@@ -16,15 +16,12 @@ _PIXELS_AT_ONCE = 2**18
 _NO_CLASS = 255
 
 
-def build_train_step(
-    replicas: Replicas, loss: Loss, batch_size: int | None = None
-) -> tf.types.experimental.PolymorphicFunction:
+def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.PolymorphicFunction:
     """A function that changes the weights by one batch.
 
     Args:
         replicas: What it changes.
         loss: Function of labels and logits.
-        batch_size: Of every batch, where it is always the same: a known shape spares each step its arithmetic.
 
     Returns:
         A function (images, labels) → loss, a scalar.
@@ -34,8 +31,8 @@ def build_train_step(
     # One signature whatever the size of the last batch, so that there is one trace.
     @tf.function(
         input_signature=[
-            tf.TensorSpec((batch_size, height, width, channels), tf.float32),
-            tf.TensorSpec((batch_size, height, width), tf.int32),
+            tf.TensorSpec((None, height, width, channels), tf.float32),
+            tf.TensorSpec((None, height, width), tf.int32),
         ],
         autograph=False,
     )
@@ -65,8 +62,8 @@ class Evaluator:
         most = max(1, _PIXELS_AT_ONCE // (height * width))
         self.batch_size = math.ceil(num_images / math.ceil(num_images / most))
 
-        images = tf.TensorSpec((self.batch_size, *model.input_shape[1:]), tf.float32)
-        masks = tf.TensorSpec((self.batch_size, *model.input_shape[1:3]), tf.uint8)
+        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        masks = tf.TensorSpec((None, *model.input_shape[1:3]), tf.uint8)
 
         @tf.function(input_signature=[images], autograph=False)
         def predict(images: tf.Tensor) -> tf.Tensor:

@@ -183,9 +183,7 @@ class Training:
             self._replicas.begin_stage(stage.optimizer)
         self._entered = stage
         pixels = np.bincount(self._training_set.masks.ravel(), minlength=self._config.data.num_classes)
-        loss, batch_size = build_network_loss(self._config, stage.loss, pixels), self._config.training.batch_size
-        always_full = len(self._training_set) % batch_size == 0
-        self._step = build_train_step(self._replicas, loss, batch_size if always_full else None)
+        self._step = build_train_step(self._replicas, build_network_loss(self._config, stage.loss, pixels))
 
     def _batches(self, until: int) -> Any:
         batch_size, seed = self._config.training.batch_size, self._config.seed
