@@ -6,8 +6,8 @@ its last three epochs of `val_mean_iou_foreground`. The regret is the best recor
 So few curves in so many dimensions make a coarse landscape: whoever is not ahead of random here may be so in another.
 
 The peer is Optuna's random sampler; the band is the mean's 95 % interval over searches with different seeds. Samplers
-that take a second for a proposal get fewer searches. `python -m benchmarks.search_samplers --curves FILE` takes other
-curves of the space `cpu`.
+that take a second for a proposal get fewer searches; one whose package is not installed is left out.
+`python -m benchmarks.search_samplers --curves FILE` takes other curves of the space `cpu`.
 """
 
 import argparse
@@ -24,9 +24,10 @@ from benchmarks.replay.curves import final_score, load_curves
 from benchmarks.replay.regret import Band
 from benchmarks.results import Result
 from benchmarks.search_replay import CURVES
+from marsseg.errors import UsageError
 from marsseg.jobs.shipped import find_space
 from marsseg.search.curve_model import featurize
-from marsseg.search.engines import SAMPLERS, build_proposer
+from marsseg.search.engines import SAMPLERS, build_proposer, check_sampler_is_installed
 from marsseg.search.proposer import Observation, Proposer, proposal_seed
 from marsseg.search.simulation import Curve
 from marsseg.search.space_file import load_space
@@ -46,7 +47,8 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=200)
     options = parser.parse_args()
     curves = load_curves(options.curves)
-    names = [_PEER, *((engine, name) for engine, names in SAMPLERS.items() for name in names if name != "random")]
+    others = [(engine, name) for engine, names in SAMPLERS.items() for name in names if name != "random"]
+    names = [_PEER, *(other for other in others if _is_installed(other[1]))]
     peer: list[float] = []
     # Fresh processes: TensorFlow, which Keras Tuner imports, does not survive a fork.
     with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
@@ -95,6 +97,14 @@ def nearest(values: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]) ->
     known = {name for configuration in recorded for name in configuration}
     features = featurize([{name: values[name] for name in known & values.keys()}, *recorded])
     return int(np.argmin(((features[1:] - features[0]) ** 2).sum(axis=1)))
+
+
+def _is_installed(sampler: str) -> bool:
+    try:
+        check_sampler_is_installed(sampler)
+    except UsageError:
+        return False
+    return True
 
 
 @cache

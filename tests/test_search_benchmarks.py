@@ -1,12 +1,17 @@
-"""Samplers apart and simulated workers, on a few of the recorded curves."""
+"""Samplers apart and simulated workers, on a few of the recorded curves; a search whose training is a formula."""
+
+from pathlib import Path
 
 import pytest
 
-from benchmarks import search_samplers, search_workers
+from benchmarks import search_overhead, search_samplers, search_workers
 from benchmarks.replay.curves import final_score, load_curves
 from benchmarks.search_replay import CURVES
+from marsseg.jobs.home import Home
+from marsseg.search.ledger import Ledger
 from marsseg.search.schedulers import SCHEDULERS
 from marsseg.search.simulation import Curve
+from marsseg.search.state import TrialState, replay
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +47,18 @@ def test_more_workers_end_sooner_but_not_sooner_than_one_training(scheduler: str
     if scheduler == "none":
         assert times[0] == pytest.approx(12)
         assert regrets[0] == 0
+
+
+def test_a_search_without_training_starts_every_trial_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_overhead, "NUM_TRIALS", 8)
+    home = Home(tmp_path / "home")
+    starts = search_overhead.search_ours(home, "random")
+    assert len(starts) == 8
+    assert starts == sorted(starts)
+    state = replay(Ledger(home.ledger).events(search_overhead.NAME))
+    assert state.closed
+    assert state.in_state(TrialState.COMPLETED)
+    assert not state.in_state(TrialState.FAILED)
+    assert search_overhead.resume_ours(home) > 0
