@@ -34,14 +34,17 @@ def confirmation_name(search: str, number: int, num_seeds: int) -> str:
 
 
 def chosen(state: SearchState, number: int) -> list[Trial]:
-    """The completed trials to train again: those on the Pareto front, then the others, each by score."""
-    completed = [trial for trial in ranked(state) if trial.state is TrialState.COMPLETED]
+    """The trials to train again: those on the Pareto front, then the others as the leaderboard has them.
+
+    Stopped ones come after the completed: a scheduler lets few trials complete, of which the best may not be one.
+    """
+    trained = [trial for trial in ranked(state) if trial.state in (TrialState.COMPLETED, TrialState.STOPPED)]
     front = {trial.number for trial in state.front}
-    return sorted(completed, key=lambda trial: trial.number not in front)[:number]
+    return sorted(trained, key=lambda trial: trial.number not in front)[:number]
 
 
 def confirm(home: Home, search: str, number: int, num_seeds: int, data: PreparedData) -> list[dict[str, Any]]:
-    """Trains the best completed trials of a search again, with seeds that none of them had.
+    """Trains the best trials of a search again, in full and with seeds that none of them had.
 
     The study is one of its own; where it was interrupted, it goes on.
 

@@ -1,4 +1,4 @@
-"""Which study confirms: the one that was begun, as long as the best are the same."""
+"""Which trials are trained again, and by which study: the one that was begun, as long as the best are the same."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from marsseg.config import ExperimentConfig
-from marsseg.jobs.confirm import find_begun
+from marsseg.jobs.confirm import chosen, find_begun
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.ledger import Ledger
+from marsseg.search.state import SearchState, Trial, TrialState
 from tests.jobs.toy_study import build_settings
 
 
@@ -22,6 +23,23 @@ def confirming(**values: Any) -> StudySettings:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "ledger.db")
+
+
+def test_the_best_are_trained_again_though_a_scheduler_let_only_one_complete() -> None:
+    stopped, completed = TrialState.STOPPED, TrialState.COMPLETED
+    scores = [(stopped, 0.4), (completed, 0.5), (stopped, 0.6), (TrialState.FAILED, 0.7), (TrialState.REJECTED, None)]
+    trials = (Trial(n, {}, state, best_val_mean_iou=score) for n, (state, score) in enumerate(scores))
+    state = SearchState(tuple(trials), closed=True)
+    assert [trial.number for trial in chosen(state, 2)] == [1, 2]
+    assert [trial.number for trial in chosen(state, 9)] == [1, 2, 0]
+
+
+def test_the_front_comes_first() -> None:
+    large, middling, small = (
+        Trial(n, {}, TrialState.COMPLETED, sizes={"params": params}, best_val_mean_iou=score)
+        for n, (params, score) in enumerate([(90, 0.6), (95, 0.5), (10, 0.4)])
+    )
+    assert [trial.number for trial in chosen(SearchState((large, middling, small)), 2)] == [0, 2]
 
 
 def test_nothing_was_begun(ledger: Ledger) -> None:
