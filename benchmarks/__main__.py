@@ -1,7 +1,8 @@
 """Runs benchmarks one after the other, keeps each one's lines as they come, and writes the page.
 
-`python -m benchmarks` runs what has no result yet, so that it goes on after an interruption; once everything has one it
-begins anew. `python -m benchmarks cli_start` runs what is named, and replaces its lines.
+`python -m benchmarks` runs what has no result of this machine yet, so that it goes on after an interruption; once
+everything has one it begins anew. `python -m benchmarks cli_start` runs what is named. New lines replace those that the
+benchmark had of this machine; those of other machines stay.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import draw_pictures, render_page
+from benchmarks.results import machine
 
 # In the order of the page.
 BENCHMARKS = (
@@ -41,7 +43,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main(names: Sequence[str]) -> int:
-    """Runs what is named, or what has no result yet.
+    """Runs what is named, or what has no result of this machine yet.
 
     Args:
         names: Benchmarks; none for all.
@@ -53,7 +55,7 @@ def main(names: Sequence[str]) -> int:
     if unknown:
         print(f"benchmarks: expected some of {', '.join(BENCHMARKS)}, found {', '.join(unknown)}", file=sys.stderr)
         return 2
-    known = {result["benchmark"] for result in read_results(RESULTS)}
+    known = {result["benchmark"] for result in read_results(RESULTS) if result["machine"] == machine()}
     failed = []
     for name in names or [name for name in BENCHMARKS if name not in known] or BENCHMARKS:
         print(f"benchmarks: {name}", file=sys.stderr)
@@ -95,8 +97,13 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def replace_results(path: Path, benchmark: str, lines: Sequence[str]) -> None:
-    """Puts a benchmark's lines in the place of those that it had before; the file is whole at any moment."""
-    others = [json.dumps(r, ensure_ascii=False) for r in read_results(path) if r["benchmark"] != benchmark]
+    """Puts a benchmark's lines in the place of this machine's before; the file is whole at any moment."""
+    replaced = (benchmark, machine())
+    others = [
+        json.dumps(result, ensure_ascii=False)
+        for result in read_results(path)
+        if (result["benchmark"], result["machine"]) != replaced
+    ]
     new = path.with_suffix(".part")
     new.write_text("".join(f"{line}\n" for line in [*others, *lines]), encoding="utf-8")
     new.replace(path)

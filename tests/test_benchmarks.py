@@ -112,11 +112,14 @@ def test_the_page_and_its_pictures_are_those_of_the_results_that_are_kept(tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"search_replay.png"}
 
 
-def test_a_benchmark_that_runs_again_replaces_its_own_lines(tmp_path: Path) -> None:
+def test_a_benchmark_that_runs_again_replaces_its_own_lines_of_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
+    elsewhere = result(case="elsewhere").line()
+    path.write_text(json.dumps({**elsewhere, "machine": {**elsewhere["machine"], "processor": "Abacus"}}) + "\n")
     for benchmark, case in (("cli_start", "old"), ("leaderboard", "kept"), ("cli_start", "new")):
         replace_results(path, benchmark, [json.dumps(result(benchmark=benchmark, case=case).line())])
-    assert [(r["benchmark"], r["case"]) for r in read_results(path)] == [("leaderboard", "kept"), ("cli_start", "new")]
+    found = [(line["benchmark"], line["case"]) for line in read_results(path)]
+    assert found == [("cli_start", "elsewhere"), ("leaderboard", "kept"), ("cli_start", "new")]
 
 
 @pytest.mark.parametrize(("filters", "num_blocks"), [(4, 2), (8, 3)])

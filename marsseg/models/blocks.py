@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from marsseg.config import UNetConfig
+from marsseg.models.few_pixels import conv2d_class, conv2d_transpose_class
 from marsseg.models.normalization import FusedBatchNormalization
 from marsseg.models.sizes import PLAIN_RATES, fitting_rates
 
@@ -62,7 +63,8 @@ def conv_block(
     outputs = inputs
     rates = fitting_rates(dilation_rates, inputs.shape[1:3])
     for index, rate in enumerate(rates):
-        outputs = layers.Conv2D(
+        conv2d = layers.Conv2D if style.portable else conv2d_class(outputs)
+        outputs = conv2d(
             filters,
             3,
             padding="same",
@@ -121,9 +123,11 @@ def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: s
     """
     settings = {"use_bias": style.config.normalization == "none", "kernel_initializer": _KERNEL_INITIALIZER}
     if style.config.upsampling == "conv2d_transpose":
-        return layers.Conv2DTranspose(filters, 2, strides=2, name=f"{name}_transpose", **settings)(inputs)
+        conv2d_transpose = layers.Conv2DTranspose if style.portable else conv2d_transpose_class(inputs)
+        return conv2d_transpose(filters, 2, strides=2, name=f"{name}_transpose", **settings)(inputs)
     larger = layers.UpSampling2D(2, name=f"{name}_resize")(inputs)
-    return layers.Conv2D(filters, 2, padding="same", name=f"{name}_conv", **settings)(larger)
+    conv2d = layers.Conv2D if style.portable else conv2d_class(larger)
+    return conv2d(filters, 2, padding="same", name=f"{name}_conv", **settings)(larger)
 
 
 def dropout(inputs: keras.KerasTensor, style: BlockStyle, position: int, name: str) -> keras.KerasTensor:

@@ -1,0 +1,90 @@
+"""Convolutions of features with few pixels, as products of matrices.
+
+At the bottom of a deep U-Net a convolution's kernel is larger than its image. What a processor does for large images,
+putting the kernel in another order for each of a step's three passes, then takes several times as long as computing.
+"""
+
+from functools import cache
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+# The most pixels for which a product was faster, forward and backward together, by the type that is computed in.
+_FEW_TO_CONVOLVE = {"bfloat16": 32, "float32": 8}
+_FEW_TO_ENLARGE = {"bfloat16": 128, "float32": 32}
+
+
+@keras.saving.register_keras_serializable("marsseg")
+class MatmulConv2D(layers.Conv2D):
+    """`keras.layers.Conv2D` with stride 1 and padded borders: the same weights, the same function.
+
+    A constant matrix picks the pixels under the kernel, so that a second product is the convolution; the gradients are
+    products too, and pixels that were picked more than once are added up in the order of that matrix.
+
+    Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, height, width,
+    filters).
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Picks, then multiplies."""
+        height, width, channels = inputs.shape[1:]
+        picks = tf.constant(_picks((height, width), self.kernel_size, self.dilation_rate), inputs.dtype)
+        under_kernel = tf.matmul(picks, tf.reshape(inputs, [-1, height * width, channels]))
+        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, self.filters])
+        outputs = tf.matmul(tf.reshape(under_kernel, [-1, kernel.shape[0]]), kernel)
+        return tf.reshape(_with_bias(self, outputs), [-1, height, width, self.filters])
+
+
+@keras.saving.register_keras_serializable("marsseg")
+class MatmulConv2DTranspose(layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose` with a kernel as large as its stride of 2: the same weights, the same function.
+
+    Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, 2·height, 2·width,
+    filters).
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Multiplies, then puts the four pixels that each has become where they belong."""
+        height, width, channels = inputs.shape[1:]
+        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, channels])
+        outputs = tf.matmul(tf.reshape(inputs, [-1, channels]), kernel, transpose_b=True)
+        outputs = tf.nn.depth_to_space(tf.reshape(outputs, [-1, height, width, kernel.shape[0]]), 2)
+        return _with_bias(self, outputs)
+
+
+def conv2d_class(inputs: keras.KerasTensor) -> type[layers.Conv2D]:
+    """Which layer convolves these features fastest, with stride 1 and padded borders."""
+    return MatmulConv2D if _are_few(inputs, _FEW_TO_CONVOLVE) else layers.Conv2D
+
+
+def conv2d_transpose_class(inputs: keras.KerasTensor) -> type[layers.Conv2DTranspose]:
+    """Which layer doubles these features' sides fastest, with a kernel of 2×2."""
+    return MatmulConv2DTranspose if _are_few(inputs, _FEW_TO_ENLARGE) else layers.Conv2DTranspose
+
+
+def _are_few(inputs: keras.KerasTensor, most: dict[str, int]) -> bool:
+    pixels: int = inputs.shape[1] * inputs.shape[2]
+    return pixels <= most.get(keras.config.dtype_policy().compute_dtype, 0)
+
+
+@cache
+def _picks(sides: tuple[int, int], kernel_size: tuple[int, int], dilation_rate: tuple[int, int]) -> NDArray[np.int8]:
+    """1 where a row, a pixel and a place of the kernel over it, picks a column, the pixel that lies there."""
+    rows, columns = map(_picks_along, sides, kernel_size, dilation_rate)
+    picks = rows[:, None, :, None, :, None] * columns[None, :, None, :, None, :]
+    return picks.reshape(-1, sides[0] * sides[1])
+
+
+def _picks_along(side: int, kernel_size: int, dilation_rate: int) -> NDArray[np.int8]:
+    """The same along one side, shape (side, kernel_size, side); beyond the border nothing is picked."""
+    first = -(dilation_rate * (kernel_size - 1) // 2)
+    places = np.arange(side)[:, None] + first + dilation_rate * np.arange(kernel_size)
+    picks: NDArray[np.int8] = (places[:, :, None] == np.arange(side)).astype(np.int8)
+    return picks
+
+
+def _with_bias(layer: layers.Conv2D | layers.Conv2DTranspose, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias)) if layer.use_bias else outputs
