@@ -43,7 +43,7 @@ def render_page(results: Iterable[Mapping[str, Any]], order: Sequence[str]) -> s
     parts.append("## How each is measured\n")
     for name in dict.fromkeys(result["benchmark"] for result in results):
         parts.append(f"### {name}\n\n{_docstring(name)}\n")
-        replayed = [result for result in results if result["benchmark"] == name and "policies" in result]
+        replayed = _replayed(results, name)
         if replayed:
             parts.append(f"![Regret against price](pictures/{name}.png)\n\n{table(replayed)}")
     return "\n".join(parts)
@@ -57,7 +57,13 @@ def draw_pictures(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
         folder: Where the pictures lie.
     """
     for name in dict.fromkeys(result["benchmark"] for result in results if "policies" in result):
-        draw_regret([r for r in results if r["benchmark"] == name and "policies" in r], folder / f"{name}.png")
+        draw_regret(_replayed(results, name), folder / f"{name}.png")
+
+
+def _replayed(results: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """The lines with all policies, of the machine that replayed last: another one may lack a peer."""
+    found = [result for result in results if result["benchmark"] == name and "policies" in result]
+    return [result for result in found if result["machine"] == found[-1]["machine"]]
 
 
 def _machine(machine: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import psutil
 
 from marsseg.tracking.provenance import environment
+from marsseg.training.runtime import this_machine
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,11 @@ class Result:
 def machine() -> dict[str, Any]:
     """What was measured on; neither its name nor any path."""
     here = environment()
+    # Virtual machines hide their processor's model, but not what it can do.
+    bfloat16 = " and ".join(this_machine().bfloat16_flags) or "no bfloat16"
     system = platform.freedesktop_os_release()["PRETTY_NAME"] if sys.platform == "linux" else platform.system()
     return {
-        "processor": here["processor"],
+        "processor": f"{here['processor']} with {bfloat16}",
         "cores": here["cores"],
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "os": system,

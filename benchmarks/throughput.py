@@ -3,10 +3,10 @@
 Ours is `Training` as every trial runs it: its data path, averaged weights and determinism, without the validation.
 The peers train the same network on as many tiles: plain Keras with `compile` and `fit` in float32, and PyTorch with
 bfloat16 autocast, channels last and the fused Adam where a Python with torch is at hand (`MARSEXP_TORCH_PYTHON`). Each
-side has a process of its own; they train epochs of 25 steps in turns. Plain Keras now and then waits a second or two
-between epochs, for its input to be taken down; its figures have that. `share_of_peak` is what ours reaches, counting
-three times the forward pass's operations, of the rate of a product of large matrices in the same process;
-`bfloat16_by` says what the processor has for it. The last row leaves bfloat16 out of the comparison.
+side has a process of its own; they train epochs of 25 steps in turns. Plain Keras now and then waits for seconds
+between epochs, for its input to be taken down; its figures have that, and its quartiles show it. `share_of_peak` is what
+ours reaches, counting three times the forward pass's operations, of the rate of a product of large matrices in the same
+process. The last row leaves bfloat16 out of the comparison.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from benchmarks.processes import side, torch_python
 from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
 from benchmarks.turns import take_turns
-from marsseg.training.runtime import available_cores, this_machine
+from marsseg.training.runtime import available_cores
 
 _REPEATS, _NUM_IMAGES = 9, 400
 
@@ -51,7 +51,6 @@ def _compare(settings: Settings, peer_name: str, peer_python: str | None, promis
             higher_is_better=True,
             promise=promise,
             details={
-                "bfloat16_by": " ".join(this_machine().bfloat16_flags) or "nothing",
                 "peak_gflop_per_s": round(peak),
                 "share_of_peak": round(reached / peak, 3),
                 "share_of_waiting_for_data": round(statistics.median(share for _, share in answers), 4),

@@ -105,6 +105,17 @@ def test_the_page_has_one_table_a_machine() -> None:
     assert f"| cli_start | {row} | yes | steps 10 |\n" in page.replace(table, "")
 
 
+def test_the_page_shows_the_replay_of_the_machine_that_replayed_last() -> None:
+    here = next(line for line in read_results(RESULTS) if "policies" in line)
+    policies = {name: here["policies"][name] for name in ("freeze-thaw", "asha")}
+    there = {**here, "machine": {**here["machine"], "processor": "Abacus"}, "policies": policies}
+    page = render_page([here, there], BENCHMARKS)
+    replay = page.partition("\n### search_replay")[2]
+    assert "| asha | " in replay
+    assert "| Syne Tune ASHA | " not in replay
+    assert "| Syne Tune ASHA | " in render_page([there, here], BENCHMARKS).partition("\n### search_replay")[2]
+
+
 def test_the_page_and_its_pictures_are_those_of_the_results_that_are_kept(tmp_path: Path) -> None:
     results = read_results(RESULTS)
     assert render_page(results, BENCHMARKS) == PAGE.read_text(encoding="utf-8")

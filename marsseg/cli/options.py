@@ -18,8 +18,16 @@ Set = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Set a field of the experiment config; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+# Read here alone, so that what a search was begun with is settled, whoever goes on with it.
 TrackingUri = Annotated[
-    str | None, typer.Option("--tracking-uri", metavar="U", help="An MLflow server instead of the embedded store.")
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="U",
+        envvar="MLFLOW_TRACKING_URI",
+        show_envvar=False,
+        help="An MLflow server instead of the embedded store; default: MLFLOW_TRACKING_URI.",
+    ),
 ]
 Author = Annotated[str, typer.Option("--author", metavar="A", help="Who runs this.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Tag the runs; may be repeated.")]

@@ -121,7 +121,8 @@ def _result(
     run_ids = [trial["run_id"] for trial in mine]
     held_out = None
     if len(data.split.test):
-        held_out = spread(fresh_process.submit(_score_held_out, home, run_ids, settings.tracking_uri).result())
+        scored = fresh_process.submit(_score_held_out, home, run_ids, data.source, settings.tracking_uri)
+        held_out = spread(scored.result())
     return {
         "trial": int(recipe.removeprefix("trial-")),
         "run_ids": run_ids,
@@ -130,6 +131,6 @@ def _result(
     }
 
 
-def _score_held_out(home: Home, run_ids: Sequence[str], tracking_uri: str | None) -> list[float]:
+def _score_held_out(home: Home, run_ids: Sequence[str], source: str, tracking_uri: str | None) -> list[float]:
     import_tensorflow_quietly()
-    return [evaluate_runs(home, [run_id], None, "test", tracking_uri)["val_mean_iou"] for run_id in run_ids]
+    return [evaluate_runs(home, [run_id], source, "test", tracking_uri)["val_mean_iou"] for run_id in run_ids]

@@ -32,21 +32,20 @@ def examine(tracking_uri: str | None = None) -> dict[str, Any]:
     """Looks at software, machine, storage, data and training; changes nothing.
 
     Args:
-        tracking_uri: A server; by default `MLFLOW_TRACKING_URI`, and none where that is not set.
+        tracking_uri: A server, or None.
 
     Returns:
         The document that `--json` prints.
     """
     config = resolve_auto(ExperimentConfig())
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     checks = attempt("software", "packages", check_software)
     checks += attempt("machine", "processor", lambda: check_machine(int(config.training.threads)))
     notify("starting a worker process that trains a few steps")
     trained = attempt("training", "worker", lambda: _check_training(config))
     checks += [check for check in trained if check.topic == "machine"]
     checks += attempt("storage", "home", lambda: check_home(open_home()))
-    if uri:
-        checks += attempt("storage", "tracking URI", lambda: [check_server(uri)])
+    if tracking_uri:
+        checks += attempt("storage", "tracking URI", lambda: [check_server(tracking_uri)])
     checks += attempt("data", DATA_VARIABLE, lambda: [check_data(os.environ.get(DATA_VARIABLE) or None)])
     checks += [check for check in trained if check.topic == "training"]
     worst = max((check.state for check in checks), key=_STATES.index)

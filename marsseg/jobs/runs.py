@@ -111,7 +111,9 @@ def load_run(store: Store, run_id: str) -> RunRecord:
         )
     config = parse_config(_read_json(store, run_id, "config.json"), where=f"config.json of run {run_id[:12]}")
     logged = run.data.params
-    changes = tuple(path for path, value in config.flat().items() if logged.get(path, str(value)) != str(value))
+    # The data may have been moved between two segments; what it holds is the fingerprint's to say.
+    settled = {path: str(value) for path, value in config.flat().items() if path != "data.source"}
+    changes = tuple(path for path, value in settled.items() if logged.get(path, value) != value)
     if config.config_hash() != run.data.tags["marsexp.config_hash"] and not changes:
         changes = ("config.json",)
     return RunRecord(

@@ -185,7 +185,10 @@ class Standing:
             epochs_left = max(epochs_left, self.settings.epochs_planned - self.epochs_spent)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None
-        busy = min(self.settings.workers, len(running) + len(waiting))
+        # Without a number of configurations there is always another one for a worker that is free.
+        busy = self.settings.workers
+        if self.settings.budget.trials is not None:
+            busy = min(busy, len(running) + len(waiting))
         plan = self.settings.plan
         segments_per_epoch = plan.segments / plan.epochs if plan.epochs else 0.0
         return epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)

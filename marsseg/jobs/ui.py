@@ -36,7 +36,7 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None 
         home: Whose store.
         search: Whose trials to show, or None for whatever was trained.
         port: On 127.0.0.1.
-        tracking_uri: A server, or None for `MLFLOW_TRACKING_URI` or else the embedded store.
+        tracking_uri: A server, or None for the embedded store.
 
     Returns:
         0 after an interruption or where a server serves already, 1 where ours ended by itself.

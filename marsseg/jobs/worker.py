@@ -11,9 +11,11 @@ import re
 import resource
 import shutil
 import sys
+import threading
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -116,9 +118,8 @@ class _Worker:
         from marsseg.jobs.trial_report import write_trial_report
 
         _forget_peak_memory()
-        self.connection.send(("alive", None))
-        data = _prepare(config.data, config.cleaning, config.split)
-        self.connection.send(("alive", None))
+        with _signs_of_life(self.connection):
+            data = _prepare(config.data, config.cleaning, config.split)
         if data.fingerprint.digest != task.fingerprint:
             raise TrainingError(f"the data changed while it was in use: {config.data.source}")
         training = self._take_up(task) or self._begin(task, config, data)
@@ -225,6 +226,24 @@ def _peak_memory_mb() -> float:
         return float(fields["VmHWM"].split()[0]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+@contextmanager
+def _signs_of_life(connection: Connection) -> Iterator[None]:
+    """Tells the driver that it is at work with something that takes the longer the more data there is."""
+    is_done = threading.Event()
+
+    def tell() -> None:
+        while not is_done.wait(_HEARTBEAT_S):
+            connection.send(("alive", None))
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        teller.join()
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ putting the kernel in another order for each of a step's three passes, then take
 """
 
 from functools import cache
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,12 +22,21 @@ _FEW_TO_ENLARGE = {"bfloat16": 128, "float32": 32}
 class MatmulConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` with stride 1 and padded borders: the same weights, the same function.
 
-    A constant matrix picks the pixels under the kernel, so that a second product is the convolution; the gradients are
-    products too, and pixels that were picked more than once are added up in the order of that matrix.
+    A constant matrix picks the pixels under the kernel, so that a second product is the convolution. Its slopes are
+    products too; in half precision that of the input is rounded once more, before what each place gives is added up.
 
     Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, height, width,
     filters).
+
+    Raises:
+        ValueError: If it is asked for what it does not compute.
     """
+
+    def __init__(self, filters: int, kernel_size: int | tuple[int, int], **settings: Any) -> None:
+        super().__init__(filters, kernel_size, **settings)
+        plain = self.strides == (1, 1) and self.padding == "same" and self.groups == 1
+        if not plain or self.activation is not keras.activations.linear:
+            raise ValueError("MatmulConv2D: expected stride 1, padding 'same', one group and no activation")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Picks, then multiplies."""
@@ -44,7 +54,16 @@ class MatmulConv2DTranspose(layers.Conv2DTranspose):
 
     Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, 2·height, 2·width,
     filters).
+
+    Raises:
+        ValueError: If it is asked for what it does not compute.
     """
+
+    def __init__(self, filters: int, kernel_size: int | tuple[int, int], **settings: Any) -> None:
+        super().__init__(filters, kernel_size, **settings)
+        plain = self.kernel_size == self.strides == (2, 2) and self.output_padding is None
+        if not plain or self.activation is not keras.activations.linear:
+            raise ValueError("MatmulConv2DTranspose: expected kernel and stride 2 and no activation")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Multiplies, then puts the four pixels that each has become where they belong."""

@@ -55,7 +55,7 @@ class _Worker:
     place: int
     key: Hashable | None = None
     last_key: Hashable | None = None
-    last_heard: float = 0.0
+    silent_s: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
     first_memory: int = 0
 
@@ -126,7 +126,7 @@ class LocalExecutor:
             next((worker for worker in idle if worker.last_key == key), None) or (idle or [self._start(runtime)])[0]
         )
         worker.key = worker.last_key = key
-        worker.last_heard = time.monotonic()
+        worker.silent_s = 0.0
         # A worker that died this moment is found by the next poll.
         with suppress(OSError):
             worker.connection.send(task)
@@ -142,14 +142,20 @@ class LocalExecutor:
         """
         busy = {worker.connection: worker for worker in self._workers if worker.key is not None}
         messages: list[Message] = []
-        for ready in wait(list(busy), timeout_s):
+        began = time.monotonic()
+        found = wait(list(busy), timeout_s)
+        # Only while we listen is silence a sign of anything: whatever stops us may stop the workers too.
+        listened_s = min(time.monotonic() - began, timeout_s)
+        for worker in busy.values():
+            worker.silent_s += listened_s
+        for ready in found:
             worker = busy[ready]  # type: ignore[index]  # only connections were waited for
             try:
                 kind, body = worker.connection.recv()
             except (EOFError, OSError):
                 messages.append(self._bury(worker))
                 continue
-            worker.last_heard = time.monotonic()
+            worker.silent_s = 0.0
             if kind == "alive":
                 continue
             if kind == "step":
@@ -162,9 +168,9 @@ class LocalExecutor:
                 # Whatever went wrong may have left something behind.
                 self._stop(worker)
         for worker in [worker for worker in self._workers if worker.key is not None]:
-            silent_s = time.monotonic() - worker.last_heard
-            if silent_s > max(self.silence_s, worker.usual_silence_s):
-                messages.append(Message(worker.key, "died", f"the worker gave no sign of life for {silent_s:.0f} s"))
+            if worker.silent_s > max(self.silence_s, worker.usual_silence_s):
+                reason = f"the worker gave no sign of life for {worker.silent_s:.0f} s"
+                messages.append(Message(worker.key, "died", reason))
                 self._stop(worker)
         return messages
 

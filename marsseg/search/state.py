@@ -142,12 +142,12 @@ class SearchState:
 
     @property
     def rejected_in_a_row(self) -> int:
-        """How many of the newest proposals were rejected, one after the other."""
+        """How many proposals were rejected since the newest that was started; what waits tells nothing yet."""
         count = 0
         for trial in reversed(self.trials):
-            if trial.state is not TrialState.REJECTED:
+            if trial.state not in (TrialState.REJECTED, TrialState.PROPOSED):
                 break
-            count += 1
+            count += trial.state is TrialState.REJECTED
         return count
 
     @property

@@ -6,7 +6,6 @@ found elsewhere.
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,8 +48,8 @@ def embedded_uri(home: Path) -> str:
 
 
 def store_uri(home: Path, tracking_uri: str | None = None) -> str:
-    """Where runs go: to `tracking_uri`, to `MLFLOW_TRACKING_URI`, or else into the store below `home`."""
-    return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(home)
+    """Where runs go: to `tracking_uri`, or else into the store below `home`."""
+    return tracking_uri or embedded_uri(home)
 
 
 def open_store(home: Path, tracking_uri: str | None = None) -> Store:

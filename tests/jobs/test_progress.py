@@ -133,6 +133,13 @@ def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:
     assert Standing(settings, SearchState(trials[:2], closed=True), {}).seconds_left is None
 
 
+def test_a_search_without_a_number_of_configurations_keeps_all_workers_busy() -> None:
+    settings = replace(SETTINGS, budget=Budget(epochs=20), plan=Plan(20, 5, 200.0), workers=4)
+    standing = Standing(settings, SearchState(), {})
+    standing.forecast = Forecast(epoch_s=20.0, segment_s=8.0, full_training_s=90.0)
+    assert standing.seconds_left == pytest.approx(20 * (20 + 8 * 5 / 20) / 4)
+
+
 def test_time_left_of_a_training_follows_what_each_recipe_wants() -> None:
     configs = {name: {"training": {"max_epochs": epochs}} for name, epochs in (("short", 6), ("long", 10))}
     settings = replace(SETTINGS, kind="training", scheduler="none", configs=configs, num_seeds=2, max_epochs=10)

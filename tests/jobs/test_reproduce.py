@@ -79,6 +79,18 @@ def test_one_changed_pixel_diverges_before_any_training(copied_search: Marsexp) 
     assert document["causes"] == ["data: pixels"]
 
 
+def test_a_run_whose_data_was_moved_between_two_segments_is_no_other_run(
+    copied_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
+    run_id = leaderboard["trials"][0]["run_id"]
+    path = copied_search.home / "artifacts" / run_id / "artifacts" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["data"]["source"] = str(copied_search.folder / "tiles.npz")
+    path.write_text(json.dumps(config), encoding="utf-8")
+    done = copied_search("evaluate", run_id, "--json")
+    assert (done.status, done.json()["run_ids"]) == (0, [run_id])
+
+
 def test_config_changed_in_the_store_diverges_before_any_training(
     copied_search: Marsexp, leaderboard: dict[str, Any]
 ) -> None:

@@ -10,12 +10,23 @@ from typing import Any
 
 import pytest
 
+import marsseg.jobs.worker
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.errors import TrainingError
-from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
+from marsseg.jobs.worker import FINAL_KINDS, TrainTask, _signs_of_life, serve
 from tests.conftest import write_tiles
 from tests.training.conftest import tiny_config
+
+
+def test_it_gives_signs_of_life_while_it_prepares_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marsseg.jobs.worker, "_HEARTBEAT_S", 0.01)
+    ours, theirs = multiprocessing.Pipe()
+    with _signs_of_life(theirs):
+        assert [ours.recv() for _ in range(3)] == [("alive", None)] * 3
+    while ours.poll():
+        ours.recv()
+    assert not ours.poll(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -97,6 +97,29 @@ def test_a_network_has_them_where_pixels_are_few_and_a_portable_one_nowhere() ->
     assert not {MatmulConv2D, MatmulConv2DTranspose} & {type(layer) for layer in deepest(portable=True).layers}
 
 
+@pytest.mark.parametrize("upsampling", ["upsampling2d", "conv2d_transpose"])
+def test_more_pixels_are_few_in_bfloat16_and_a_step_is_traced_for_any_batch(upsampling: str) -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = build_unet(UNetConfig(num_blocks=4, base_filters=4, upsampling=upsampling), (64, 128, 1), 5)
+    kinds = {layer.name: type(layer) for layer in model.layers}
+    assert kinds["bottleneck_conv1"] is MatmulConv2D
+    assert kinds["encoder3_conv0"] is layers.Conv2D
+    if upsampling == "conv2d_transpose":
+        assert kinds["decoder2_up_transpose"] is MatmulConv2DTranspose
+        assert kinds["decoder1_up_transpose"] is layers.Conv2DTranspose
+    images = tf.TensorSpec((None, 64, 128, 1))
+    traced = tf.function(lambda batch: model(batch, training=True), input_signature=[images]).get_concrete_function()
+    assert traced.output_shapes.as_list() == [None, 64, 128, 5]
+
+
+@pytest.mark.parametrize("settings", [{"padding": "valid"}, {"strides": 2}, {"activation": "relu"}, {"groups": 2}])
+def test_what_they_do_not_compute_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="MatmulConv2D: expected"):
+        MatmulConv2D(FILTERS, 3, **{"padding": "same", **settings})
+    with pytest.raises(ValueError, match="MatmulConv2DTranspose: expected"):
+        MatmulConv2DTranspose(FILTERS, 3, strides=2)
+
+
 def test_they_are_saved_and_loaded(tmp_path: Path) -> None:
     model, images = deepest(portable=False), np.random.default_rng(0).random((2, 32, 64, 1), np.float32)
     model.save(tmp_path / "model.keras")

@@ -222,6 +222,18 @@ def test_a_silent_worker_is_ended_and_reported(executor: LocalExecutor) -> None:
     assert run(executor, "count").kind == "done"
 
 
+def test_only_while_somebody_listens_is_silence_counted(executor: LocalExecutor) -> None:
+    run(executor, "count")
+    executor.silence_s = 1.0
+    executor.submit("long", ("sleep", 3))
+    assert [message.kind for message in executor.poll(PATIENCE_S)] == ["asleep"]
+    # As if driver and worker had been suspended together.
+    time.sleep(1.5)
+    assert executor.poll(0.1) == []
+    executor.silence_s = PATIENCE_S
+    assert [message.kind for message in collect(executor)] == ["done"]
+
+
 def test_steps_are_signs_of_life_and_never_told(executor: LocalExecutor) -> None:
     run(executor, "count")
     executor.silence_s = 1.5

@@ -164,6 +164,8 @@ def test_rejections_in_a_row_are_counted_from_the_end() -> None:
     assert replay(proposals(True, True)).rejected_in_a_row == 2
     assert replay(proposals(True, True, False)).rejected_in_a_row == 0
     assert replay(proposals(True, False, True, True, True)).rejected_in_a_row == 3
+    waits = event("proposed", 5, values={}, cost=COST)
+    assert replay([*proposals(True, False, True, True, True), waits]).rejected_in_a_row == 3
 
 
 def test_ranked_puts_completed_first_then_scores_then_none_and_the_earlier_of_equals() -> None:
