@@ -4,8 +4,8 @@ Ours is `Training` as every trial runs it: its data path, averaged weights and d
 The peers train the same network on as many tiles: plain Keras with `compile` and `fit` in float32, and PyTorch with
 bfloat16 autocast, channels last and the fused Adam where a Python with torch is at hand (`MARSEXP_TORCH_PYTHON`). Each
 side has a process of its own; they train epochs of 25 steps in turns. Plain Keras now and then waits for seconds
-between epochs, for its input to be taken down; its figures have that, and its quartiles show it. `share_of_peak` is what
-ours reaches, counting three times the forward pass's operations, of the rate of a product of large matrices in the same
+between epochs, for its input to be taken down: its figures have that, its quartiles show it. `share_of_peak` is what we
+reach, counting three times the forward pass's operations, of the rate of a product of large matrices in the same
 process. The last row leaves bfloat16 out of the comparison.
 """
 
