@@ -63,7 +63,7 @@ def conv_block(
     outputs = inputs
     rates = fitting_rates(dilation_rates, inputs.shape[1:3])
     for index, rate in enumerate(rates):
-        conv2d = layers.Conv2D if style.portable else conv2d_class(outputs)
+        conv2d = conv2d_class(outputs, style.portable)
         outputs = conv2d(
             filters,
             3,
@@ -123,10 +123,10 @@ def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: s
     """
     settings = {"use_bias": style.config.normalization == "none", "kernel_initializer": _KERNEL_INITIALIZER}
     if style.config.upsampling == "conv2d_transpose":
-        conv2d_transpose = layers.Conv2DTranspose if style.portable else conv2d_transpose_class(inputs)
+        conv2d_transpose = conv2d_transpose_class(inputs, style.portable)
         return conv2d_transpose(filters, 2, strides=2, name=f"{name}_transpose", **settings)(inputs)
     larger = layers.UpSampling2D(2, name=f"{name}_resize")(inputs)
-    conv2d = layers.Conv2D if style.portable else conv2d_class(larger)
+    conv2d = conv2d_class(larger, style.portable)
     return conv2d(filters, 2, padding="same", name=f"{name}_conv", **settings)(larger)
 
 

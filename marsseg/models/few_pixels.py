@@ -74,14 +74,14 @@ class MatmulConv2DTranspose(layers.Conv2DTranspose):
         return _with_bias(self, outputs)
 
 
-def conv2d_class(inputs: keras.KerasTensor) -> type[layers.Conv2D]:
-    """Which layer convolves these features fastest, with stride 1 and padded borders."""
-    return MatmulConv2D if _are_few(inputs, _FEW_TO_CONVOLVE) else layers.Conv2D
+def conv2d_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2D]:
+    """Which layer convolves these features fastest, with stride 1 and padded borders; if portable, Keras' own."""
+    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else layers.Conv2D
 
 
-def conv2d_transpose_class(inputs: keras.KerasTensor) -> type[layers.Conv2DTranspose]:
-    """Which layer doubles these features' sides fastest, with a kernel of 2×2."""
-    return MatmulConv2DTranspose if _are_few(inputs, _FEW_TO_ENLARGE) else layers.Conv2DTranspose
+def conv2d_transpose_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2DTranspose]:
+    """Which layer doubles these features' sides fastest, with a kernel of 2×2; if portable, Keras' own."""
+    return MatmulConv2DTranspose if not portable and _are_few(inputs, _FEW_TO_ENLARGE) else layers.Conv2DTranspose
 
 
 def _are_few(inputs: keras.KerasTensor, most: dict[str, int]) -> bool:
