@@ -116,9 +116,10 @@ def machine() -> dict[str, Any]:
     here = environment()
     # Virtual machines hide their processor's model, but not what it can do.
     bfloat16 = " and ".join(this_machine().bfloat16_flags) or "no bfloat16"
+    gpus = [f", {gpu.name}" for gpu in this_machine().gpus]
     system = platform.freedesktop_os_release()["PRETTY_NAME"] if sys.platform == "linux" else platform.system()
     return {
-        "processor": f"{here['processor']} with {bfloat16}",
+        "processor": f"{here['processor']} with {bfloat16}{''.join(gpus)}",
         "cores": here["cores"],
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "os": system,

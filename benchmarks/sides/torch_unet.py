@@ -1,4 +1,4 @@
-"""A U-Net in PyTorch with bfloat16 autocast and channels last.
+"""A U-Net in PyTorch with bfloat16 autocast and channels last, on a GPU where there is one.
 
 Runs with a Python that has torch and may lack all else.
 """
@@ -47,19 +47,20 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 def _serve(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
-    model = UNet(settings.filters, settings.num_blocks).to(memory_format=torch.channels_last)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = UNet(settings.filters, settings.num_blocks).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     loss_of = nn.CrossEntropyLoss()
-    images = torch.rand(settings.num_images, 1, HEIGHT, WIDTH)
-    masks = torch.randint(0, NUM_CLASSES, (settings.num_images, HEIGHT, WIDTH))
+    images = torch.rand(settings.num_images, 1, HEIGHT, WIDTH, device=device)
+    masks = torch.randint(0, NUM_CLASSES, (settings.num_images, HEIGHT, WIDTH), device=device)
     wait()
     tell({"name": f"PyTorch {torch.__version__}, bfloat16"})
     while True:
         wait()
         start = time.perf_counter()
-        for indices in torch.randperm(len(images)).split(settings.batch_size):
+        for indices in torch.randperm(len(images), device=device).split(settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16):
                 logits = model(images[indices].to(memory_format=torch.channels_last))
             loss = loss_of(logits.float(), masks[indices])
             loss.backward()
