@@ -17,6 +17,10 @@ import pytest
 import sqlalchemy as sa
 from filelock import FileLock
 
+# What tests compare is a processor's: a GPU multiplies float32 in TF32, and takes another way for each size of batch.
+VISIBLE_GPUS, NO_GPU = "CUDA_VISIBLE_DEVICES", "-1"
+os.environ.setdefault(VISIBLE_GPUS, NO_GPU)
+
 TINY_SPACE = """
 [search]
 min_epochs = 1
