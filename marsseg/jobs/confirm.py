@@ -71,7 +71,7 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
     wanted = training_settings(
         confirmation_name(search, number, num_seeds), configs, data, num_seeds, _provenance(settings)
     )
-    study, is_begun = find_begun(ledger, replace(wanted, confirms=search))
+    study, is_begun = find_begun(ledger, replace(wanted, confirms=search, workers=settings.workers))
     notify(f"confirming the best {len(configs)} with {num_seeds} new seeds each, as '{study.name}'")
     document = resume_study(home, study, data) if is_begun else create_study(home, study, data)
     # In this one TensorFlow may have begun with other threads than the runs have.

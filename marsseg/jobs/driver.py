@@ -115,7 +115,7 @@ class Driver:
 
     def _dispatch(self) -> bool:
         """Gives every free worker a segment; true where nothing is left to do."""
-        while self.executor.num_free:
+        while self.executor.num_free and not self.should_stop():
             interrupted = [t for t in self.state.in_state(TrialState.RUNNING) if t.number not in self._active]
             if interrupted:
                 self._submit(interrupted[0])
@@ -135,10 +135,15 @@ class Driver:
                     return False
         return False
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many proposals in a row were rejected that no more are asked for."""
+        return self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
+
     def _budget(self) -> int:
-        if self.state.rejected_in_a_row < _MAX_REJECTED_IN_A_ROW:
-            return self.settings.budget.most_trials
-        return self.state.num_started + len(self.state.in_state(TrialState.PROPOSED))
+        if self.gave_up:
+            return self.state.num_started + len(self.state.in_state(TrialState.PROPOSED))
+        return self.settings.budget.most_trials
 
     def _propose(self) -> None:
         values = self.candidates.propose(self.state)

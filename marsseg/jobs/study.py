@@ -140,6 +140,10 @@ def _run(
             with show_progress(standing) as progress:
                 driver.observers.insert(0, progress)
                 driver.run()
+        if driver.gave_up:
+            *_, last = driver.state.in_state(TrialState.REJECTED)
+            rejected = driver.state.rejected_in_a_row
+            notify(f"gave up after {rejected} proposals without a new configuration (the last one: {last.reason})")
         return _conclude(home, ledger, settings, size.image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)

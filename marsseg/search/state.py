@@ -118,6 +118,7 @@ class SearchState:
         run_id: The search's run in the tracking store; empty while there is none.
         active_s: Seconds during which the search was being run, up to the end of its last segment.
         last_trained: The trial whose segment has finished last: the worker that is free now still has it.
+        opened_with: How many trials there were when the search was last extended.
     """
 
     trials: tuple[Trial, ...] = ()
@@ -125,6 +126,7 @@ class SearchState:
     run_id: str = ""
     active_s: float = 0.0
     last_trained: int | None = None
+    opened_with: int = 0
 
     def in_state(self, *states: TrialState) -> list[Trial]:
         """The trials that stand in one of these states, by number."""
@@ -142,9 +144,12 @@ class SearchState:
 
     @property
     def rejected_in_a_row(self) -> int:
-        """How many proposals were rejected since the newest that was started; what waits tells nothing yet."""
+        """How many proposals were rejected since the newest that was started, or since the search was last extended.
+
+        What waits tells nothing yet.
+        """
         count = 0
-        for trial in reversed(self.trials):
+        for trial in reversed(self.trials[self.opened_with :]):
             if trial.state not in (TrialState.REJECTED, TrialState.PROPOSED):
                 break
             count += trial.state is TrialState.REJECTED
@@ -183,6 +188,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
     """
     start = start or SearchState()
     closed, run_id, active_s, last_trained = start.closed, start.run_id, start.active_s, start.last_trained
+    opened_with = start.opened_with
     # A trial that many events touch is made once, at the end.
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
@@ -207,9 +213,10 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
             before, after = TrialState.PAUSED, TrialState.STOPPED
             if not closed:
                 before, after = after, before
+                opened_with = len(trials)
             trials = [{**_fields(trial), "state": after} if _state(trial) is before else trial for trial in trials]
     made = (trial if isinstance(trial, Trial) else Trial(**trial) for trial in trials)
-    return SearchState(tuple(made), closed, run_id, active_s, last_trained)
+    return SearchState(tuple(made), closed, run_id, active_s, last_trained, opened_with)
 
 
 def _fields(trial: Trial | dict[str, Any]) -> dict[str, Any]:

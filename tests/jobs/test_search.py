@@ -14,6 +14,8 @@ import jsonschema
 import psutil
 import pytest
 
+from marsseg.jobs.home import Home
+from marsseg.jobs.stored import load_settings
 from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, write_tiles
 
 SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
@@ -117,6 +119,16 @@ def test_keras_tuner_searches_too_and_says_no_more_than_the_other_engine(marsexp
     lines = done.stderr.splitlines()
     assert [line for line in lines if not line.startswith(starts)] == []
     assert [start for start in starts[:2] if not any(line.startswith(start) for line in lines)] == []
+
+
+def test_a_space_with_nothing_new_ends_a_search_and_says_so(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    pinned = ("model.num_blocks=2", "model.base_filters=4", "loss.terms=dice", "optimizer.name=adam")
+    settings = [word for value in pinned for word in ("--set", value)]
+    done = marsexp(*SEARCH, "--max-epochs", "1", *settings)
+    assert done.status == 0, done.stderr
+    assert "gave up after 200 proposals without a new configuration (the last one: the same as trial" in done.stderr
+    assert "2 completed" in done.stdout
 
 
 def test_taken_name_is_refused(copied_search: Marsexp) -> None:
@@ -285,13 +297,14 @@ def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(ma
 def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
     small = ("--max-epochs", "1", "--set", "model.num_blocks=2", "--set", "split.test_images=8")
-    search = ("search", "--budget", "3", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2")
+    search = ("search", "--budget", "3", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2", "--workers", "2")
     text = marsexp(*search).stdout
     document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(document, json.loads((schemas / "leaderboard.json").read_text(encoding="utf-8")))
     trained = marsexp("leaderboard", "s-confirm-2x2", "--json").json()["trials"]
     assert len(trained) == 4, "going on trains nothing again"
+    assert load_settings(Home(marsexp.home), "s-confirm-2x2", "training").workers == 2
     by_run = {trial["run_id"]: trial for trial in trained}
     best = [trial["trial"] for trial in document["trials"][:2]]
     assert [result["trial"] for result in document["confirmed"]] == best
