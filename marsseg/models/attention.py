@@ -24,10 +24,10 @@ def squeeze_and_excitation(inputs: keras.KerasTensor, reduction_ratio: int, name
         The same shape.
     """
     channels = inputs.shape[-1]
-    gate = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_squeeze")(inputs)
+    gate = layers.GlobalAveragePooling2D(dtype="float32", name=f"{name}_squeeze")(inputs)
     gate = layers.Dense(channels // reduction_ratio, activation="relu", dtype="float32", name=f"{name}_reduce")(gate)
     gate = layers.Dense(channels, activation="sigmoid", dtype="float32", name=f"{name}_excite")(gate)
-    return layers.Multiply(name=f"{name}_scale")([inputs, gate])
+    return layers.Multiply(name=f"{name}_scale")([inputs, ops.expand_dims(gate, (1, 2))])
 
 
 def convolutional_block_attention(inputs: keras.KerasTensor, reduction_ratio: int, name: str) -> keras.KerasTensor:
@@ -45,13 +45,12 @@ def convolutional_block_attention(inputs: keras.KerasTensor, reduction_ratio: in
         The same shape.
     """
     channels = inputs.shape[-1]
-    mean = layers.GlobalAveragePooling2D(keepdims=True, dtype="float32", name=f"{name}_mean")(inputs)
-    maximum = layers.GlobalMaxPooling2D(keepdims=True, dtype="float32", name=f"{name}_max")(inputs)
-    # One call for both, which share the MLP: shape (batch, 2, 1, channels).
-    gate = layers.Concatenate(axis=1, dtype="float32", name=f"{name}_both")([mean, maximum])
-    gate = layers.Dense(channels // reduction_ratio, activation="relu", dtype="float32", name=f"{name}_reduce")(gate)
-    gate = layers.Dense(channels, dtype="float32", name=f"{name}_expand")(gate)
-    gate = ops.sigmoid(ops.sum(gate, axis=1, keepdims=True))
+    mean = layers.GlobalAveragePooling2D(dtype="float32", name=f"{name}_mean")(inputs)
+    maximum = layers.GlobalMaxPooling2D(dtype="float32", name=f"{name}_max")(inputs)
+    reduce = layers.Dense(channels // reduction_ratio, activation="relu", dtype="float32", name=f"{name}_reduce")
+    expand = layers.Dense(channels, dtype="float32", name=f"{name}_expand")
+    gate = layers.Add(dtype="float32", name=f"{name}_both")([expand(reduce(mean)), expand(reduce(maximum))])
+    gate = ops.expand_dims(ops.sigmoid(gate), (1, 2))
     outputs = layers.Multiply(name=f"{name}_scale_channels")([inputs, gate])
 
     summary = ops.concatenate([ops.mean(outputs, -1, keepdims=True), ops.max(outputs, -1, keepdims=True)], -1)

@@ -14,6 +14,7 @@ from marsseg.config import UNetConfig
 from marsseg.models.few_pixels import conv2d_class, conv2d_transpose_class
 from marsseg.models.normalization import FusedBatchNormalization
 from marsseg.models.sizes import PLAIN_RATES, fitting_rates
+from marsseg.models.upsampling import NearestUpSampling2D
 
 _KERNEL_INITIALIZER = "he_normal"
 # The first rung is compared after a hundred steps or so, when Keras' default of 0.99 would still hold 40 % of the
@@ -125,7 +126,8 @@ def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: s
     if style.config.upsampling == "conv2d_transpose":
         conv2d_transpose = conv2d_transpose_class(inputs, style.portable)
         return conv2d_transpose(filters, 2, strides=2, name=f"{name}_transpose", **settings)(inputs)
-    larger = layers.UpSampling2D(2, name=f"{name}_resize")(inputs)
+    upsampling = layers.UpSampling2D if style.portable else NearestUpSampling2D
+    larger = upsampling(name=f"{name}_resize")(inputs)
     conv2d = conv2d_class(larger, style.portable)
     return conv2d(filters, 2, padding="same", name=f"{name}_conv", **settings)(larger)
 

@@ -59,15 +59,12 @@ class FusedBatchNormalization(keras.layers.Layer):
             is_training=training,
         )
         if training:
-            self._update_moving_statistics(mean, variance, tf.reduce_prod(tf.shape(inputs)[:-1]))
+            # The kernel divides by n - 1, Keras by n.
+            biased = variance * (1 - inputs.shape[-1] / tf.cast(tf.size(inputs), tf.float32))
+            for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, biased)):
+                before = moving.value
+                moving.assign(before + (statistic - before) * (1 - self.momentum))
         return tf.cast(outputs, self.compute_dtype)
-
-    def _update_moving_statistics(self, mean: tf.Tensor, variance: tf.Tensor, pixels: tf.Tensor) -> None:
-        # The kernel divides by n - 1, Keras by n.
-        count = tf.cast(pixels, tf.float32)
-        variance = variance * (count - 1) / count
-        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
-        self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape."""

@@ -5,6 +5,7 @@ inverse transform.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -100,12 +101,14 @@ class AffineSampling(layers.Layer):
         left, top = tf.floor(x), tf.floor(y)
         columns = [_clip(left, width), _clip(left + 1, width)]
         rows = [_clip(top, height), _clip(top + 1, height)]
-        horizontal, vertical = (x - left)[..., tf.newaxis], (y - top)[..., tf.newaxis]
+        horizontal, vertical = tf.expand_dims(x - left, -1), tf.expand_dims(y - top, -1)
         weights = [(1 - vertical) * (1 - horizontal), (1 - vertical) * horizontal]
         weights += [vertical * (1 - horizontal), vertical * horizontal]
-        corners = [(row, column) for row in rows for column in columns]
+        # Not `batch_dims`, which counts the images anew for each corner, in dozens of operations.
+        numbers = tf.reshape(tf.range(tf.shape(images)[0]), [-1, 1, 1]) + tf.zeros_like(rows[0])
+        corners = (tf.stack([numbers, row, column], -1) for row in rows for column in columns)
         return tf.add_n(
-            [weight * _pick(images, row, column) for weight, (row, column) in zip(weights, corners, strict=True)]
+            [weight * tf.gather_nd(images, corner) for weight, corner in zip(weights, corners, strict=True)]
         )
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
@@ -115,11 +118,11 @@ class AffineSampling(layers.Layer):
 
 def _source_points(theta: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The column and row that each pixel shows, each of shape (batch, height, width)."""
-    theta = theta[:, tf.newaxis, tf.newaxis, :]
-    grid_x = tf.linspace(-1.0, 1.0, width)[tf.newaxis, tf.newaxis, :]
-    grid_y = tf.linspace(-1.0, 1.0, height)[tf.newaxis, :, tf.newaxis]
-    x = theta[..., 0] * grid_x + theta[..., 1] * grid_y + theta[..., 2]
-    y = theta[..., 3] * grid_x + theta[..., 4] * grid_y + theta[..., 5]
+    a, b, right, c, d, down = tf.unstack(tf.reshape(theta, [-1, 1, 1, 6]), axis=-1)
+    grid_x = np.linspace(-1.0, 1.0, width, dtype=np.float32)
+    grid_y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, np.newaxis]
+    x = a * grid_x + b * grid_y + right
+    y = c * grid_x + d * grid_y + down
     # Outside the border every point shows the border, and pulls the transform nowhere.
     x, y = tf.clip_by_value(x, -1.0, 1.0), tf.clip_by_value(y, -1.0, 1.0)
     return (x + 1) * ((width - 1) / 2), (y + 1) * ((height - 1) / 2)
@@ -127,7 +130,3 @@ def _source_points(theta: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor
 
 def _clip(positions: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(positions, 0.0, size - 1.0), tf.int32)
-
-
-def _pick(images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    return tf.gather_nd(images, tf.stack([rows, columns], -1), batch_dims=1)

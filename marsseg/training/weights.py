@@ -58,7 +58,7 @@ class FlatWeights:
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             outputs = self._trained(images, training=True)
-        statistics = [tf.reshape(scope.get_current_value(variable), [-1]) for variable in self._groups[1]]
+        statistics = [_shaped(scope.get_current_value(variable), [-1]) for variable in self._groups[1]]
         if statistics:
             self.vectors[1].assign(tf.concat(statistics, 0))
         for variable, state in zip(self._random, self.generators, strict=True):
@@ -104,4 +104,9 @@ def _parts(vector: tf.Variable, variables: Sequence[keras.Variable]) -> list[tup
     if not variables:
         return []
     parts = tf.split(vector, [_size(variable) for variable in variables])
-    return [(variable, tf.reshape(part, variable.shape)) for variable, part in zip(variables, parts, strict=True)]
+    return [(variable, _shaped(part, variable.shape)) for variable, part in zip(variables, parts, strict=True)]
+
+
+def _shaped(part: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Most weights are vectors; each operation that is not needed need not be traced, with its slope."""
+    return part if len(part.shape) == len(shape) == 1 else tf.reshape(part, shape)

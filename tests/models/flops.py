@@ -28,4 +28,5 @@ def _layer_flops(layer: layers.Layer) -> int:
         positions = math.prod(int(side) for side in layer.output.shape[1:-1])
     else:
         return 0
-    return 2 * positions * math.prod(int(side) for side in layer.kernel.shape)
+    # A layer that is called twice computes twice.
+    return 2 * len(layer._inbound_nodes) * positions * math.prod(int(side) for side in layer.kernel.shape)

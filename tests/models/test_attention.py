@@ -136,6 +136,6 @@ def test_channel_gate_is_float32_in_mixed_precision(
     mean = keras.Model(inputs, model.get_layer(pool).output)
     images = np.ones((2, 64, 128, CHANNELS), np.float32)
     images[:, ::2] += step
-    np.testing.assert_array_equal(mean(images), np.full((2, 1, 1, CHANNELS), 1 + step / 2))
+    np.testing.assert_array_equal(mean(images), np.full((2, CHANNELS), 1 + step / 2))
     assert model.get_layer("b_reduce").output.dtype == "float32"
     assert model.output.dtype == precision
