@@ -1,5 +1,6 @@
 """Which choices matter: importances of a space's parameters for the score."""
 
+import warnings
 from collections.abc import Sequence
 
 import optuna
@@ -27,7 +28,10 @@ def parameter_importances(space: Space, observations: Sequence[Observation]) -> 
     study = build_study(space, scored, optuna.samplers.RandomSampler(seed=0))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     try:
-        return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+        with warnings.catch_warnings():
+            # Where a parameter is seldom asked for, the picture is rough; Optuna tells that on the terminal.
+            warnings.simplefilter("ignore", UserWarning)
+            return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
     except (RuntimeError, ValueError):
         # All trials have one score, or share no parameter.
         return {}
