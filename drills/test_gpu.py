@@ -1,19 +1,18 @@
 """Where there is a GPU: a search trains on it, and its winner is trained again to the bit in every precision."""
 
-import os
-
 import pytest
 
 from marsseg.training.runtime import has_gpu_driver
-from tests.conftest import NO_GPU, VISIBLE_GPUS, Marsexp
+from tests.conftest import GPUS_OUTSIDE, VISIBLE_GPUS, Marsexp
 
 pytestmark = [pytest.mark.skipif(not has_gpu_driver(), reason="no GPU here"), pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
 def test_winner_is_reproduced_to_the_bit(marsexp: Marsexp, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
-    if os.environ[VISIBLE_GPUS] == NO_GPU:
-        monkeypatch.delenv(VISIBLE_GPUS)
+    monkeypatch.delenv(VISIBLE_GPUS)
+    if GPUS_OUTSIDE is not None:
+        monkeypatch.setenv(VISIBLE_GPUS, GPUS_OUTSIDE)
     assert "has compute capability" in marsexp("doctor").stdout
     settings = "--space", "smoke", "--seed", "1", "--set", f"training.precision={precision}"
     searched = marsexp("search", "--budget", "4", *settings)

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from filelock import FileLock
 
 # What tests compare is a processor's: a GPU multiplies float32 in TF32, and takes another way for each size of batch.
-VISIBLE_GPUS, NO_GPU = "CUDA_VISIBLE_DEVICES", "-1"
-os.environ.setdefault(VISIBLE_GPUS, NO_GPU)
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+GPUS_OUTSIDE = os.environ.get(VISIBLE_GPUS)
+os.environ[VISIBLE_GPUS] = "-1"
 
 TINY_SPACE = """
 [search]

@@ -97,7 +97,7 @@ class Driver:
             # A kill may have come before it was looked at.
             self._admit(trial)
         while True:
-            finished = self._dispatch()
+            finished = self.state.closed or self._dispatch()
             # Workers come first: observers are told while these train.
             self._tell_all()
             if finished:

@@ -81,7 +81,7 @@ def resume_study(
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that goes on.
-        if extended and replay(ledger.events(settings.name)).closed:
+        if extended:
             writer.append("opened")
         writer.update_settings(settings.to_dict())
         return _run(home, ledger, writer, settings, data)
@@ -140,10 +140,9 @@ def _run(
             with show_progress(standing) as progress:
                 driver.observers.insert(0, progress)
                 driver.run()
-        if driver.gave_up:
-            *_, last = driver.state.in_state(TrialState.REJECTED)
-            rejected = driver.state.rejected_in_a_row
-            notify(f"gave up after {rejected} proposals without a new configuration (the last one: {last.reason})")
+        if driver.gave_up and not state.closed:
+            last = driver.state.in_state(TrialState.REJECTED)[-1]
+            notify(f"gave up after {driver.state.rejected_in_a_row} rejected proposals (the last one: {last.reason})")
         return _conclude(home, ledger, settings, size.image_shape, tracker)
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)

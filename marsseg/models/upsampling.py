@@ -22,7 +22,7 @@ class NearestUpSampling2D(layers.UpSampling2D):
         super().__init__(2, **settings)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Doubles rows, then columns."""
+        """Doubles the width, then the height."""
         height, width, channels = inputs.shape[1:]
         wide = tf.reshape(tf.concat([inputs, inputs], -1), [-1, height, 1, 2 * width * channels])
         return tf.reshape(tf.concat([wide, wide], 2), [-1, 2 * height, 2 * width, channels])

@@ -108,7 +108,7 @@ class Training:
 
     Raises:
         ConfigError: If the network's depth does not fit the images.
-        TrainingError: If the checkpoint belongs to another config.
+        TrainingError: If the checkpoint belongs to another config, or to a version with another order of weights.
     """
 
     def __init__(self, config: ExperimentConfig, data: PreparedData, start: Checkpoint | None = None) -> None:
@@ -260,6 +260,9 @@ class Training:
         found = checkpoint.state["config_hash"]
         if found != self._config.config_hash():
             raise TrainingError(f"the checkpoint belongs to config {found[:12]}, not {self._config.config_hash()[:12]}")
+        # The optimizer's vectors follow this order too.
+        if list(checkpoint.group("weights")) != [weight.path for weight in self._model.weights]:
+            raise TrainingError("the checkpoint is of a version with another order of weights; go on with that one")
         self._progress = _Progress(
             [EpochRecord(**record) for record in checkpoint.state["history"]],
             checkpoint.state["best_epoch"],

@@ -127,7 +127,7 @@ def test_a_space_with_nothing_new_ends_a_search_and_says_so(marsexp: Marsexp) ->
     settings = [word for value in pinned for word in ("--set", value)]
     done = marsexp(*SEARCH, "--max-epochs", "1", *settings)
     assert done.status == 0, done.stderr
-    assert "gave up after 200 proposals without a new configuration (the last one: the same as trial" in done.stderr
+    assert "gave up after 200 rejected proposals (the last one: the same as trial" in done.stderr
     assert "2 completed" in done.stdout
 
 

@@ -229,6 +229,23 @@ def test_a_gradient_that_overflows_float16_at_every_scale_fails_with_the_reason(
         Training(config, data).run(7)
 
 
+def test_a_checkpoint_with_another_order_of_weights_is_refused(data: PreparedData) -> None:
+    found: list[Checkpoint] = []
+
+    class Keeps:
+        def on_step(self, seconds: float) -> None: ...
+
+        def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+            found.append(checkpoint)
+
+    Training(tiny_config(), data).run(1, [Keeps()])
+    (checkpoint,) = found
+    assert Training(tiny_config(), data, checkpoint).epoch == 1
+    turned = dataclasses.replace(checkpoint, tensors=dict(reversed(checkpoint.tensors.items())))
+    with pytest.raises(TrainingError, match="another order of weights"):
+        Training(tiny_config(), data, turned)
+
+
 def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
     other = Checkpoint(1, {}, {"config_hash": tiny_config(optimizer={"learning_rate": 0.5}).config_hash()})
     with pytest.raises(TrainingError, match="belongs to config"):
