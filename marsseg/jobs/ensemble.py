@@ -1,8 +1,7 @@
 """Networks of finished runs with their best weights, and what several of them predict together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from marsseg.errors import NotFoundError, TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.runs import RunRecord, find_run, load_run
 from marsseg.jobs.trial_report import WEIGHTS_FILE
-from marsseg.tracking.store import Store
+from marsseg.tracking.store import Store, read_artifact
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
 _SHORT_ID = 12
@@ -28,11 +27,11 @@ class Member:
 
     Args:
         record: What the store knows of it.
-        weights: Its best weights.
+        weights: Its best weights, in safetensors.
     """
 
     record: RunRecord
-    weights: Path
+    weights: bytes = field(repr=False)
 
     @property
     def config(self) -> ExperimentConfig:
@@ -91,7 +90,7 @@ def _load_member(store: Store, run_id: str) -> Member:
                 f"run {run_id[:_SHORT_ID]} has no weights: it is {state} after {epochs}, and only completed runs keep "
                 "theirs; see marsexp leaderboard"
             )
-        return Member(record, Path(store.client.download_artifacts(run_id, WEIGHTS_FILE)))
+        return Member(record, read_artifact(store, run_id, WEIGHTS_FILE))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TrackingError(f"run {run_id[:_SHORT_ID]}: {WEIGHTS_FILE} cannot be read ({reason})") from None
@@ -144,14 +143,14 @@ def predict_labels(
 
 def _load_network(member: Member, images: NDArray[np.float32]) -> Any:
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     from marsseg.training.checkpoint import weights_sha256
     from marsseg.training.network import build_network
 
     try:
-        weights = load_file(member.weights)
-    except (SafetensorError, OSError) as error:
+        weights = load(member.weights)
+    except SafetensorError as error:
         raise TrackingError(f"{member.label}: {WEIGHTS_FILE} cannot be read ({error})") from None
     if weights_sha256(weights) != member.record.tags.get("marsexp.weights_sha256.best"):
         raise TrackingError(f"{member.label}: {WEIGHTS_FILE} does not hold the weights that the run has logged")

@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run, ViewType
@@ -16,7 +15,7 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.stored import latest_study, stored_settings
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import replay
-from marsseg.tracking.store import Store, open_store
+from marsseg.tracking.store import Store, open_store, read_artifact
 
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
 
@@ -142,8 +141,7 @@ def load_epoch_metrics(store: Store, run_id: str, names: list[str]) -> dict[int,
 
 def _read_json(store: Store, run_id: str, name: str) -> dict[str, Any]:
     try:
-        path = Path(store.client.download_artifacts(run_id, name))
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(read_artifact(store, run_id, name))
     except (MlflowException, OSError, ValueError) as error:
         raise TrackingError(f"run {run_id}: {name} cannot be read ({str(error).splitlines()[0]})") from None
     return document

@@ -6,6 +6,7 @@ found elsewhere.
 """
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,18 @@ def open_store(home: Path, tracking_uri: str | None = None) -> Store:
         store = _open(uri, artifacts)
         _follow_moved_artifacts(store, artifacts)
     return store
+
+
+def read_artifact(store: Store, run_id: str, name: str) -> bytes:
+    """The content of one of a run's files.
+
+    Raises:
+        MlflowException: If there is no such file.
+        OSError: If it cannot be read.
+    """
+    # What a client fetches from a server without being told where to it leaves in the temporary folder for good.
+    with tempfile.TemporaryDirectory(prefix="marsexp-") as folder:
+        return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
 
 
 def _open(uri: str, artifacts: Path | None) -> Store:

@@ -46,7 +46,7 @@ def test_every_completed_run_has_its_own_score_to_the_bit(
 def test_ensemble_is_the_argmax_of_the_mean_probabilities(
     finished_search: Marsexp, leaderboard: dict[str, Any], tensorflow_runtime: int
 ) -> None:
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
     from scipy.special import softmax
 
     from marsseg.training.network import build_network
@@ -60,7 +60,7 @@ def test_ensemble_is_the_argmax_of_the_mean_probabilities(
     images, _ = prepare_data(members[0].config).test
     probabilities = []
     for member in members:
-        weights = load_file(member.weights)
+        weights = load(member.weights)
         model = build_network(member.config, (32, 64))
         model.set_weights([weights[weight.path] for weight in model.weights])
         probabilities.append(softmax(np.float64(model.predict(images, verbose=0)), axis=-1))

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from marsseg.errors import TrackingError
 from marsseg.tracking.recorder import Point, Recorder, RunSpec
-from marsseg.tracking.store import open_store
+from marsseg.tracking.store import open_store, read_artifact
 
 
 def test_eight_processes_open_a_fresh_store_and_log_at_once(tmp_path: Path) -> None:
@@ -49,19 +50,34 @@ def test_sending_twice_changes_nothing(tmp_path: Path) -> None:
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.1 + 0.2), (2, 1e-300)]
 
 
-def test_moved_folder_finds_its_artifacts(tmp_path: Path) -> None:
-    recorder = Recorder(open_store(tmp_path / "here"))
+def _log_note(folder: Path, text: str) -> str:
+    """A run in the store `here`, with one file."""
+    recorder = Recorder(open_store(folder / "here"))
     run_id = recorder.open_run(RunSpec({"a": "b"}, "name", 1))
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "note.txt").write_text("kept", encoding="utf-8")
-    recorder.log_folder(run_id, tmp_path / "files")
+    (folder / "files").mkdir()
+    (folder / "files" / "note.txt").write_text(text, encoding="utf-8")
+    recorder.log_folder(run_id, folder / "files")
+    return run_id
+
+
+def test_moved_folder_finds_its_artifacts(tmp_path: Path) -> None:
+    run_id = _log_note(tmp_path, "kept")
     (tmp_path / "here").rename(tmp_path / "there%_")
     store = open_store(tmp_path / "there%_")
-    path = store.client.download_artifacts(run_id, "note.txt")
-    assert Path(path).read_text(encoding="utf-8") == "kept"
+    assert read_artifact(store, run_id, "note.txt") == b"kept"
     assert store.client.get_experiment(store.experiment_id).artifact_location.startswith(
         (tmp_path / "there%_").as_uri()
     )
+
+
+def test_artifact_that_was_read_leaves_nothing_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    run_id = _log_note(tmp_path, "kept")
+    assert read_artifact(open_store(tmp_path / "here"), run_id, "note.txt") == b"kept"
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_file_that_is_no_store_is_one_clear_line(tmp_path: Path) -> None:
