@@ -1,14 +1,16 @@
 """The modelled cost: fitted to measured steps, checked on steps of configurations that the fit has not seen.
 
 Draws configurations from the space `cpu`, and some from `report` at the sizes of `cpu`, measures a step of each and the
-time from its config to its first step, and fits one coefficient a kind of work (`marsseg/models/operations.py`), none
-negative, in each precision. Others are drawn, measured and predicted: rank correlation and relative error.
+time from its config to the end of its first step and first validation, as many at a time as a search trains, and fits
+one coefficient a kind of work (`marsseg/models/operations.py`), none negative, in each precision. Others are drawn,
+measured and predicted: rank correlation and relative error.
 What was measured stays in `benchmarks/steps.jsonl`, so that an interrupted run goes on and another model of the cost
 needs no new measurements; `--write` writes the coefficients that the package ships.
 """
 
 import gc
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ from scipy.stats import spearmanr
 from benchmarks.remembered import remembered
 from benchmarks.results import Promise, Result
 from marsseg.config import ExperimentConfig
+from marsseg.jobs.devices import default_workers
 from marsseg.jobs.shipped import find_space
 from marsseg.models.cost import load_coefficients, step_seconds, step_work
 from marsseg.search.engines import build_proposer
@@ -70,33 +73,41 @@ def draw(name: str) -> Iterator[dict[str, Any]]:
             drawn |= {path: sizes[number % len(sizes)] for path, sizes in _SMALL.items()}
         values = {path: value for path, value in drawn.items() if path.startswith(_GROUPS)}
         for precision in _PRECISIONS:
-            yield {**values, "training.precision": precision, "training.threads": available_cores()}
+            yield {**values, "training.precision": precision, "training.threads": _threads()}
+
+
+def _threads() -> int:
+    """What a search gives each of the trials that it trains at a time."""
+    return max(1, available_cores() // default_workers())
 
 
 def measure(space: str) -> list[dict[str, Any]]:
     """One row a configuration drawn: `config` and seconds: `step`, `start` and `prediction` of as many images."""
-    configure_runtime(available_cores())
-    return [
-        remembered(_MEASURED, {"config": values}, partial(_measure, ExperimentConfig().with_values(values)))
-        for values in draw(space)
-    ]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(default_workers(), configure_runtime, (_threads(),)) as pool:
+        return pool.map(_row, draw(space), chunksize=1)
+
+
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
+    return remembered(_MEASURED, {"config": values}, partial(_measure, ExperimentConfig().with_values(values)))
 
 
 def _measure(config: ExperimentConfig) -> dict[str, float]:
     images, labels = random_batch(config, _IMAGE_SHAPE)
+    batch = images.numpy(), labels.numpy().astype(np.uint8)
     # The network before this one hangs in circles.
     gc.collect()
     begin = time.perf_counter()
     model, step = build_step(config, _IMAGE_SHAPE)
     float(step(images, labels))
-    start = time.perf_counter() - begin
     evaluator = Evaluator(model, len(images))
-    batch = images.numpy(), labels.numpy().astype(np.uint8)
-    return {
+    evaluator.confusion_matrix(*batch)
+    first = time.perf_counter() - begin
+    seconds = {
         "step": _median_seconds(lambda: float(step(images, labels))),
-        "start": start,
         "prediction": _median_seconds(lambda: evaluator.confusion_matrix(*batch)),
     }
+    return {**seconds, "start": first - seconds["step"] - seconds["prediction"]}
 
 
 def _median_seconds(call: Callable[[], object]) -> float:

@@ -69,7 +69,7 @@ class Spent:
 
 def search_ours(folder: Path) -> Spent:
     """Runs a search and reads from its ledger how long its epochs took."""
-    options = ["--space", SPACE, "--budget", str(TRIALS), "--name", NAME, "--json"]
+    options = ["--space", SPACE, "--budget", str(TRIALS), "--name", NAME, "--workers", "1", "--json"]
     began = time.time()
     wall_s = wall_seconds([sys.executable, "-m", "marsseg.cli.app", "search", *options], fresh_home(folder))
     ledger = Ledger(Home(folder).ledger)

@@ -17,6 +17,7 @@ import pytest
 from marsseg.errors import MarsexpError
 from marsseg.jobs.home import Home
 from marsseg.search.ledger import Ledger
+from marsseg.search.state import TrialState, replay
 from marsseg.training.checkpoint import load_latest_checkpoint
 from tests.conftest import Marsexp, workers_of
 
@@ -48,7 +49,7 @@ class Victim:
     marsexp: Marsexp
     luck: random.Random
     process: subprocess.Popen[str] | None = None
-    spared: int = -1
+    spared: dict[int, int] = field(default_factory=dict)
     finished_ms: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
@@ -88,8 +89,9 @@ class Victim:
         workers = workers_of(self.process.pid)
         what = self.luck.choice(("driver", "worker", "both"))
         # A worker that dies twice without an epoch in between takes its trial with it.
-        if what == "worker" and workers and self.spared != self.num_epochs:
-            self.spared = self.num_epochs
+        running = self._epochs_of_running_trials()
+        if what == "worker" and workers and all(running.get(trial) != epochs for trial, epochs in self.spared.items()):
+            self.spared = running
             with suppress(psutil.NoSuchProcess):
                 self.luck.choice(workers).kill()
             return what
@@ -102,7 +104,7 @@ class Victim:
             what = "both"
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
-        self.process, self.spared = None, -1
+        self.process, self.spared = None, {}
         self.check_that_nothing_was_trained_twice()
         return what
 
@@ -114,6 +116,11 @@ class Victim:
 
     def _command(self) -> tuple[str, ...]:
         return ("search", "--resume", NAME) if NAME in Ledger(self.home.ledger).names() else SEARCH
+
+    def _epochs_of_running_trials(self) -> dict[int, int]:
+        ledger = Ledger(self.home.ledger)
+        running = replay(ledger.events(NAME)).in_state(TrialState.RUNNING) if NAME in ledger.names() else []
+        return {trial.number: len(ledger.epochs(NAME, trial.number)) for trial in running}
 
     def _ledger_epochs(self) -> Iterator[tuple[int, dict[str, Any]]]:
         ledger = Ledger(self.home.ledger)

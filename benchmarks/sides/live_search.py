@@ -24,6 +24,8 @@ def search_ours(space: str, fixed: Mapping[str, Any], seconds: float, seed: int)
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, "-m", "marsseg.cli.app", "search", "--space", space, "--seed", str(seed), "--json"]
         command += ["--budget", f"{seconds:g}s", "--max-epochs", str(_RUNGS[1]), "--data", str(fixed["data.source"])]
+        # As the others do.
+        command += ["--workers", "1"]
         for path, value in fixed.items():
             command += ["--set", f"{path}={value}"] if path != "data.source" else []
         done = subprocess.run(command, env={**os.environ, "MARSEXP_HOME": home}, stdout=subprocess.PIPE, check=True)

@@ -67,7 +67,7 @@ def search(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, metavar="N", help="Trials at a time; default: one a GPU, without a GPU one."),
+        typer.Option("--workers", min=1, metavar="N", help="Trials at a time; default: one a GPU, without a GPU two."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the plan, its price and the first configurations.")

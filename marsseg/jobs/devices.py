@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from marsseg.config import ExperimentConfig
 from marsseg.errors import UsageError
 from marsseg.jobs.progress import notify
-from marsseg.training.runtime import this_machine
+from marsseg.training.runtime import available_cores, this_machine
 
+# Building and tracing keep one core busy, and the steps of small networks not even two.
+_ON_A_PROCESSOR = 2
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def default_workers() -> int:
-    """Trials at a time where nothing else was asked for: one a GPU, or one on a machine without."""
-    return max(1, len(this_machine().gpus))
+    """Trials at a time where nothing else was asked for: one a GPU, or two that share a processor's cores."""
+    return len(this_machine().gpus) or min(_ON_A_PROCESSOR, available_cores())
 
 
 def check_gpus(wanted: int, by: str) -> None:

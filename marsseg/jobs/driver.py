@@ -2,6 +2,9 @@
 
 A kill at any line loses at most the epoch in progress: whatever was decided stands in the ledger, whatever was trained
 in a checkpoint, and going on starts from both.
+
+Where several workers share a processor, results are taken in the order of modelled cost, and who is early waits for its
+turn. So no clock decides what is known when the next decision is made: the seed and the number of workers do.
 """
 
 import time
@@ -55,6 +58,7 @@ class Driver:
         home: Where checkpoints are.
         state: What the ledger adds up to so far.
         epochs: How many epochs the ledger holds of each trial that was cut off, by number.
+        in_order: Whether results are taken in the order of modelled cost; else as they come.
         should_stop: Asked between two writes; true interrupts the study.
     """
 
@@ -68,10 +72,12 @@ class Driver:
     home: Home
     state: SearchState
     epochs: dict[int, int] = field(default_factory=dict)
+    in_order: bool = True
     should_stop: Callable[[], bool] = lambda: False
     _identities: dict[str, int] = field(default_factory=dict)
     _measuring: int | None = None
     _active: set[int] = field(default_factory=set)
+    _results: dict[int, Message] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
     _active_before_s: float = 0.0
     _began: float = 0.0
@@ -104,6 +110,8 @@ class Driver:
                 break
             if self.should_stop():
                 raise KeyboardInterrupt
+            if self._settle_next():
+                continue
             for message in self.executor.poll(_POLL_S):
                 self._take(message)
         if not self.state.closed:
@@ -115,7 +123,8 @@ class Driver:
 
     def _dispatch(self) -> bool:
         """Gives every free worker a segment; true where nothing is left to do."""
-        while self.executor.num_free and not self.should_stop():
+        # Whose result waits for its turn waits too.
+        while self.executor.num_free > len(self._results) and not self.should_stop():
             interrupted = [t for t in self.state.in_state(TrialState.RUNNING) if t.number not in self._active]
             if interrupted:
                 self._submit(interrupted[0])
@@ -209,7 +218,8 @@ class Driver:
             self._log,
         )
         self._active.add(trial.number)
-        self.executor.submit(trial.number, task, runtime=config.training.threads)
+        # Of several idle workers, not one whose trial may go on there once its result is taken.
+        self.executor.submit(trial.number, task, config.training.threads, instead_of=self.state.last_trained)
 
     def _take(self, message: Message) -> None:
         """Writes what a worker said to the ledger."""
@@ -222,19 +232,30 @@ class Driver:
     def _take_segment(self, number: int, message: Message) -> None:
         if message.kind == "epoch":
             self._take_epoch(number, message.body)
-            return
-        self._active.discard(number)
-        if message.kind == "done":
-            self._append("finished", number, **message.body, active_s=self._active_s())
         elif message.kind == "died" and self._deaths.get(number) != self.epochs.get(number, 0):
             # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
             self._deaths[number] = self.epochs.get(number, 0)
-            return
+            self._active.discard(number)
         else:
-            epochs = self.epochs.get(number, self.state.trials[number].epochs)
-            self._append("failed", number, reason=message.body, epochs=epochs, active_s=self._active_s())
+            self._results[number] = message
+
+    def _settle_next(self) -> bool:
+        """Writes the next result to the ledger, if it is there."""
+        running = self.state.in_state(TrialState.RUNNING)
+        expected = [trial for trial in running if self.in_order or trial.number in self._results]
+        trial = min(expected, key=lambda trial: (trial.ends, trial.number), default=None)
+        if trial is None or trial.number not in self._results:
+            return False
+        number, result = trial.number, self._results.pop(trial.number)
+        self._active.discard(number)
+        if result.kind == "done":
+            self._append("finished", number, **result.body, active_s=self._active_s())
+        else:
+            epochs = self.epochs.get(number, trial.epochs)
+            self._append("failed", number, reason=result.body, epochs=epochs, active_s=self._active_s())
         self._free_disk(self.state.trials[number])
         self._changed(number)
+        return True
 
     def _active_s(self) -> float:
         return self._active_before_s + time.monotonic() - self._began

@@ -42,10 +42,12 @@ class Forecast:
 
 
 class Forecasting:
-    """A forecast in the making: a worker times one step while whoever wants it does other things.
+    """A forecast in the making: workers time one step while whoever wants it does other things.
+
+    All of them at once, since they will share the machine.
 
     Args:
-        executor: Has a free worker.
+        executor: Its workers are free.
         settings: What the study is.
         candidates: Makes configs of values.
         data: How much trials will train on.
@@ -62,10 +64,12 @@ class Forecasting:
         # One of middling cost stands for all.
         self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
         task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
-        executor.submit("forecast", task, runtime=self._yardstick.training.threads)
+        self._waited_for = {f"forecast {number}" for number in range(settings.workers)}
+        for key in self._waited_for:
+            executor.submit(key, task, runtime=self._yardstick.training.threads)
 
     def result(self, should_stop: Callable[[], bool]) -> Forecast | None:
-        """Waits for the step; None where it could not be made.
+        """Waits for the step; None where nobody could make it.
 
         Args:
             should_stop: Asked while waiting.
@@ -73,11 +77,14 @@ class Forecasting:
         Raises:
             KeyboardInterrupt: If it should stop.
         """
-        while True:
+        measured = []
+        while self._waited_for:
             if should_stop():
                 raise KeyboardInterrupt
             for message in self._executor.poll(_POLL_S):
-                return self._scaled(message.body) if message.kind == "done" else None
+                self._waited_for.discard(str(message.key))
+                measured += [message.body] if message.kind == "done" else []
+        return self._scaled(statistics.fmean(measured)) if measured else None
 
     def _scaled(self, measured_s: float) -> Forecast:
         factor = measured_s / self._modelled_step(self._yardstick)

@@ -24,6 +24,7 @@ from marsseg.search.budget import Budget
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.state import SearchState, TrialState, replay
+from marsseg.training.runtime import this_machine
 
 if TYPE_CHECKING:
     from marsseg.jobs.tracker import StudyTracker
@@ -126,6 +127,8 @@ def _run(
         home=home,
         state=state,
         epochs={number: len(known) for number, known in records.items()},
+        # What takes how long on a GPU the model of cost does not know: workers would wait for each other.
+        in_order=not this_machine().gpus,
     )
     standing = Standing(settings, state, records)
     try:

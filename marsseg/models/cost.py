@@ -48,7 +48,7 @@ def epoch_seconds(
 
 
 def start_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> float:
-    """What a segment costs before its first step: building the network and tracing the step."""
+    """What a segment costs on top of its epochs where its network has to be built: that, and tracing."""
     return _weigh(_coefficients(config)[_START], {"layers": _operations(config, image_shape).layers, "constant": 1.0})
 
 

@@ -58,6 +58,7 @@ class Trial:
         state: Where it stands.
         until: The last epoch of the segment handed out last.
         starts: Segments before which another trial's had finished: a worker had to build the network anew.
+        ends: When the segment handed out last is over, by modelled cost alone.
         epochs: Epochs finished.
         scores: `val_mean_iou` after each epoch of the finished segments.
         step_ms: Milliseconds of a training step as measured; None where that was not asked for.
@@ -77,6 +78,7 @@ class Trial:
     state: TrialState = TrialState.PROPOSED
     until: int = 0
     starts: int = 0
+    ends: float = 0.0
     epochs: int = 0
     scores: tuple[float, ...] = ()
     step_ms: float | None = None
@@ -119,6 +121,7 @@ class SearchState:
         active_s: Seconds during which the search was being run, up to the end of its last segment.
         last_trained: The trial whose segment has finished last: the worker that is free now still has it.
         opened_with: How many trials there were when the search was last extended.
+        now: When the segment that has finished last was over, by modelled cost alone.
     """
 
     trials: tuple[Trial, ...] = ()
@@ -127,6 +130,7 @@ class SearchState:
     active_s: float = 0.0
     last_trained: int | None = None
     opened_with: int = 0
+    now: float = 0.0
 
     def in_state(self, *states: TrialState) -> list[Trial]:
         """The trials that stand in one of these states, by number."""
@@ -188,7 +192,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
     """
     start = start or SearchState()
     closed, run_id, active_s, last_trained = start.closed, start.run_id, start.active_s, start.last_trained
-    opened_with = start.opened_with
+    opened_with, now = start.opened_with, start.now
     # A trial that many events touch is made once, at the end.
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
@@ -199,10 +203,14 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
         elif event.trial is not None:
             fields = _fields(trials[event.trial])
             fields.update(_changes(event))
-            if event.kind == "started" and last_trained != event.trial:
-                fields["starts"] = fields.get("starts", 0) + 1
+            if event.kind == "started":
+                is_anew, cost = last_trained != event.trial, fields["cost"]
+                fields["starts"] = fields.get("starts", 0) + is_anew
+                epochs = fields["until"] - fields.get("epochs", 0)
+                fields["ends"] = now + epochs * cost.epoch + is_anew * cost.start
             elif event.kind in ("finished", "failed"):
                 last_trained, active_s = event.trial, event.payload["active_s"]
+                now = max(now, fields.get("ends", 0.0))
             trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
@@ -216,7 +224,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
                 opened_with = len(trials)
             trials = [{**_fields(trial), "state": after} if _state(trial) is before else trial for trial in trials]
     made = (trial if isinstance(trial, Trial) else Trial(**trial) for trial in trials)
-    return SearchState(tuple(made), closed, run_id, active_s, last_trained, opened_with)
+    return SearchState(tuple(made), closed, run_id, active_s, last_trained, opened_with, now)
 
 
 def _fields(trial: Trial | dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marsseg.jobs.devices import share_out, visible_gpus
+from marsseg.jobs.devices import default_workers, share_out, visible_gpus
 from marsseg.training.runtime import this_machine
 from tests.conftest import Marsexp, make_marsexp, write_tiles
 from tests.jobs.test_train import TINY
@@ -47,6 +47,15 @@ def test_each_worker_sees_its_own(names: list[str], num_workers: int, gpus_each:
 
 def test_without_gpus_a_workers_environment_is_left_alone() -> None:
     assert share_out([], 2, 1) == [{}, {}]
+
+
+@without_gpu
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (16, 2)])
+def test_a_processor_trains_two_at_a_time_unless_it_has_a_single_core(
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("marsseg.jobs.devices.available_cores", lambda: cores)
+    assert default_workers() == workers
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The driver: whole searches over toy curves, killed again and again, with trials that fail and workers that die."""
 
+import random
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from marsseg.jobs.settings import Filters
 from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS
 from marsseg.search.ledger import Ledger
-from marsseg.search.state import TrialState
+from marsseg.search.state import SearchState, TrialState, replay
 from tests.jobs.kill_walk import check_nothing_lost_or_doubled
 from tests.jobs.toy_study import DIES_AT_ONCE, DIES_ONCE, DIES_PROMOTED, NAN_TRIAL, Killed, Study, build_settings
 
@@ -98,14 +99,56 @@ def test_whoever_proposes_a_killed_search_goes_on_with_the_proposals_it_would_ha
 
 
 @pytest.mark.parametrize("write", [5, 20, 33, 47])
-def test_several_workers_killed_and_resumed_lose_nothing_and_train_nothing_twice(tmp_path: Path, write: int) -> None:
-    study = Study(tmp_path, build_settings(workers=3))
+def test_several_workers_killed_and_resumed_lose_nothing_and_come_to_the_same_result(
+    tmp_path: Path, write: int
+) -> None:
+    settings = build_settings(workers=3)
+    undisturbed, study = Study(tmp_path / "undisturbed", settings), Study(tmp_path / "killed", settings)
+    undisturbed.drive()
     with pytest.raises(Killed):
         study.drive(write)
     assert study.state.in_state(TrialState.RUNNING)
     study.drive()
     check_nothing_lost_or_doubled(study)
-    assert study.state.winner is not None
+    assert study.leaderboard() == undisturbed.leaderboard()
+
+
+def decisions(study: Study) -> list[tuple[str, int | None]]:
+    """What was proposed, begun and taken, in this order."""
+    return [(event.kind, event.trial) for event in study.ledger.events("toy")]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "freeze-thaw"])
+def test_whichever_worker_is_faster_a_search_on_a_processor_is_the_same(tmp_path: Path, scheduler: str) -> None:
+    def search(pace: int, in_order: bool) -> Study:
+        settings = build_settings(workers=3, scheduler=scheduler)
+        folder = tmp_path / f"{pace}-{in_order}"
+        study = Study(folder, settings, pace=random.Random(pace), in_order=in_order)
+        study.drive()
+        return study
+
+    first, *others = [search(pace, in_order=True) for pace in range(4)]
+    for other in others:
+        assert decisions(other) == decisions(first)
+        assert other.leaderboard() == first.leaderboard()
+    as_they_come = [search(pace, in_order=False) for pace in range(4)]
+    assert any(decisions(study) != decisions(first) for study in as_they_come)
+
+
+def test_results_are_taken_in_the_order_of_modelled_cost(tmp_path: Path) -> None:
+    study = Study(tmp_path, build_settings(workers=4), pace=random.Random(0))
+    study.drive()
+    ends, now = {}, 0.0
+    state = SearchState()
+    for event in study.ledger.events("toy"):
+        state = replay([event], state)
+        if event.kind == "started":
+            ends[event.trial] = state.trials[event.trial or 0].ends
+            assert ends[event.trial] > now
+        elif event.kind in ("finished", "failed"):
+            assert ends.pop(event.trial) == min([state.now, *ends.values()])
+            now = state.now
+    assert now > 0
 
 
 def test_a_trial_whose_worker_dies_unheard_keeps_the_epochs_of_the_driver_before(

@@ -245,7 +245,7 @@ def test_search_in_a_terminal_is_interrupted_and_goes_on_through_a_pipe(marsexp:
     write_tiles(marsexp.folder / "tiles.npz")
     ours, theirs = pty.openpty()
     search = ("search", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--max-epochs", "2")
-    search += ("--scheduler", "asha")
+    search += ("--scheduler", "asha", "--workers", "1")
     process = subprocess.Popen(
         marsexp.command(*search, "--budget", "2"),
         cwd=marsexp.folder,

@@ -4,6 +4,7 @@ Drivers can be killed at any write, trials can fail and workers can die.
 """
 
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -77,13 +78,14 @@ class ToyExecutor:
     disk: Disk
     mishaps: bool
     num_workers: int
+    pace: random.Random | None = None
     tasks: dict[int, Iterator[Message]] = field(default_factory=dict)
 
     @property
     def num_free(self) -> int:
         return self.num_workers - len(self.tasks)
 
-    def submit(self, key: Any, task: TrainTask | MeasureTask, runtime: Any = None) -> None:
+    def submit(self, key: Any, task: TrainTask | MeasureTask, runtime: Any = None, instead_of: Any = None) -> None:
         assert self.num_free > 0
         assert runtime == 1
         if isinstance(task, MeasureTask):
@@ -92,9 +94,10 @@ class ToyExecutor:
         self.tasks[key] = self._train(key, json.loads(task.config), task.until)
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """One message of each task, so that several trials are in flight."""
+        """One message of each task, so that several trials are in flight; with a pace, of one of them."""
         assert self.tasks
-        messages = [next(task) for task in list(self.tasks.values())]
+        tasks = list(self.tasks.values())
+        messages = [next(task) for task in (self.pace.sample(tasks, 1) if self.pace else tasks)]
         for message in messages:
             if message.kind != "epoch":
                 del self.tasks[message.key]
@@ -221,6 +224,8 @@ class Study:
     disk: Disk = field(default_factory=Disk)
     repeated: frozenset[int] = frozenset()
     proposals: dict[str, dict[str, Any]] | None = None
+    pace: random.Random | None = None
+    in_order: bool = True
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder / "ledger.db")
@@ -255,7 +260,9 @@ class Study:
                 admission=Admission(candidates, settings.filters, DataSize(self.image_shape, 64, 16), settings.sizes),
                 scheduler=settings.build_scheduler(),
                 writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
-                executor=ToyExecutor(self.disk, self.mishaps, settings.workers),  # type: ignore[arg-type]  # a formula
+                executor=ToyExecutor(  # type: ignore[arg-type]  # a formula
+                    self.disk, self.mishaps, settings.workers, self.pace
+                ),
                 observers=[self.told],
                 home=Home(self.folder),
                 state=self.state,
@@ -263,6 +270,7 @@ class Study:
                     trial.number: len(self.ledger.epochs("toy", trial.number))
                     for trial in self.state.in_state(TrialState.RUNNING)
                 },
+                in_order=self.in_order,
             ).run()
         return killed.num_writes
 

@@ -136,6 +136,21 @@ def test_a_task_goes_to_the_worker_that_had_its_key_before() -> None:
         executor.close()
 
 
+def test_a_new_key_takes_the_place_of_one_that_is_done_with() -> None:
+    executor = LocalExecutor(serve, 2, FINAL)
+    try:
+        for key in ("a", "b"):
+            executor.submit(key, ("sleep", 0.1))
+        served = {message.key: message.body for message in collect(executor, 2) if message.kind == "done"}
+        executor.submit("c", ("count", 1), instead_of="b")
+        assert collect(executor)[-1].body == served["b"]
+        # Who had the key itself comes first.
+        executor.submit("a", ("count", 1), instead_of="c")
+        assert collect(executor)[-1].body == served["a"]
+    finally:
+        executor.close()
+
+
 def test_two_workers_run_at_once() -> None:
     executor = LocalExecutor(serve, 2, FINAL)
     try:

@@ -123,6 +123,8 @@ def test_the_life_of_a_trial() -> None:
         TrialState.COMPLETED,
         until=9,
         starts=1,
+        # Three epochs of 2 and a start of 0.5, then six more where the network still stands.
+        ends=18.5,
         epochs=7,
         scores=(0.6 - 0.01,) * 7,
         cost=Cost(2.0, 0.5),
