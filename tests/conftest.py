@@ -158,7 +158,7 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
 
 # By promotion two trials of five complete, and the winner in three segments.
 TINY_SEARCH = (
-    *("search", "--budget", "5", "--scheduler", "asha"),
+    *("search", "--budget", "5", "--scheduler", "asha", "--workers", "1"),
     *("--space", "space.toml", "--data", "tiles.npz", "--name", "tiny"),
 )
 

@@ -18,10 +18,11 @@ from marsseg.search.engines import build_proposer
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.plan import Plan, expected_plan
 from marsseg.search.proposer import proposal_seed
+from marsseg.training.runtime import this_machine
 
 _SAMPLE = 64
 _TYPICAL_TRIALS = 40
-# What a segment costs besides building the network and tracing the step: tracing the validation, checkpoint, pictures.
+# What a segment and those that go on from it cost besides, on the reference machine: checkpoints and pictures.
 _REPORT_S = 2.0
 _POLL_S = 0.5
 
@@ -90,8 +91,9 @@ class Forecasting:
         factor = measured_s / self._modelled_step(self._yardstick)
         costs, plan = [self._data.cost(config) for config in self._configs], self._settings.plan
         epoch = statistics.fmean(cost.epoch for cost in costs)
-        # A GPU makes steps fast, but not the building and tracing of networks.
-        segment_s = statistics.fmean(cost.start for cost in costs) * max(1.0, factor) + _REPORT_S
+        # A GPU makes steps fast, but not what surrounds them.
+        around = 1.0 if this_machine().gpus else factor
+        segment_s = (statistics.fmean(cost.start for cost in costs) + _REPORT_S) * around
         planned_epoch = plan.cost / plan.epochs if plan.epochs else epoch
         full_training_s = self._settings.max_epochs * epoch * factor + segment_s
         return Forecast(planned_epoch * factor, segment_s, full_training_s)

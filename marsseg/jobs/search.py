@@ -135,12 +135,13 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
     settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     trials, full = settings.budget.trials, settings.max_epochs
     plan = f"about {settings.epochs_planned} epochs planned (full training of all: {trials * full}), " if trials else ""
-    at_a_time = f"{settings.workers} trials at a time on " if settings.workers > 1 else ""
+    at_a_time = f"{settings.workers} trials at a time, each on " if settings.workers > 1 else ""
+    threads = f"{base.training.threads} thread{'s' if base.training.threads != 1 else ''}"
     precision = explain_precision(base.training.precision, this_machine())
     notify(
         f"search '{settings.name}': {settings.budget.in_words} of space '{settings.space_name}', "
         f"{len(data.split.train)} training images, "
-        f"{plan}{at_a_time}{base.training.threads} threads, {precision}"
+        f"{plan}{at_a_time}{threads}, {precision}"
     )
     return settings, data
 
@@ -192,7 +193,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     if len(objectives) > 1:
         _check_takes_several("--sampler", sampler, SAMPLERS_OF_SEVERAL_OBJECTIVES[options.engine])
         _check_takes_several("--scheduler", scheduler, SCHEDULERS_OF_SEVERAL_OBJECTIVES)
-    workers = options.workers or default_workers()
+    workers = options.workers or min(default_workers(), options.budget.most_trials)
     space = load_space(find_space(options.space or ("unet" if this_machine().gpus else "cpu")))
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():

@@ -55,6 +55,7 @@ def faulty_search(tmp_path_factory: pytest.TempPathFactory) -> tuple[Marsexp, Do
     marsexp = Marsexp(folder, folder / "home")
     command = marsexp.command(
         *("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "faulty"),
+        *("--workers", "1"),
         *("--sampler", "random", "--max-epochs", "2"),
     )
     with (folder / "stdout").open("w+") as stdout, (folder / "stderr").open("w+") as stderr:

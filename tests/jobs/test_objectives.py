@@ -13,6 +13,7 @@ from tests.conftest import Marsexp, make_marsexp, write_tiles
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 SEARCH = ("search", "--space", "space.toml", "--data", "tiles.npz", "--max-epochs", "2", "--json")
+SEARCH += ("--workers", "1")
 OBJECTIVES = ("--objective", "params", "--objective", "val_mean_iou")
 
 

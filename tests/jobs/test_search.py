@@ -19,6 +19,7 @@ from marsseg.jobs.stored import load_settings
 from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, write_tiles
 
 SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
+SEARCH += ("--workers", "1")
 
 
 def comparable(document: dict[str, Any]) -> list[dict[str, Any]]:
