@@ -60,7 +60,7 @@ class FormulaExecutor:
         """One, unless something has been handed out."""
         return 0 if self.messages else 1
 
-    def submit(self, key: Any, task: TrainTask, runtime: Any = None, instead_of: Any = None) -> None:
+    def submit(self, key: Any, task: TrainTask, runtime: Any = None, held: Any = ()) -> None:
         """Makes up the segment's epochs."""
         luck = random.Random(key)
         quality, records = luck.uniform(0.2, 0.8), self.records.setdefault(key, [])

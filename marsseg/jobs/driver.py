@@ -110,7 +110,8 @@ class Driver:
                 break
             if self.should_stop():
                 raise KeyboardInterrupt
-            if self._settle_next():
+            # Whether a step is timed before or after a result comes in must decide nothing.
+            if self._measuring is None and self._settle_next():
                 continue
             for message in self.executor.poll(_POLL_S):
                 self._take(message)
@@ -192,7 +193,7 @@ class Driver:
         config = self.config(self.state.trials[number])
         task = MeasureTask(config.to_json(), self.admission.data.image_shape, self._log)
         self._measuring = number
-        self.executor.submit(("step", number), task, runtime=config.training.threads)
+        self.executor.submit(("step", number), task, runtime=config.training.threads, held=self._results)
 
     def _take_step(self, number: int, message: Message) -> None:
         """A step that could not be made has the limit of none: training will show what is wrong."""
@@ -219,7 +220,7 @@ class Driver:
         )
         self._active.add(trial.number)
         # Of several idle workers, not one whose trial may go on there once its result is taken.
-        self.executor.submit(trial.number, task, config.training.threads, instead_of=self.state.last_trained)
+        self.executor.submit(trial.number, task, runtime=config.training.threads, held=self._results)
 
     def _take(self, message: Message) -> None:
         """Writes what a worker said to the ledger."""
@@ -248,6 +249,7 @@ class Driver:
             return False
         number, result = trial.number, self._results.pop(trial.number)
         self._active.discard(number)
+        self._deaths.pop(number, None)
         if result.kind == "done":
             self._append("finished", number, **result.body, active_s=self._active_s())
         else:

@@ -65,7 +65,8 @@ class Forecasting:
         # One of middling cost stands for all.
         self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
         task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
-        self._waited_for = {f"forecast {number}" for number in range(settings.workers)}
+        num_workers = min(settings.workers, settings.budget.most_trials)
+        self._waited_for = {f"forecast {number}" for number in range(num_workers)}
         for key in self._waited_for:
             executor.submit(key, task, runtime=self._yardstick.training.threads)
 

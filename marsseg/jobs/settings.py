@@ -105,6 +105,11 @@ class StudySettings:
         return round(self.plan.epochs)
 
     @property
+    def decides_by_results(self) -> bool:
+        """Whether what is known of its trials decides what comes next, and no clock does."""
+        return self.kind == "search" and self.budget.seconds is None
+
+    @property
     def gpus(self) -> int:
         """GPUs that a training of this study is spread over, at most."""
         return max((self.config(name).training.gpus for name in self.configs), default=1)

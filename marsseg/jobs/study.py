@@ -127,8 +127,7 @@ def _run(
         home=home,
         state=state,
         epochs={number: len(known) for number, known in records.items()},
-        # What takes how long on a GPU the model of cost does not know: workers would wait for each other.
-        in_order=not this_machine().gpus,
+        in_order=settings.decides_by_results and not this_machine().gpus,
     )
     standing = Standing(settings, state, records)
     try:

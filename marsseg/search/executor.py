@@ -12,7 +12,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -108,22 +108,25 @@ class LocalExecutor:
         """How many tasks can be submitted now."""
         return self._num_workers - sum(worker.key is not None for worker in self._workers)
 
-    def submit(self, key: Hashable, task: Any, runtime: Hashable = None, instead_of: Hashable = None) -> None:
+    def submit(self, key: Hashable, task: Any, runtime: Hashable = None, held: Collection[Hashable] = ()) -> None:
         """Hands a task to a free worker: to who had its key last, since that one may have kept something for it.
 
         Args:
             key: Names the task in its messages.
             task: Anything that can be sent to another process.
             runtime: Settings of the whole process, such as its number of threads; a worker serves one of them only.
-            instead_of: A key nobody asks for any more; who had it last comes next.
+            held: Keys that are soon to be submitted again; who had one of them comes last.
         """
         idle = [worker for worker in self._workers if worker.key is None]
         for worker in idle:
             if worker.runtime != runtime or not worker.process.is_alive() or worker.has_grown():
                 self._stop(worker)
         idle = [worker for worker in self._workers if worker.key is None]
-        idle.sort(key=lambda worker: (worker.last_key != key, worker.last_key != instead_of))
-        worker = (idle or [self._start(runtime)])[0]
+        idle.sort(key=lambda worker: worker.last_key != key)
+        to_spare = [worker for worker in idle if worker.last_key not in held]
+        if len(self._workers) == self._num_workers:
+            to_spare = to_spare or idle
+        worker = (to_spare or [self._start(runtime)])[0]
         worker.key = worker.last_key = key
         worker.silent_s = 0.0
         # A worker that died this moment is found by the next poll.

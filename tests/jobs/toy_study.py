@@ -85,7 +85,7 @@ class ToyExecutor:
     def num_free(self) -> int:
         return self.num_workers - len(self.tasks)
 
-    def submit(self, key: Any, task: TrainTask | MeasureTask, runtime: Any = None, instead_of: Any = None) -> None:
+    def submit(self, key: Any, task: TrainTask | MeasureTask, runtime: Any = None, held: Any = ()) -> None:
         assert self.num_free > 0
         assert runtime == 1
         if isinstance(task, MeasureTask):

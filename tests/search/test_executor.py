@@ -136,17 +136,23 @@ def test_a_task_goes_to_the_worker_that_had_its_key_before() -> None:
         executor.close()
 
 
-def test_a_new_key_takes_the_place_of_one_that_is_done_with() -> None:
-    executor = LocalExecutor(serve, 2, FINAL)
+def test_a_worker_whose_key_is_held_is_left_alone_unless_there_is_no_other() -> None:
+    executor = LocalExecutor(serve, 3, FINAL)
     try:
         for key in ("a", "b"):
             executor.submit(key, ("sleep", 0.1))
         served = {message.key: message.body for message in collect(executor, 2) if message.kind == "done"}
-        executor.submit("c", ("count", 1), instead_of="b")
+        executor.submit("c", ("count", 1), held={"a"})
         assert collect(executor)[-1].body == served["b"]
-        # Who had the key itself comes first.
-        executor.submit("a", ("count", 1), instead_of="c")
+        # A new one rather than one of those that are held.
+        executor.submit("d", ("count", 1), held={"a", "c"})
+        fresh = collect(executor)[-1].body
+        assert fresh not in served.values()
+        # Who had the key itself comes first, and where all are held one of them has to do.
+        executor.submit("a", ("count", 1), held={"a"})
         assert collect(executor)[-1].body == served["a"]
+        executor.submit("e", ("count", 1), held={"a", "c", "d"})
+        assert collect(executor)[-1].body in {*served.values(), fresh}
     finally:
         executor.close()
 
