@@ -36,8 +36,8 @@ _PACKAGES = {
     "MLflow": "mlflow",
 }
 _GIB = 1024**3
-# One worker with TensorFlow needs about one; the driver half of one.
-_LITTLE_MEMORY_GIB = 2.0
+# Two workers with TensorFlow need about three; the driver half of one.
+_LITTLE_MEMORY_GIB = 4.0
 _LITTLE_DISK_GIB, _NO_DISK_GIB = 5.0, 0.5
 _BUSY_TIMEOUT_S = 2.0
 _SERVER_TIMEOUT_S = "5"

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from marsseg.config import ExperimentConfig
@@ -13,7 +12,7 @@ from marsseg.errors import NotFoundError, TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.runs import RunRecord, find_run, load_run
 from marsseg.jobs.trial_report import WEIGHTS_FILE
-from marsseg.tracking.store import Store, read_artifact
+from marsseg.tracking.store import Store, artifact_names, read_artifact
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
 _SHORT_ID = 12
@@ -82,18 +81,14 @@ def _load_member(store: Store, run_id: str) -> Member:
             f"run {run_id[:_SHORT_ID]}: {', '.join(record.config_changes)} was changed in the store after the run was "
             "created, so its weights may not fit"
         )
-    try:
-        if WEIGHTS_FILE not in [file.path for file in store.client.list_artifacts(run_id)]:
-            state = record.tags.get("marsexp.state", record.status.lower())
-            epochs = f"{record.metrics.get('epochs', 0):.0f} of {record.config.training.max_epochs} epochs"
-            raise NotFoundError(
-                f"run {run_id[:_SHORT_ID]} has no weights: it is {state} after {epochs}, and only completed runs keep "
-                "theirs; see marsexp leaderboard"
-            )
-        return Member(record, read_artifact(store, run_id, WEIGHTS_FILE))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrackingError(f"run {run_id[:_SHORT_ID]}: {WEIGHTS_FILE} cannot be read ({reason})") from None
+    if WEIGHTS_FILE not in artifact_names(store, run_id):
+        state = record.tags.get("marsexp.state", record.status.lower())
+        epochs = f"{record.metrics.get('epochs', 0):.0f} of {record.config.training.max_epochs} epochs"
+        raise NotFoundError(
+            f"run {run_id[:_SHORT_ID]} has no weights: it is {state} after {epochs}, and only completed runs keep "
+            "theirs; see marsexp leaderboard"
+        )
+    return Member(record, read_artifact(store, run_id, WEIGHTS_FILE))
 
 
 def predict_labels(

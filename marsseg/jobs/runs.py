@@ -140,8 +140,9 @@ def load_epoch_metrics(store: Store, run_id: str, names: list[str]) -> dict[int,
 
 
 def _read_json(store: Store, run_id: str, name: str) -> dict[str, Any]:
+    content = read_artifact(store, run_id, name)
     try:
-        document: dict[str, Any] = json.loads(read_artifact(store, run_id, name))
-    except (MlflowException, OSError, ValueError) as error:
-        raise TrackingError(f"run {run_id}: {name} cannot be read ({str(error).splitlines()[0]})") from None
+        document: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise TrackingError(f"run {run_id}: {name} cannot be read ({error})") from None
     return document

@@ -72,16 +72,35 @@ def open_store(home: Path, tracking_uri: str | None = None) -> Store:
     return store
 
 
+def artifact_names(store: Store, run_id: str) -> list[str]:
+    """The files and folders at the top of a run's artifacts.
+
+    Raises:
+        TrackingError: If they cannot be listed.
+    """
+    with _named(f"run {run_id}: its artifacts"):
+        return [file.path for file in store.client.list_artifacts(run_id)]
+
+
 def read_artifact(store: Store, run_id: str, name: str) -> bytes:
     """The content of one of a run's files.
 
     Raises:
-        MlflowException: If there is no such file.
-        OSError: If it cannot be read.
+        TrackingError: If it cannot be read.
     """
-    # What a client fetches from a server without being told where to it leaves in the temporary folder for good.
-    with tempfile.TemporaryDirectory(prefix="marsexp-") as folder:
+    # What MLflow fetches without being told where to it leaves in the temporary folder for good.
+    with tempfile.TemporaryDirectory(prefix="marsexp-") as folder, _named(f"run {run_id}: {name}"):
         return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        # Where there are lines before the last one they say which file is meant.
+        reason = str(error).strip().splitlines()[-1]
+        raise TrackingError(f"{what} cannot be read ({reason})") from None
 
 
 def _open(uri: str, artifacts: Path | None) -> Store:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from marsseg.search.ledger import Ledger
-from marsseg.search.state import Trial, TrialState, replay
+from marsseg.search.state import SearchState, Trial, TrialState, replay
 from tests.conftest import TINY_SPACE, Marsexp, make_marsexp, write_tiles
 
 FIXED = re.sub(r"\[parameters.*", "", TINY_SPACE, flags=re.DOTALL)
@@ -64,6 +64,18 @@ def test_paused_trials_are_taken_up_again_and_the_best_is_trained_in_full(
     assert (winner["state"], winner["epochs"]) == ("completed", MAX_EPOCHS)
     assert max(trial.starts for trial in trials) > 1, "none was thawed after another had been trained"
     assert document["epochs_spent"] < BUDGET * MAX_EPOCHS / 2
+
+
+def test_results_were_taken_in_the_order_of_modelled_cost(searched: tuple[Marsexp, dict[str, Any]]) -> None:
+    marsexp, _ = searched
+    state, running = SearchState(), set[int | None]()
+    for event in Ledger(marsexp.home / "ledger.db").events("default"):
+        state = replay([event], state)
+        if event.kind == "started":
+            running.add(event.trial)
+        elif event.kind in ("finished", "failed"):
+            running.remove(event.trial)
+            assert all(state.now <= state.trials[number or 0].ends for number in running)
 
 
 def test_each_epoch_was_trained_once(searched: tuple[Marsexp, dict[str, Any]]) -> None:

@@ -70,13 +70,15 @@ def test_moved_folder_finds_its_artifacts(tmp_path: Path) -> None:
     )
 
 
-def test_artifact_that_was_read_leaves_nothing_in_the_temporary_folder(
+def test_reading_an_artifact_leaves_nothing_in_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     run_id = _log_note(tmp_path, "kept")
     assert read_artifact(open_store(tmp_path / "here"), run_id, "note.txt") == b"kept"
+    with pytest.raises(TrackingError, match=r"other.txt cannot be read \(No such artifact: 'other.txt'\)$"):
+        read_artifact(open_store(tmp_path / "here"), run_id, "other.txt")
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
