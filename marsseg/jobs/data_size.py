@@ -6,7 +6,7 @@ from typing import Self
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.data.rare import images_with, rarest_class
-from marsseg.models.cost import epoch_seconds, start_seconds
+from marsseg.models.cost import REPORT_SECONDS, epoch_seconds, start_seconds
 from marsseg.search.state import Cost
 
 
@@ -47,4 +47,5 @@ class DataSize:
         return Cost(
             epoch_seconds(config, self.image_shape, images, self.validation_images),
             start_seconds(config, self.image_shape),
+            REPORT_SECONDS,
         )

@@ -22,8 +22,8 @@ from marsseg.training.runtime import this_machine
 
 _SAMPLE = 64
 _TYPICAL_TRIALS = 40
-# What a segment and those that go on from it cost besides, on the reference machine: checkpoints and pictures.
-_REPORT_S = 2.0
+# Segments for each one that builds a network; the others go on with it.
+_SEGMENTS_A_START = 2
 _POLL_S = 0.5
 
 
@@ -94,7 +94,7 @@ class Forecasting:
         epoch = statistics.fmean(cost.epoch for cost in costs)
         # A GPU makes steps fast, but not what surrounds them.
         around = 1.0 if this_machine().gpus else factor
-        segment_s = (statistics.fmean(cost.start for cost in costs) + _REPORT_S) * around
+        segment_s = statistics.fmean(cost.start + _SEGMENTS_A_START * cost.report for cost in costs) * around
         planned_epoch = plan.cost / plan.epochs if plan.epochs else epoch
         full_training_s = self._settings.max_epochs * epoch * factor + segment_s
         return Forecast(planned_epoch * factor, segment_s, full_training_s)

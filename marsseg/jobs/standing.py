@@ -10,6 +10,8 @@ from marsseg.jobs.forecast import Forecast
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.state import SearchState, Trial, TrialState
 
+# How much longer it takes where workers wait for each other's turn.
+_WAITING = 1.15
 _ENDED_WELL = (TrialState.PAUSED, TrialState.COMPLETED, TrialState.STOPPED)
 
 
@@ -191,7 +193,8 @@ class Standing:
             busy = min(busy, len(running) + len(waiting))
         plan = self.settings.plan
         segments_per_epoch = plan.segments / plan.epochs if plan.epochs else 0.0
-        return epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
+        seconds = epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
+        return seconds * _WAITING if busy > 1 and self.settings.decides_by_results else seconds
 
     def _first_epochs(self, number: int) -> int:
         """How far a trial that waits is trained at first."""

@@ -16,6 +16,8 @@ from marsseg.models.operations import Operations, count_operations
 _STEP = "step"
 _START = "start"
 _PREDICTION_SHARE = "prediction_share"
+# What a segment takes after its last epoch: checkpoint and pictures.
+REPORT_SECONDS = 1.1
 # Those of a dual U-Net have losses too.
 _OUTPUTS = {"unet": 1, "dual_unet": 3}
 

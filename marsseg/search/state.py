@@ -42,10 +42,12 @@ class Cost:
     Args:
         epoch: An epoch with its validation.
         start: What a segment costs on top where a worker last trained something else.
+        report: What every segment costs on top; too little to choose by, but not to tell who ends first.
     """
 
     epoch: float = 0.0
     start: float = 0.0
+    report: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
                 is_anew, cost = last_trained != event.trial, fields["cost"]
                 fields["starts"] = fields.get("starts", 0) + is_anew
                 epochs = fields["until"] - fields.get("epochs", 0)
-                fields["ends"] = now + epochs * cost.epoch + is_anew * cost.start
+                fields["ends"] = now + epochs * cost.epoch + is_anew * cost.start + cost.report
             elif event.kind in ("finished", "failed"):
                 last_trained, active_s = event.trial, event.payload["active_s"]
                 now = max(now, fields.get("ends", 0.0))
