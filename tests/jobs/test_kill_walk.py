@@ -26,3 +26,11 @@ def test_a_search_with_several_objectives_killed_at_a_write_goes_on_to_the_same_
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
 def test_a_search_that_measures_steps_killed_at_any_write_goes_on_to_the_same_ledger(tmp_path: Path) -> None:
     assert walk(tmp_path, search_that_measures(), stride=7, remember_proposals=True) > 80
+
+
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
+@pytest.mark.parametrize(("scheduler", "workers"), [("freeze-thaw", 2), ("asha", 3)])
+def test_a_search_of_several_workers_killed_at_a_write_goes_on_to_the_same_ledger(
+    scheduler: str, workers: int, tmp_path: Path
+) -> None:
+    assert walk(tmp_path, search_of("optuna", scheduler, workers=workers), STRIDE, remember_proposals=True) > 80
