@@ -127,8 +127,8 @@ def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:
     settings = replace(SETTINGS, plan=Plan(2, 2, 20.0), workers=2)
     trials = (paused(0, 0.2), paused(1, 0.2, epochs=2, seconds=30), running(2, until=1))
     standing = Standing(settings, SearchState(trials), {})
-    # 40 s for 3 epochs; trial 2 and the one that has not begun need 1 each, side by side.
-    assert standing.seconds_left == pytest.approx(2 * 40 / 3 / 2)
+    # 40 s for 3 epochs; trial 2 and the one that has not begun need 1 each, side by side, and wait for their turn.
+    assert standing.seconds_left == pytest.approx(1.15 * 2 * 40 / 3 / 2)
     assert standing.time_left == "less than a minute left"
     assert Standing(settings, SearchState(trials[:2], closed=True), {}).seconds_left is None
 
@@ -137,7 +137,7 @@ def test_a_search_without_a_number_of_configurations_keeps_all_workers_busy() ->
     settings = replace(SETTINGS, budget=Budget(epochs=20), plan=Plan(20, 5, 200.0), workers=4)
     standing = Standing(settings, SearchState(), {})
     standing.forecast = Forecast(epoch_s=20.0, segment_s=8.0, full_training_s=90.0)
-    assert standing.seconds_left == pytest.approx(20 * (20 + 8 * 5 / 20) / 4)
+    assert standing.seconds_left == pytest.approx(1.15 * 20 * (20 + 8 * 5 / 20) / 4)
 
 
 def test_time_left_of_a_training_follows_what_each_recipe_wants() -> None:

@@ -149,7 +149,7 @@ def test_a_worker_whose_key_is_held_is_left_alone_unless_there_is_no_other() -> 
         fresh = collect(executor)[-1].body
         assert fresh not in served.values()
         # Who had the key itself comes first, and where all are held one of them has to do.
-        executor.submit("a", ("count", 1), held={"a"})
+        executor.submit("a", ("count", 1), held={"c"})
         assert collect(executor)[-1].body == served["a"]
         executor.submit("e", ("count", 1), held={"a", "c", "d"})
         assert collect(executor)[-1].body in {*served.values(), fresh}
