@@ -139,7 +139,7 @@ def _rungs(standing: Standing) -> Text:
 
 def _epoch(segment: Segment) -> Text:
     if segment.epochs >= segment.until:
-        line = Text(f"epoch {segment.until} of {segment.until} done, reporting")
+        line = Text(f"epoch {segment.until} of {segment.until} done, reporting or waiting")
     else:
         line = Text(f"epoch {segment.epochs + 1} of {segment.until}")
     return line if segment.score is None else line.append(f"  last val_mean_iou {segment.score:.4f}", style="dim")
