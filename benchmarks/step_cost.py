@@ -31,7 +31,7 @@ from marsseg.models.cost import load_coefficients, step_seconds, step_work
 from marsseg.search.engines import build_proposer
 from marsseg.search.space_file import load_space
 from marsseg.training.measure import build_step, random_batch
-from marsseg.training.runtime import available_cores, configure_runtime
+from marsseg.training.runtime import configure_runtime, resolve_auto
 from marsseg.training.step import Evaluator
 
 _MEASURED = Path(__file__).with_name("steps.jsonl")
@@ -78,7 +78,7 @@ def draw(name: str) -> Iterator[dict[str, Any]]:
 
 def _threads() -> int:
     """What a search gives each of the trials that it trains at a time."""
-    return max(1, available_cores() // default_workers())
+    return int(resolve_auto(ExperimentConfig(), default_workers()).training.threads)
 
 
 def measure(space: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from marsseg.search.scheduler import Rungs, Scheduler
 from marsseg.search.schedulers import build_scheduler
 from marsseg.search.space import Space
 from marsseg.search.space_file import parse_space
+from marsseg.training.runtime import this_machine
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,12 @@ class StudySettings:
         return round(self.plan.epochs)
 
     @property
-    def decides_by_results(self) -> bool:
-        """Whether what is known of its trials decides what comes next, and no clock does."""
-        return self.kind == "search" and self.budget.seconds is None
+    def takes_turns(self) -> bool:
+        """Whether results are taken in the order of modelled cost: they decide what comes next, and no clock does.
+
+        On GPUs the modelled cost does not tell who ends first.
+        """
+        return self.kind == "search" and self.budget.seconds is None and not this_machine().gpus
 
     @property
     def gpus(self) -> int:

@@ -194,7 +194,7 @@ class Standing:
         plan = self.settings.plan
         segments_per_epoch = plan.segments / plan.epochs if plan.epochs else 0.0
         seconds = epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
-        return seconds * _WAITING if busy > 1 and self.settings.decides_by_results else seconds
+        return seconds * _WAITING if busy > 1 and self.settings.takes_turns else seconds
 
     def _first_epochs(self, number: int) -> int:
         """How far a trial that waits is trained at first."""

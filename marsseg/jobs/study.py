@@ -24,7 +24,6 @@ from marsseg.search.budget import Budget
 from marsseg.search.executor import LocalExecutor
 from marsseg.search.ledger import Ledger, LedgerWriter
 from marsseg.search.state import SearchState, TrialState, replay
-from marsseg.training.runtime import this_machine
 
 if TYPE_CHECKING:
     from marsseg.jobs.tracker import StudyTracker
@@ -127,7 +126,7 @@ def _run(
         home=home,
         state=state,
         epochs={number: len(known) for number, known in records.items()},
-        in_order=settings.decides_by_results and not this_machine().gpus,
+        in_order=settings.takes_turns,
     )
     standing = Standing(settings, state, records)
     try:
