@@ -62,7 +62,8 @@ def plan_document(settings: StudySettings, data: PreparedData) -> dict[str, Any]
 
 
 def _forecast(settings: StudySettings, size: DataSize) -> Forecast | None:
-    executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, settings.gpus))
+    environments = worker_environments(settings.workers, settings.gpus)
+    executor = LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "worker.log"
         try:

@@ -269,7 +269,7 @@ def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Ma
 
 def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
-    plan = marsexp(*SEARCH, "--dry-run", "--json").json()
+    plan = marsexp(*SEARCH, "--workers", "2", "--dry-run", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(plan, json.loads((schemas / "plan.json").read_text(encoding="utf-8")))
     assert (plan["budget"], len(plan["trials"])) == (4, 4)
