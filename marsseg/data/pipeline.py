@@ -109,4 +109,13 @@ class TrainingSet:
 
             return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(changed)
 
-        return tf.data.Dataset.range(first_epoch, last_epoch + 1).flat_map(epoch_batches).prefetch(2)
+        epochs = tf.data.Dataset.range(first_epoch, last_epoch + 1).flat_map(epoch_batches).prefetch(2)
+        return epochs.with_options(_untuned())
+
+
+def _untuned() -> tf.data.Options:
+    # There is nothing to tune here. And the tuner, which looks ever more seldom, now and then misses that its iterator
+    # is given up: who gives it up then waits until it looks again, for many seconds.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options

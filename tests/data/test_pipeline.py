@@ -159,3 +159,8 @@ def test_images_between_grey_levels_stay_as_they_are() -> None:
     assert as_levels(images) is images
     ((batch, _),) = TrainingSet.of(images, np.zeros((1, 4, 6), np.uint8), PLAIN).batches(4, 0, 1, 1)
     np.testing.assert_array_equal(batch, images)
+
+
+def test_no_tuner_runs_that_would_hold_up_who_gives_an_iterator_up() -> None:
+    dataset = TrainingSet.of(*tiles(), PLAIN).batches(4, 0, 1, 1)
+    assert not dataset.options().autotune.enabled
