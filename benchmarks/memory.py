@@ -1,10 +1,10 @@
 """Resident memory of a process that trains one network after the other: after 5 trials and after 30, each at rest.
 
-Ours is a search's own worker at the end of its pipe: configurations drawn at random from the shipped space `cpu`, one
-epoch each on a few synthetic tiles, with checkpoint, validation and pictures. Each is then paused, as most trials of a
-search are, and its network kept until the next one; those after which we look, the 5th and the 30th, are completed. No
-two networks are alike, which is the worst case: oneDNN keeps the code that it has generated for the latest shapes, a
-thousand or so a thread.
+Ours is a search's own worker at the end of its pipe, on as many threads as a search gives it: configurations drawn at
+random from the shipped space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validation and pictures.
+Each is then paused, as most trials of a search are, and its network kept until the next one; those after which we look,
+the 5th and the 30th, are completed. No two networks are alike, which is the worst case: oneDNN keeps the code that it
+has generated for the latest shapes, a thousand or so a thread.
 
 The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
 depth, widths and batch size on the same tiles, and calls `clear_session` between two of them.
@@ -25,6 +25,7 @@ from benchmarks.processes import resident_mib, run_fresh
 from benchmarks.results import Promise, Result
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.jobs.devices import default_workers
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.engines import build_proposer
@@ -40,7 +41,7 @@ _REST_S = 1.0
 def draw_configs() -> Iterator[ExperimentConfig]:
     """The configurations, always the same ones."""
     space = load_space(find_space("cpu"))
-    base = resolve_auto(ExperimentConfig().with_values({**space.fixed, **_FEW_TILES}))
+    base = resolve_auto(ExperimentConfig().with_values({**space.fixed, **_FEW_TILES}), default_workers())
     proposer = build_proposer("optuna", "random", space)
     for trial in range(TRIALS):
         max_epochs = 1 if trial + 1 in (EARLY, TRIALS) else 2
