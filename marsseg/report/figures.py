@@ -1,5 +1,10 @@
-"""Pictures of one training, drawn from plain values and written as PNG files."""
+"""Pictures of one training, drawn from plain values and written as PNG files.
 
+Every segment of every trial draws them. Margins are given, in inches: a layout engine that finds them draws everything
+twice.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +16,7 @@ from numpy.typing import NDArray
 from marsseg.data.tiles import class_palette
 
 _DPI = 110
+_NAMES_A_ROW = 8
 
 
 def draw_learning_curve(
@@ -24,18 +30,20 @@ def draw_learning_curve(
         scores: Validation scores in [0, 1] of each epoch, by name; the first one is drawn strongest.
         best_epoch: Counted from 1.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6))
     left, right = figure.subplots(1, 2)
+    _set_margins(figure, left=0.6, bottom=0.5, right=0.15, top=0.35)
     epochs = np.arange(1, len(losses) + 1)
     left.plot(epochs, losses, color="#444444", marker="o", markersize=3)
     left.set(title="Training loss", xlabel="epoch")
+    left.ticklabel_format(axis="y", scilimits=(-2, 4))
     for index, (name, values) in enumerate(scores.items()):
         right.plot(epochs, values, label=name, linewidth=2.2 if index == 0 else 1.2, marker="o", markersize=3)
     right.axvline(best_epoch, color="#d62f2f", linestyle=":", label=f"best epoch: {best_epoch}")
     right.set(title="Validation", xlabel="epoch", ylim=(0, 1))
     right.legend(fontsize=8)
     for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.25)
     figure.savefig(path, dpi=_DPI)
 
@@ -50,8 +58,12 @@ def draw_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names:
     """
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
-    figure = Figure(figsize=(1.6 + 0.9 * len(class_names), 1.2 + 0.75 * len(class_names)), layout="constrained")
+    longest = 0.075 * max(map(len, class_names))
+    margins = {"left": 0.5 + longest, "bottom": 0.55 + longest / 2, "right": 0.15, "top": 0.35}
+    width, height = 0.95 * len(class_names), 0.75 * len(class_names)
+    figure = Figure(figsize=(margins["left"] + width + margins["right"], margins["bottom"] + height + margins["top"]))
     axes = figure.subplots()
+    _set_margins(figure, **margins)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         color = "white" if share > 0.5 else "black"
@@ -87,12 +99,22 @@ def draw_samples(
     columns = np.stack([grays, palette[truth], palette[predictions]], axis=1)
     framed = np.pad(columns, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     mosaic = framed.swapaxes(1, 2).reshape(len(images) * (height + gap), 3 * (width + gap), 3)[:-gap, :-gap]
-    figure = Figure(figsize=(9.6, 0.7 + len(images) * 3.1 * height / width), layout="constrained")
+    names_a_row = min(len(class_names), _NAMES_A_ROW)
+    margins = {"left": 0.1, "bottom": 0.25 + 0.2 * math.ceil(len(class_names) / names_a_row), "right": 0.1, "top": 0.35}
+    drawn = 9.6 * mosaic.shape[0] / mosaic.shape[1]
+    figure = Figure(figsize=(9.6 + margins["left"] + margins["right"], margins["bottom"] + drawn + margins["top"]))
     axes = figure.subplots()
+    _set_margins(figure, **margins)
     axes.imshow(mosaic, interpolation="nearest")
     axes.set_axis_off()
     for column, title in enumerate(("image", "truth", "prediction")):
         axes.text(column * (width + gap) + width / 2, -gap, title, ha="center", fontsize=12)
     patches = [Patch(color=palette[index] / 255, label=name) for index, name in enumerate(class_names)]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(class_names), fontsize=9)
+    figure.legend(handles=patches, loc="lower center", ncols=names_a_row, fontsize=9)
     figure.savefig(path, dpi=_DPI)
+
+
+def _set_margins(figure: Figure, left: float, bottom: float, right: float, top: float) -> None:
+    """Room around the axes, in inches."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
