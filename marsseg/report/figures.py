@@ -30,9 +30,8 @@ def draw_learning_curve(
         scores: Validation scores in [0, 1] of each epoch, by name; the first one is drawn strongest.
         best_epoch: Counted from 1.
     """
-    figure = Figure(figsize=(9, 3.6))
+    figure = _figure_around(8.25, 2.75, left=0.6, bottom=0.5, right=0.15, top=0.35)
     left, right = figure.subplots(1, 2)
-    _set_margins(figure, left=0.6, bottom=0.5, right=0.15, top=0.35)
     epochs = np.arange(1, len(losses) + 1)
     left.plot(epochs, losses, color="#444444", marker="o", markersize=3)
     left.set(title="Training loss", xlabel="epoch")
@@ -59,11 +58,9 @@ def draw_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names:
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
     longest = 0.075 * max(map(len, class_names))
-    margins = {"left": 0.5 + longest, "bottom": 0.55 + longest / 2, "right": 0.15, "top": 0.35}
     width, height = 0.95 * len(class_names), 0.75 * len(class_names)
-    figure = Figure(figsize=(margins["left"] + width + margins["right"], margins["bottom"] + height + margins["top"]))
+    figure = _figure_around(width, height, left=0.5 + longest, bottom=0.55 + longest / 2, right=0.15, top=0.35)
     axes = figure.subplots()
-    _set_margins(figure, **margins)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         color = "white" if share > 0.5 else "black"
@@ -100,11 +97,9 @@ def draw_samples(
     framed = np.pad(columns, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     mosaic = framed.swapaxes(1, 2).reshape(len(images) * (height + gap), 3 * (width + gap), 3)[:-gap, :-gap]
     names_a_row = min(len(class_names), _NAMES_A_ROW)
-    margins = {"left": 0.1, "bottom": 0.25 + 0.2 * math.ceil(len(class_names) / names_a_row), "right": 0.1, "top": 0.35}
-    drawn = 9.6 * mosaic.shape[0] / mosaic.shape[1]
-    figure = Figure(figsize=(9.6 + margins["left"] + margins["right"], margins["bottom"] + drawn + margins["top"]))
+    below = 0.25 + 0.2 * math.ceil(len(class_names) / names_a_row)
+    figure = _figure_around(9.6, 9.6 * mosaic.shape[0] / mosaic.shape[1], left=0.1, bottom=below, right=0.1, top=0.35)
     axes = figure.subplots()
-    _set_margins(figure, **margins)
     axes.imshow(mosaic, interpolation="nearest")
     axes.set_axis_off()
     for column, title in enumerate(("image", "truth", "prediction")):
@@ -114,7 +109,9 @@ def draw_samples(
     figure.savefig(path, dpi=_DPI)
 
 
-def _set_margins(figure: Figure, left: float, bottom: float, right: float, top: float) -> None:
-    """Room around the axes, in inches."""
-    width, height = figure.get_size_inches()
-    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+def _figure_around(width: float, height: float, left: float, bottom: float, right: float, top: float) -> Figure:
+    """A figure whose axes fill width × height inches between these margins."""
+    whole_width, whole_height = left + width + right, bottom + height + top
+    figure = Figure(figsize=(whole_width, whole_height))
+    figure.subplots_adjust(left / whole_width, bottom / whole_height, 1 - right / whole_width, 1 - top / whole_height)
+    return figure
