@@ -1,6 +1,6 @@
 """What bfloat16 costs in quality: `val_mean_iou_foreground`, the mean of the last five of 27 epochs, against float32.
 
-Five seeds on real tiles, each seed trained in both precisions: 4 levels, 16 filters, batch 16, 240 training images,
+Ten seeds on real tiles, each seed trained in both precisions: 4 levels, 16 filters, batch 16, 240 training images,
 background left out of loss and head, focal Tversky, Adam 1e-3. The interval is the paired difference's, by Student's t.
 `MARSEXP_DATA` names the tiles; without it the built-in synthetic terrain stands in, and the row says so. Each training
 is kept in `benchmarks/precision_quality.jsonl`.
@@ -22,7 +22,7 @@ from marsseg.training.runtime import available_cores, configure_runtime
 from marsseg.training.trainer import Training
 
 _KEPT = Path(__file__).with_name("precision_quality.jsonl")
-_SEEDS, _EPOCHS, _SCORED = range(5), 27, 5
+_SEEDS, _EPOCHS, _SCORED = range(10), 27, 5
 _VALUES = {
     "data.train_limit": 240,
     "model.num_blocks": 4,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
-from marsseg.errors import DataError, MarsexpError, TrackingError, UsageError
+from marsseg.errors import DataError, MarsexpError, TrackingError, TrainingError, UsageError
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.data_size import DataSize
@@ -98,6 +98,7 @@ def _run(
     from marsseg.tracking.recorder import Recorder
     from marsseg.tracking.store import open_store
 
+    log = home.log(f"study-{settings.name}")
     candidates = build_candidates(settings)
     size = DataSize.of(data)
     scheduler = settings.build_scheduler()
@@ -132,7 +133,6 @@ def _run(
     try:
         with deferred_interrupts() as interruption:
             driver.should_stop = interruption.is_set
-            log = home.log(f"study-{settings.name}")
             forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
             tracker.catch_up(state)
             if forecasting is not None:
@@ -149,6 +149,8 @@ def _run(
         tracker.interrupt(driver.state)
         notify(f"stopped; {settings.resume_hint}")
         raise
+    except TrainingError as error:
+        raise TrainingError(f"{error}: see {log}; once that is mended, {settings.resume_hint}") from error
     except (MlflowException, SQLAlchemyError) as error:
         # MLflow lets errors of SQLAlchemy through; the ledger has everything.
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__

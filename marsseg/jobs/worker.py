@@ -77,16 +77,15 @@ class MeasureTask:
 
 def serve(connection: Connection) -> None:
     """Does one task after the other until the connection is closed."""
-    import_tensorflow_quietly()
-    # A million objects of TensorFlow's stay for good: looking for garbage among them takes a third of a second.
-    gc.freeze()
     worker = _Worker(connection)
     while True:
         try:
             task = connection.recv()
         except EOFError:
             return
+        # First, so that the log tells why TensorFlow could not be imported.
         _redirect_output(task.log)
+        worker.get_ready()
         connection.send(worker.run(task))
         _free_memory()
 
@@ -96,7 +95,18 @@ class _Worker:
     """Does tasks; a training that it has paused stands ready for when its trial goes on next, as most do."""
 
     connection: Connection
+    is_ready: bool = False
     paused: "tuple[TrainTask, Training] | None" = None
+
+    def get_ready(self) -> None:
+        """Imports what takes seconds, once."""
+        if self.is_ready:
+            return
+        import_tensorflow_quietly()
+        # A million objects of TensorFlow's stay for good: looking for garbage among them takes a third of a second.
+        gc.freeze()
+        self.is_ready = True
+        self.connection.send(("alive", None))
 
     def run(self, task: TrainTask | MeasureTask) -> tuple[str, Any]:
         """The last message on a task: its kind and body."""

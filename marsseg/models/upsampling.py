@@ -16,10 +16,15 @@ class NearestUpSampling2D(layers.UpSampling2D):
 
     Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, 2·height, 2·width,
     channels).
+
+    Raises:
+        ValueError: If it is asked for what it does not compute.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(2, **settings)
+        if self.interpolation != "nearest" or self.data_format != "channels_last":
+            raise ValueError("NearestUpSampling2D: expected the nearest pixel, channels last")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Doubles the width, then the height."""

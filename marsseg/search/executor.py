@@ -21,12 +21,16 @@ from typing import Any
 
 import psutil
 
+from marsseg.errors import TrainingError
+
 _SILENCE_S = 120.0
 _SILENCE_STEPS = 20
 _STEPS_REMEMBERED = 50
 _GRACE_S = 5.0
 # A worker that holds this much more than after its first task is replaced when it is idle.
 _MEMORY_GROWTH = 2.0
+# As many workers as this that end one after the other before they say a word are no fault of their tasks.
+_MOST_MUTE_DEATHS = 4
 
 Serve = Callable[[Connection], None]
 
@@ -55,6 +59,7 @@ class _Worker:
     place: int
     key: Hashable | None = None
     last_key: Hashable | None = None
+    has_spoken: bool = False
     silent_s: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
     first_memory: int = 0
@@ -101,6 +106,7 @@ class LocalExecutor:
         self._environments = environments or [{}] * num_workers
         self.silence_s = silence_s
         self._workers: list[_Worker] = []
+        self._mute_deaths = 0
         self._context = multiprocessing.get_context("spawn")
 
     @property
@@ -141,6 +147,9 @@ class LocalExecutor:
 
         Returns:
             Messages in the order they came, possibly none.
+
+        Raises:
+            TrainingError: If workers end as soon as they are started, whatever their tasks are.
         """
         busy = {worker.connection: worker for worker in self._workers if worker.key is not None}
         messages: list[Message] = []
@@ -158,6 +167,7 @@ class LocalExecutor:
                 messages.append(self._bury(worker))
                 continue
             worker.silent_s = 0.0
+            worker.has_spoken, self._mute_deaths = True, 0
             if kind == "alive":
                 continue
             if kind == "step":
@@ -205,6 +215,11 @@ class LocalExecutor:
             how += ", as the system does where memory runs out"
         message = Message(worker.key, "died", f"the worker process ended with {how}")
         self._stop(worker)
+        self._mute_deaths += not worker.has_spoken
+        if self._mute_deaths == _MOST_MUTE_DEATHS:
+            raise TrainingError(
+                f"{_MOST_MUTE_DEATHS} worker processes in a row ended before they could begin, the last one with {how}"
+            )
         return message
 
     def _stop(self, worker: _Worker) -> None:

@@ -101,3 +101,26 @@ def test_what_has_failed_is_failed_in_the_tracking_store_too(faulty_search: tupl
     for run in runs:
         assert ("marsexp.reason" in run.data.tags) == (run.info.status == "FAILED")
     assert not list((faulty_search[0].home / "checkpoints").rglob("*.safetensors"))
+
+
+def test_a_search_whose_workers_cannot_begin_stops_before_a_trial_fails(marsexp: Marsexp) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    broken = marsexp.folder / "broken" / "tensorflow"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no library of that name')", encoding="utf-8")
+    done = subprocess.run(
+        marsexp.command("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "faulty"),
+        cwd=marsexp.folder,
+        env={**marsexp.environment, "PYTHONPATH": str(broken.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "4 worker processes in a row ended before they could begin, the last one with status 1" in done.stderr
+    found = re.search("status 1: see (.*); once that is mended, (.*)", done.stderr)
+    assert found is not None, done.stderr
+    assert "ImportError: no library of that name" in Path(found[1]).read_text(encoding="utf-8")
+    assert found[2] == "go on with: marsexp search --resume faulty"
+    assert not [trial for trial in trials(marsexp) if trial.state is TrialState.FAILED]

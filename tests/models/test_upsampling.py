@@ -35,3 +35,9 @@ def test_saved_and_loaded_it_is_the_same() -> None:
     assert isinstance(loaded, NearestUpSampling2D)
     assert loaded.get_config() == layer.get_config()
     assert NearestUpSampling2D()(keras.Input(SHAPE[1:])).shape == (None, 4, 10, 4)
+
+
+@pytest.mark.parametrize("settings", [{"interpolation": "bilinear"}, {"data_format": "channels_first"}])
+def test_what_it_does_not_compute_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="NearestUpSampling2D: expected"):
+        NearestUpSampling2D(**settings)

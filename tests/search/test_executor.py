@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from marsseg.errors import TrainingError
 from marsseg.search.executor import LocalExecutor, Message
 
 FINAL = frozenset({"done"})
@@ -208,6 +209,18 @@ def test_a_worker_that_is_killed_is_reported_with_its_signal_and_the_next_task_w
 
 def test_a_worker_that_ends_by_itself_is_reported_with_its_status(executor: LocalExecutor) -> None:
     assert run(executor, "exit", 3) == Message("task", "died", "the worker process ended with status 3")
+
+
+def test_workers_that_end_before_they_can_begin_are_no_fault_of_their_tasks(executor: LocalExecutor) -> None:
+    for _ in range(2):
+        run(executor, "exit", 3)
+    # One that has spoken shows that they can begin.
+    assert run(executor, "die").kind == "died"
+    for _ in range(3):
+        assert run(executor, "exit", 3).kind == "died"
+    expected = "4 worker processes in a row ended before they could begin, the last one with status 3"
+    with pytest.raises(TrainingError, match=expected):
+        run(executor, "exit", 3)
 
 
 def test_an_idle_worker_that_died_is_replaced(executor: LocalExecutor) -> None:
