@@ -86,6 +86,8 @@ def serve_first_steps(connection: Connection) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    # Whatever ends it from here on is told, not tried again.
+    connection.send(("alive", None))
     try:
         connection.send(("done", asdict(_train(task.config))))
     except Exception as error:

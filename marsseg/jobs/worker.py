@@ -127,6 +127,7 @@ class _Worker:
     def _train_segment(self, task: TrainTask, config: ExperimentConfig) -> dict[str, Any]:
         from marsseg.jobs.trial_report import write_trial_report
 
+        print(f"{task.folder.name} to epoch {task.until}", flush=True)
         _forget_peak_memory()
         with _signs_of_life(self.connection):
             data = _prepare(config.data, config.cleaning, config.split)

@@ -29,7 +29,7 @@ _STEPS_REMEMBERED = 50
 _GRACE_S = 5.0
 # A worker that holds this much more than after its first task is replaced when it is idle.
 _MEMORY_GROWTH = 2.0
-# As many workers as this that end one after the other before they say a word are no fault of their tasks.
+# Workers in a row that may end before they have said a word; then it is the machine.
 _MOST_MUTE_DEATHS = 4
 
 Serve = Callable[[Connection], None]
@@ -59,6 +59,7 @@ class _Worker:
     place: int
     key: Hashable | None = None
     last_key: Hashable | None = None
+    task: Any = None
     has_spoken: bool = False
     silent_s: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
@@ -80,9 +81,12 @@ class _Worker:
 class LocalExecutor:
     """Runs tasks in worker processes on this machine.
 
+    A worker that ends before its first message is replaced, and its task goes to its successor.
+
     Args:
         serve: Runs in the worker: takes tasks from the connection until it is closed, sends (kind, body) pairs. A
-            task's last message has a kind in `final_kinds`. Must be importable by name.
+            task's last message has a kind in `final_kinds`. Its first message ever says that it could begin. Must be
+            importable by name.
         num_workers: Tasks at a time.
         final_kinds: Kinds after which a worker is free again.
         environments: What each worker finds in its environment beside ours, one mapping a worker; by default nothing.
@@ -132,12 +136,7 @@ class LocalExecutor:
         to_spare = [worker for worker in idle if worker.last_key not in held]
         if len(self._workers) == self._num_workers:
             to_spare = to_spare or idle
-        worker = (to_spare or [self._start(runtime)])[0]
-        worker.key = worker.last_key = key
-        worker.silent_s = 0.0
-        # A worker that died this moment is found by the next poll.
-        with suppress(OSError):
-            worker.connection.send(task)
+        self._hand((to_spare or [self._start(runtime)])[0], key, task)
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Waits for messages; a worker that died or fell silent is reported and replaced.
@@ -149,7 +148,7 @@ class LocalExecutor:
             Messages in the order they came, possibly none.
 
         Raises:
-            TrainingError: If workers end as soon as they are started, whatever their tasks are.
+            TrainingError: If one worker after the other ends before its first message.
         """
         busy = {worker.connection: worker for worker in self._workers if worker.key is not None}
         messages: list[Message] = []
@@ -164,7 +163,7 @@ class LocalExecutor:
             try:
                 kind, body = worker.connection.recv()
             except (EOFError, OSError):
-                messages.append(self._bury(worker))
+                messages += self._bury(worker)
                 continue
             worker.silent_s = 0.0
             worker.has_spoken, self._mute_deaths = True, 0
@@ -185,6 +184,14 @@ class LocalExecutor:
                 messages.append(Message(worker.key, "died", reason))
                 self._stop(worker)
         return messages
+
+    def _hand(self, worker: _Worker, key: Hashable, task: Any) -> None:
+        worker.key = worker.last_key = key
+        worker.task = task
+        worker.silent_s = 0.0
+        # A worker that died this moment is found by the next poll.
+        with suppress(OSError):
+            worker.connection.send(task)
 
     def close(self) -> None:
         """Ends all workers, whatever they are doing."""
@@ -207,20 +214,23 @@ class LocalExecutor:
         self._workers.append(worker)
         return worker
 
-    def _bury(self, worker: _Worker) -> Message:
+    def _bury(self, worker: _Worker) -> list[Message]:
         worker.process.join(_GRACE_S)
         code = worker.process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"status {code}"
         if code == -signal.SIGKILL:
             how += ", as the system does where memory runs out"
-        message = Message(worker.key, "died", f"the worker process ended with {how}")
         self._stop(worker)
-        self._mute_deaths += not worker.has_spoken
+        if worker.has_spoken:
+            return [Message(worker.key, "died", f"the worker process ended with {how}")]
+        # Whatever it was, the task was not yet begun.
+        self._mute_deaths += 1
         if self._mute_deaths == _MOST_MUTE_DEATHS:
             raise TrainingError(
                 f"{_MOST_MUTE_DEATHS} worker processes in a row ended before they could begin, the last one with {how}"
             )
-        return message
+        self._hand(self._start(worker.runtime), worker.key, worker.task)
+        return []
 
     def _stop(self, worker: _Worker) -> None:
         self._workers.remove(worker)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from marsseg.jobs.home import Home
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import Trial, TrialState, replay
 from tests.conftest import TINY_SPACE, Done, Marsexp, workers_of, write_tiles
@@ -38,9 +39,14 @@ def trials(marsexp: Marsexp) -> tuple[Trial, ...]:
 
 
 def kill_workers_of_one_trial(marsexp: Marsexp, driver: subprocess.Popen[str]) -> None:
+    """Whenever it has begun: a worker that has not may be replaced."""
+    log, kills = Home(marsexp.home).log("study-faulty"), 0
     while driver.poll() is None:
-        running = [trial for trial in trials(marsexp) if trial.state is TrialState.RUNNING]
-        if [trial for trial in running if trial.values["model.base_filters"] == KILLED]:
+        doomed = [trial.number for trial in trials(marsexp) if trial.values["model.base_filters"] == KILLED]
+        begun = [f"trial-{number:05d} to epoch" for number in doomed]
+        text = log.read_text(encoding="utf-8") if log.exists() else ""
+        if sum(text.count(line) for line in begun) > kills:
+            kills += 1
             for worker in workers_of(driver.pid):
                 with suppress(psutil.NoSuchProcess):
                     worker.kill()

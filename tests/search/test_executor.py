@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 
 
 def serve(connection: Connection) -> None:
-    """Does what its task says: `count`, `die`, `exit`, `sleep`, `tell`, `tick` or `grow`."""
+    """Does what its task says: `count`, `die`, `exit`, `start late`, `sleep`, `tell`, `tick` or `grow`."""
     ballast = b""
     while True:
         try:
@@ -36,6 +36,11 @@ def serve(connection: Connection) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         elif action == "exit":
             sys.exit(amount)
+        elif action == "start late":
+            with amount.open("a") as tries:
+                tries.write(".")
+            if amount.stat().st_size < 3:
+                sys.exit(1)
         elif action == "sleep":
             connection.send(("asleep", os.getpid()))
             time.sleep(amount)
@@ -208,19 +213,25 @@ def test_a_worker_that_is_killed_is_reported_with_its_signal_and_the_next_task_w
 
 
 def test_a_worker_that_ends_by_itself_is_reported_with_its_status(executor: LocalExecutor) -> None:
+    run(executor, "count")
     assert run(executor, "exit", 3) == Message("task", "died", "the worker process ended with status 3")
 
 
-def test_workers_that_end_before_they_can_begin_are_no_fault_of_their_tasks(executor: LocalExecutor) -> None:
-    for _ in range(2):
-        run(executor, "exit", 3)
-    # One that has spoken shows that they can begin.
-    assert run(executor, "die").kind == "died"
-    for _ in range(3):
-        assert run(executor, "exit", 3).kind == "died"
+def test_a_worker_that_ends_before_it_can_begin_is_replaced_and_its_task_done(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
+    executor.submit("late", ("start late", tmp_path / "tries"))
+    assert [message.kind for message in collect(executor)] == ["done"]
+    assert (tmp_path / "tries").read_text() == "..."
+
+
+def test_workers_none_of_which_can_begin_are_no_fault_of_their_tasks(executor: LocalExecutor) -> None:
+    run(executor, "count")
+    assert run(executor, "exit", 3).kind == "died"
     expected = "4 worker processes in a row ended before they could begin, the last one with status 3"
     with pytest.raises(TrainingError, match=expected):
         run(executor, "exit", 3)
+    assert executor.num_free == 1
 
 
 def test_an_idle_worker_that_died_is_replaced(executor: LocalExecutor) -> None:
