@@ -11,6 +11,7 @@ from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import Fingerprint, PreparedData
 from marsseg.data.split import Split
 from marsseg.models.operations import count_operations
+from marsseg.training.callback import Callback
 from marsseg.training.checkpoint import Checkpoint
 from marsseg.training.network import build_network
 from marsseg.training.runtime import configure_runtime, resolve_auto
@@ -20,17 +21,15 @@ from marsseg.training.trainer import EpochRecord, Training
 _VALIDATION_IMAGES = 8
 
 
-class _Epochs:
+class _Epochs(Callback):
     """Trains an epoch for every line; tells images a second, and the share of its time that it waited for them."""
-
-    def on_step(self, seconds: float) -> None: ...
 
     def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
         tell([record.images_per_second, record.input_wait_s / record.train_s])
         wait()
 
 
-class _FirstStep:
+class _FirstStep(Callback):
     """Ends the process after a step."""
 
     def __init__(self) -> None:
@@ -39,8 +38,6 @@ class _FirstStep:
     def on_step(self, seconds: float) -> None:
         tell(time.perf_counter() - self._start)
         wait()
-
-    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None: ...
 
 
 def config_of(settings: Settings) -> ExperimentConfig:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from marsseg.config import ExperimentConfig
+from marsseg.errors import TrainingError
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import Candidates
 from marsseg.jobs.home import Home
@@ -26,7 +27,6 @@ from marsseg.search.scheduler import Finish, Propose, RunSegment, Scheduler
 from marsseg.search.state import SearchState, Trial, TrialState, replay
 from marsseg.training.checkpoint import drop_checkpoints
 
-_MAX_REJECTED_IN_A_ROW = 200
 _POLL_S = 1.0
 # Of a trial that may still go on, the last; of one that never will, none. Of one that is being trained, the worker's
 # business.
@@ -91,11 +91,14 @@ class Driver:
 
         Raises:
             KeyboardInterrupt: If it should stop before.
+            TrainingError: If workers cannot begin, or have no room on the disk.
         """
         self._active_before_s, self._began = self.state.active_s, time.monotonic()
         for trial in self.state.trials:
-            if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED):
-                self._identities[self.candidates.identity(trial.values)] = trial.number
+            # What was rejected because of its step had been admitted before.
+            rejected = trial.state is TrialState.REJECTED and self.admission.reason_to_reject(trial.values) is not None
+            if trial.state is not TrialState.PROPOSED and not rejected:
+                self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
         for trial in self.state.in_state(*_CHECKPOINTS_KEPT):
             # A kill may have come between a segment's end and this.
             self._free_disk(trial)
@@ -145,13 +148,8 @@ class Driver:
                     return False
         return False
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether so many proposals in a row were rejected that no more are asked for."""
-        return self.state.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
-
     def _budget(self) -> int:
-        if self.gave_up:
+        if self.state.gave_up:
             return self.state.num_started + len(self.state.in_state(TrialState.PROPOSED))
         return self.settings.budget.most_trials
 
@@ -198,6 +196,14 @@ class Driver:
     def _take_step(self, number: int, message: Message) -> None:
         """A step that could not be made has the limit of none: training will show what is wrong."""
         self._measuring = None
+        if message.kind == "died":
+            # Once may be bad luck: it is timed again.
+            if self._deaths.pop(number, None) is None:
+                self._deaths[number] = 0
+            else:
+                self._reject_for(f"its step could not be timed: {message.body}", number)
+            return
+        self._deaths.pop(number, None)
         step_ms = message.body * 1000 if message.kind == "done" else 0.0
         self._append("measured", number, step_ms=step_ms)
         self._reject_for(self.admission.reason_after_measuring(step_ms), number)
@@ -224,6 +230,8 @@ class Driver:
 
     def _take(self, message: Message) -> None:
         """Writes what a worker said to the ledger."""
+        if message.kind == "unable":
+            raise TrainingError(message.body)
         match message.key:
             case int(number):
                 self._take_segment(number, message)
@@ -253,7 +261,7 @@ class Driver:
         if result.kind == "done":
             self._append("finished", number, **result.body, active_s=self._active_s())
         else:
-            epochs = self.epochs.get(number, trial.epochs)
+            epochs = max(trial.epochs, self.epochs.get(number, 0))
             self._append("failed", number, reason=result.body, epochs=epochs, active_s=self._active_s())
         self._free_disk(self.state.trials[number])
         self._changed(number)

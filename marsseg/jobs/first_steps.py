@@ -14,6 +14,7 @@ from typing import Any
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
 from marsseg.search.executor import LocalExecutor
+from marsseg.training.callback import Callback
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 _FINAL_KINDS = frozenset({"done", "failed"})
@@ -94,7 +95,7 @@ def serve_first_steps(connection: Connection) -> None:
         connection.send(("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
 
 
-class _StepClock:
+class _StepClock(Callback):
     """Notes when the first step was done, and how long the last one took."""
 
     def __init__(self) -> None:
@@ -106,9 +107,6 @@ class _StepClock:
         self.first_at = self.first_at or time.monotonic()
         self.last_s = seconds
         self.steps += 1
-
-    def on_epoch(self, record: Any, checkpoint: Any) -> None:
-        """An epoch is all there is."""
 
 
 def _train(config: ExperimentConfig) -> FirstSteps:

@@ -181,9 +181,10 @@ class Standing:
         running = self.running
         if self.settings.budget.seconds is not None:
             return max(0.0, self.settings.budget.seconds - self.active_s)
-        waiting = range(self.state.num_started, self.settings.budget.trials or 0)
+        gave_up = self.state.gave_up
+        waiting = range(self.state.num_started, 0 if gave_up else self.settings.budget.trials or 0)
         epochs_left = sum(segment.until - segment.epochs for segment in running) + sum(map(self._first_epochs, waiting))
-        if self.settings.kind == "search":
+        if self.settings.kind == "search" and not gave_up:
             epochs_left = max(epochs_left, self.settings.epochs_planned - self.epochs_spent)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None

@@ -141,7 +141,7 @@ def _run(
             with show_progress(standing) as progress:
                 driver.observers.insert(0, progress)
                 driver.run()
-        if driver.gave_up and not state.closed:
+        if driver.state.gave_up and not state.closed:
             last = driver.state.in_state(TrialState.REJECTED)[-1]
             notify(f"gave up after {driver.state.rejected_in_a_row} rejected proposals (the last one: {last.reason})")
         return _conclude(home, ledger, settings, size.image_shape, tracker)

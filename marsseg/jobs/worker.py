@@ -4,6 +4,7 @@ It writes checkpoints and a trial's pictures to disk; ledger and tracking store 
 """
 
 import dataclasses
+import errno
 import gc
 import json
 import os
@@ -26,13 +27,16 @@ from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitCo
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import CheckpointError, MarsexpError, TrainingError
 from marsseg.models.operations import count_operations
+from marsseg.training.callback import Callback
 from marsseg.training.memory import give_memory_back
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 if TYPE_CHECKING:
     from marsseg.training.trainer import Training, TrainResult
 
-FINAL_KINDS = frozenset({"done", "failed"})
+FINAL_KINDS = frozenset({"done", "failed", "unable"})
+# What can be said of no trial: it will go on where there is room again.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _HEARTBEAT_S = 1.0
 _OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")
 # Where in its graph TensorFlow was.
@@ -109,20 +113,27 @@ class _Worker:
         self.connection.send(("alive", None))
 
     def run(self, task: TrainTask | MeasureTask) -> tuple[str, Any]:
-        """The last message on a task: its kind and body."""
+        """The last message on a task: its kind and body; `unable` is the machine's fault, `failed` the task's."""
         try:
             config = parse_config(json.loads(task.config))
             if not isinstance(config.training.threads, int):
                 raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
             configure_runtime(config.training.threads)
             if isinstance(task, MeasureTask):
-                return "done", _measure(task, config)
+                return "done", self._measure(task, config)
             return "done", self._train_segment(task, config)
         except MarsexpError as error:
             return "failed", str(error)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                return "unable", f"{error.strerror}: {error.filename or task.log}"
             traceback.print_exc()
             return "failed", _in_one_line(error)
+
+    def _measure(self, task: MeasureTask, config: ExperimentConfig) -> float:
+        from marsseg.training.measure import measure_step
+
+        return measure_step(config, task.image_shape, on_step=lambda: self.connection.send(("alive", None)))
 
     def _train_segment(self, task: TrainTask, config: ExperimentConfig) -> dict[str, Any]:
         from marsseg.jobs.trial_report import write_trial_report
@@ -181,12 +192,6 @@ def _in_one_line(error: Exception) -> str:
     kind = type(error).__name__
     what = _GRAPH_NODE.sub("", str(error).splitlines()[0]) if str(error) else "no message"
     return f"memory ran out: {what}" if kind in _OUT_OF_MEMORY else f"{kind}: {what}"
-
-
-def _measure(task: MeasureTask, config: ExperimentConfig) -> float:
-    from marsseg.training.measure import measure_step
-
-    return measure_step(config, task.image_shape)
 
 
 def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> dict[str, Any]:
@@ -262,7 +267,7 @@ def _prepare(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> 
     return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
 
 
-class _Reporter:
+class _Reporter(Callback):
     """Tells the driver of steps and epochs, an epoch only once its checkpoint is safe."""
 
     def __init__(self, connection: Connection, folder: Path) -> None:
@@ -271,10 +276,16 @@ class _Reporter:
         self._last_sign = 0.0
 
     def on_step(self, seconds: float) -> None:
+        self._tell("step", seconds)
+
+    def on_validation_batch(self) -> None:
+        self._tell("alive", None)
+
+    def _tell(self, kind: str, body: Any) -> None:
         now = time.monotonic()
         if now - self._last_sign >= _HEARTBEAT_S:
             self._last_sign = now
-            self._connection.send(("step", seconds))
+            self._connection.send((kind, body))
 
     def on_epoch(self, record: Any, checkpoint: Any) -> None:
         from marsseg.training.checkpoint import save_checkpoint

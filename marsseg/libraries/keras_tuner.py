@@ -22,6 +22,7 @@ import tensorflow as tf
 from marsseg.losses import Loss, build_loss
 from marsseg.search.keras_tuner_proposer import declare_space, read_values
 from marsseg.search.space import Space
+from marsseg.training.callback import Callback
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
 from marsseg.training.network import build_network
 from marsseg.training.trainer import EpochRecord, Training
@@ -153,16 +154,13 @@ def _fit(
     return result.history[result.best_epoch - 1].metrics
 
 
-class _Forwarding:
+class _Forwarding(Callback):
     """Tells Keras' callbacks of our trainer's epochs, and keeps checkpoints if there is a folder for them."""
 
     def __init__(self, model: keras.Model, told: keras.callbacks.CallbackList, folder: Path | None) -> None:
         self._model = model
         self._told = told
         self._folder = folder
-
-    def on_step(self, seconds: float) -> None:
-        pass
 
     def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
         if self._folder is not None:

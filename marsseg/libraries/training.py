@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig
 from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.training.callback import Callback
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
 import_tensorflow_quietly()
@@ -59,12 +60,9 @@ def _prepare(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> 
     return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
 
 
-class _Teller:
+class _Teller(Callback):
     def __init__(self, on_epoch: OnEpoch) -> None:
         self._on_epoch = on_epoch
-
-    def on_step(self, seconds: float) -> None:
-        pass
 
     def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
         self._on_epoch(record)

@@ -29,7 +29,7 @@ _STEPS_REMEMBERED = 50
 _GRACE_S = 5.0
 # A worker that holds this much more than after its first task is replaced when it is idle.
 _MEMORY_GROWTH = 2.0
-# Workers in a row that may end before they have said a word; then it is the machine.
+# Workers that may end one after the other, before they have said a word, over one task; then it is the machine.
 _MOST_MUTE_DEATHS = 4
 
 Serve = Callable[[Connection], None]
@@ -61,6 +61,7 @@ class _Worker:
     last_key: Hashable | None = None
     task: Any = None
     has_spoken: bool = False
+    mute_before: int = 0
     silent_s: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
     first_memory: int = 0
@@ -110,7 +111,6 @@ class LocalExecutor:
         self._environments = environments or [{}] * num_workers
         self.silence_s = silence_s
         self._workers: list[_Worker] = []
-        self._mute_deaths = 0
         self._context = multiprocessing.get_context("spawn")
 
     @property
@@ -166,7 +166,7 @@ class LocalExecutor:
                 messages += self._bury(worker)
                 continue
             worker.silent_s = 0.0
-            worker.has_spoken, self._mute_deaths = True, 0
+            worker.has_spoken = True
             if kind == "alive":
                 continue
             if kind == "step":
@@ -224,12 +224,14 @@ class LocalExecutor:
         if worker.has_spoken:
             return [Message(worker.key, "died", f"the worker process ended with {how}")]
         # Whatever it was, the task was not yet begun.
-        self._mute_deaths += 1
-        if self._mute_deaths == _MOST_MUTE_DEATHS:
+        mute = worker.mute_before + 1
+        if mute == _MOST_MUTE_DEATHS:
             raise TrainingError(
-                f"{_MOST_MUTE_DEATHS} worker processes in a row ended before they could begin, the last one with {how}"
+                f"{mute} worker processes in a row ended before they could begin, the last one with {how}"
             )
-        self._hand(self._start(worker.runtime), worker.key, worker.task)
+        successor = self._start(worker.runtime)
+        successor.mute_before = mute
+        self._hand(successor, worker.key, worker.task)
         return []
 
     def _stop(self, worker: _Worker) -> None:

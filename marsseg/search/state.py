@@ -10,6 +10,7 @@ from marsseg.search.ledger import Event
 from marsseg.search.pareto import Point, fronts
 
 _SCORED_EPOCHS = 3
+_MAX_REJECTED_IN_A_ROW = 200
 
 
 class TrialState(StrEnum):
@@ -160,6 +161,11 @@ class SearchState:
                 break
             count += trial.state is TrialState.REJECTED
         return count
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many proposals in a row were rejected that no more are asked for."""
+        return self.rejected_in_a_row >= _MAX_REJECTED_IN_A_ROW
 
     @property
     def winner(self) -> Trial | None:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -37,13 +38,19 @@ def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tupl
     return images, tf.constant(luck.integers(0, config.data.num_classes, shape, np.int32))
 
 
-def measure_step(config: ExperimentConfig, image_shape: tuple[int, int], repeats: int = 5) -> float:
+def measure_step(
+    config: ExperimentConfig,
+    image_shape: tuple[int, int],
+    repeats: int = 5,
+    on_step: Callable[[], None] = lambda: None,
+) -> float:
     """Seconds of a training step, the median of some.
 
     Args:
         config: `auto` resolved; the process is set up for it.
         image_shape: (height, width) of the images.
         repeats: How many steps are timed.
+        on_step: Called after each step, those for nothing included.
     """
     images, labels = random_batch(config, image_shape)
     _, step = build_step(config, image_shape)
@@ -52,4 +59,5 @@ def measure_step(config: ExperimentConfig, image_shape: tuple[int, int], repeats
         begin = time.perf_counter()
         float(step(images, labels))
         seconds.append(time.perf_counter() - begin)
+        on_step()
     return statistics.median(seconds[_WARM_UP:])

@@ -1,6 +1,7 @@
 """One training step and one prediction, each traced once."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -85,17 +86,20 @@ class Evaluator:
 
         self._predict, self._predict_probabilities, self._count = predict, predict_probabilities, count
 
-    def confusion_matrix(self, images: NDArray[np.float32], masks: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def confusion_matrix(
+        self, images: NDArray[np.float32], masks: NDArray[np.uint8], on_batch: Callable[[], None] = lambda: None
+    ) -> NDArray[np.int64]:
         """Counts pixels by true and predicted class.
 
         Args:
             images: Shape (n, height, width, channels), values in [0, 1]; n ≥ 1.
             masks: Labels, shape (n, height, width).
+            on_batch: Called after each batch.
 
         Returns:
             Counts, shape (num_classes, num_classes); row: true class, column: predicted class.
         """
-        counts: NDArray[np.int64] = self._in_batches(self._count, images, masks).sum(axis=0)
+        counts: NDArray[np.int64] = self._in_batches(self._count, images, masks, on_batch=on_batch).sum(axis=0)
         return counts
 
     def predict_labels(self, images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -120,10 +124,18 @@ class Evaluator:
         """
         return self._in_batches(self._predict_probabilities, images)[: len(images)]
 
-    def _in_batches(self, function: tf.types.experimental.PolymorphicFunction, *arrays: NDArray[Any]) -> NDArray[Any]:
-        size, starts = self.batch_size, range(0, len(arrays[0]), self.batch_size)
-        batches = ([_fill_up(array[start : start + size], size) for array in arrays] for start in starts)
-        return np.concatenate([function(*batch).numpy() for batch in batches])
+    def _in_batches(
+        self,
+        function: tf.types.experimental.PolymorphicFunction,
+        *arrays: NDArray[Any],
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> NDArray[Any]:
+        size, results = self.batch_size, []
+        for start in range(0, len(arrays[0]), size):
+            batch = [_fill_up(array[start : start + size], size) for array in arrays]
+            results.append(function(*batch).numpy())
+            on_batch()
+        return np.concatenate(results)
 
 
 def _fill_up(batch: NDArray[Any], size: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ from marsseg.data.prepare import PreparedData
 from marsseg.data.tiles import class_names
 from marsseg.errors import TrainingError
 from marsseg.metrics import segmentation_scores
+from marsseg.training.callback import Callback
 from marsseg.training.checkpoint import Checkpoint, weights_sha256
 from marsseg.training.network import build_network, build_network_loss
 from marsseg.training.replica import Replica
@@ -54,16 +55,6 @@ class EpochRecord:
     images_per_second: float
     finished_ms: int
     input_wait_s: float = 0.0
-
-
-class Callback(Protocol):
-    """What a training tells while it runs."""
-
-    def on_step(self, seconds: float) -> None:
-        """A step has finished."""
-
-    def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
-        """An epoch has finished; the checkpoint continues after it."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +121,7 @@ class Training:
 
         Args:
             until: Last epoch.
-            callbacks: Told of every step and epoch, in order.
+            callbacks: Told of everything, in order.
 
         Returns:
             What was reached.
@@ -202,7 +193,7 @@ class Training:
         if not all(np.isfinite(vector.numpy()).all() for vector in self._replica.weights.vectors):
             raise TrainingError(f"a weight became NaN or infinite in the last step of epoch {self.epoch + 1}")
         train_s = time.perf_counter() - started
-        confusion = self._validate()
+        confusion = self._validate(callbacks)
         scores = segmentation_scores(confusion, class_names(self._config.data.num_classes))
         record = EpochRecord(
             epoch=self.epoch + 1,
@@ -238,9 +229,13 @@ class Training:
                 callback.on_step(time.perf_counter() - started)
         return total / len(self._training_set), waited_s
 
-    def _validate(self) -> NDArray[np.int64]:
+    def _validate(self, callbacks: Sequence[Callback]) -> NDArray[np.int64]:
+        def tell() -> None:
+            for callback in callbacks:
+                callback.on_validation_batch()
+
         self._model.set_weights(self._replica.scored_weights())
-        return self._evaluator.confusion_matrix(*self._validation)
+        return self._evaluator.confusion_matrix(*self._validation, on_batch=tell)
 
     def _take(self, record: EpochRecord, confusion: NDArray[np.int64]) -> None:
         best_epoch, history = self._progress.best_epoch, self._progress.history

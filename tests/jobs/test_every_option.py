@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from marsseg.config import ExperimentConfig, load_recipe
+from marsseg.training.callback import Callback
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
 from tests.conftest import Marsexp, make_marsexp
 
@@ -138,14 +139,11 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Recorder:
+class Recorder(Callback):
     """Writes each epoch's checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def on_step(self, seconds: float) -> None:
-        pass
 
     def on_epoch(self, record: Any, checkpoint: Checkpoint) -> None:
         save_checkpoint(self.folder, checkpoint)

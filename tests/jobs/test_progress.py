@@ -133,6 +133,13 @@ def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:
     assert Standing(settings, SearchState(trials[:2], closed=True), {}).seconds_left is None
 
 
+def test_a_search_that_gave_up_waits_for_nothing_but_what_is_trained() -> None:
+    rejected = tuple(Trial(number, {}, TrialState.REJECTED) for number in range(2, 202))
+    state = SearchState((paused(0, 0.2), running(1, until=2), *rejected))
+    assert Standing(SETTINGS, state, {}).seconds_left == pytest.approx(2 * (10 + 0.0))
+    assert Standing(SETTINGS, replace(state, trials=state.trials[:-1]), {}).seconds_left == pytest.approx(9 * 10)
+
+
 def test_a_search_without_a_number_of_configurations_keeps_all_workers_busy() -> None:
     settings = replace(SETTINGS, budget=Budget(epochs=20), plan=Plan(20, 5, 200.0), workers=4)
     standing = Standing(settings, SearchState(), {})

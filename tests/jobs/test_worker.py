@@ -18,6 +18,8 @@ from marsseg.jobs.worker import FINAL_KINDS, TrainTask, _signs_of_life, serve
 from tests.conftest import write_tiles
 from tests.training.conftest import tiny_config
 
+FULL_DISK = Path("/dev/full")
+
 
 def test_it_gives_signs_of_life_while_it_prepares_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marsseg.jobs.worker, "_HEARTBEAT_S", 0.01)
@@ -115,6 +117,23 @@ def test_another_trial_in_the_same_folder_is_not_taken_for_the_paused_one(
     train(worker, config, tmp_path, 1)
     with pytest.raises(TrainingError, match="the checkpoint belongs to config"):
         train(worker, config.with_values({"seed": 1}), tmp_path, 2)
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_no_fault_of_the_trial(config: ExperimentConfig, tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    digest = prepare_data(config).fingerprint.digest
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    process.start()
+    ours.send(TrainTask(config.to_json(), tmp_path, 1, digest, FULL_DISK))
+    kinds = []
+    while not kinds or kinds[-1] not in FINAL_KINDS:
+        assert ours.poll(120)
+        kind, body = ours.recv()
+        kinds.append(kind)
+    process.kill()
+    process.join()
+    assert (kinds[-1], body) == ("unable", "No space left on device: /dev/full")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is the process' own")

@@ -56,12 +56,14 @@ def build_settings(**changes: Any) -> StudySettings:
 
 @dataclass
 class Disk:
-    """What outlives a driver: a trial's checkpointed scores, and which workers have died."""
+    """What outlives a driver: a trial's checkpointed scores, which workers have died, and which are yet to."""
 
     scores: dict[int, list[float]] = field(default_factory=dict)
     trained: Counter[tuple[int, int]] = field(default_factory=Counter)
     has_died: set[tuple[int, int]] = field(default_factory=set)
     dies_unheard: set[int] = field(default_factory=set)
+    full_at: set[tuple[int, int]] = field(default_factory=set)
+    deaths_while_timed: Counter[int] = field(default_factory=Counter)
 
 
 def toy_score(number: int, config: dict[str, Any], epoch: int) -> float:
@@ -89,7 +91,7 @@ class ToyExecutor:
         assert self.num_free > 0
         assert runtime == 1
         if isinstance(task, MeasureTask):
-            self.tasks[key] = iter([Message(key, "done", json.loads(task.config)["model"]["base_filters"] / 1000)])
+            self.tasks[key] = self._time(key, json.loads(task.config))
             return
         self.tasks[key] = self._train(key, json.loads(task.config), task.until)
 
@@ -102,6 +104,12 @@ class ToyExecutor:
             if message.kind != "epoch":
                 del self.tasks[message.key]
         return messages
+
+    def _time(self, key: tuple[str, int], config: dict[str, Any]) -> Iterator[Message]:
+        if self.disk.deaths_while_timed[key[1]]:
+            self.disk.deaths_while_timed[key[1]] -= 1
+            yield Message(key, "died", "signal 9")
+        yield Message(key, "done", config["model"]["base_filters"] / 1000)
 
     def _train(self, number: int, config: dict[str, Any], until: int) -> Iterator[Message]:
         scores = self.disk.scores.setdefault(number, [])
@@ -119,6 +127,9 @@ class ToyExecutor:
                 if self.mishaps and dies.get(number):
                     self.disk.has_died.add((number, epoch))
                     yield Message(number, "died", "signal 9")
+                if (number, epoch) in self.disk.full_at:
+                    self.disk.full_at.remove((number, epoch))
+                    yield Message(number, "unable", "No space left on device")
                 scores.append(toy_score(number, config, epoch))
                 self.disk.trained[number, epoch] += 1
             yield Message(number, "epoch", {"epoch": epoch, "metrics": {"val_mean_iou": scores[epoch - 1]}})

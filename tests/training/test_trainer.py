@@ -14,7 +14,8 @@ from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import ConfigError, TrainingError
 from marsseg.metrics import confusion_matrix, segmentation_scores
-from marsseg.training import loss_scale, trainer
+from marsseg.training import loss_scale, step, trainer
+from marsseg.training.callback import Callback
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint, weights_sha256
 from marsseg.training.trainer import EpochRecord, Training, TrainResult
 from tests.training.conftest import tiny_config, tiny_data
@@ -37,7 +38,7 @@ class KilledError(Exception):
     pass
 
 
-class Recorder:
+class Recorder(Callback):
     """Keeps what a training tells, on disk too, and ends it before the steps named."""
 
     def __init__(self, folder: Path | None = None, kill_at_steps: Iterable[int] = ()) -> None:
@@ -232,9 +233,7 @@ def test_a_gradient_that_overflows_float16_at_every_scale_fails_with_the_reason(
 def test_a_checkpoint_with_another_order_of_weights_is_refused(data: PreparedData) -> None:
     found: list[Checkpoint] = []
 
-    class Keeps:
-        def on_step(self, seconds: float) -> None: ...
-
+    class Keeps(Callback):
         def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
             found.append(checkpoint)
 
@@ -244,6 +243,22 @@ def test_a_checkpoint_with_another_order_of_weights_is_refused(data: PreparedDat
     turned = dataclasses.replace(checkpoint, tensors=dict(reversed(checkpoint.tensors.items())))
     with pytest.raises(TrainingError, match="another order of weights"):
         Training(tiny_config(), data, turned)
+
+
+def test_callbacks_hear_of_every_validation_batch(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+
+    class Hears(Callback):
+        def on_validation_batch(self) -> None:
+            heard.append("batch")
+
+        def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
+            heard.append("epoch")
+
+    # Of as many pixels as an image has, so that each is a batch.
+    monkeypatch.setattr(step, "_PIXELS_AT_ONCE", data.images[0].size)
+    Training(tiny_config(), data).run(2, [Hears()])
+    assert heard == 2 * [*["batch"] * len(data.validation[0]), "epoch"]
 
 
 def test_a_checkpoint_of_another_config_is_refused(data: PreparedData) -> None:
