@@ -8,7 +8,7 @@ from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.training.callback import Callback
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
-import_tensorflow_quietly()
+import_tensorflow_quietly(whole=True)
 
 # TensorFlow comes with these.
 from marsseg.training.checkpoint import Checkpoint  # noqa: E402  # quietly first

@@ -6,14 +6,20 @@ Resolving `auto` needs no TensorFlow and happens where a run is created; applyin
 import os
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
 from marsseg.training.memory import keep_freed_memory
 from marsseg.training.precision import Gpu, Machine, choose_precision
 
+# Keras takes them along for what nobody here asks of it, as wrappers for scikit-learn and galleries of images: half of
+# the time that importing TensorFlow takes.
+_NOT_NEEDED = ("matplotlib", "pandas", "scipy", "sklearn")
 _CPU_INFO = Path("/proc/cpuinfo")
 # Linux, a container, and Linux inside Windows.
 _GPU_DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/nvidia0"), Path("/dev/dxg"))
@@ -79,18 +85,35 @@ def has_gpu_driver() -> bool:
     return shutil.which("nvidia-smi") is not None or any(path.exists() for path in _GPU_DRIVERS)
 
 
-def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without its start-up notices, some of which no setting of its own keeps off the terminal."""
+def import_tensorflow_quietly(whole: bool = False) -> None:
+    """Imports TensorFlow without its start-up notices, some of which no setting of its own keeps off the terminal.
+
+    Args:
+        whole: With all parts of Keras, for a process that is not ours alone.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
-        import tensorflow  # noqa: F401  # wanted for its side effects
+        with nullcontext() if whole else _hidden(_NOT_NEEDED):
+            import tensorflow  # noqa: F401  # wanted for its side effects
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nothing)
+
+
+@contextmanager
+def _hidden(names: Iterable[str]) -> Iterator[None]:
+    """Lets these packages look as if they were not installed, unless they are imported already."""
+    hidden: dict[str, Any] = {name: None for name in names if name not in sys.modules}
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def configure_runtime(threads: int) -> None:

@@ -1,6 +1,8 @@
 """What `auto` becomes, and that threads are settled once."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,18 @@ def test_another_number_of_threads_is_refused_once_tensorflow_computes(tensorflo
         configure_runtime(7)
     assert tf.config.threading.get_intra_op_parallelism_threads() == tensorflow_runtime
     assert tf.config.threading.get_inter_op_parallelism_threads() == tensorflow_runtime
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_keras_is_not_asked_for_is_left_out_unless_the_process_is_somebody_elses(whole: bool) -> None:
+    names = ("matplotlib", "pandas", "scipy", "sklearn")
+    script = (
+        "import sys\n"
+        "from marsseg.training.runtime import import_tensorflow_quietly\n"
+        f"import_tensorflow_quietly({whole})\n"
+        f"print([name for name in {names} if name in sys.modules])\n"
+        "import matplotlib.pyplot, pandas, scipy.stats, sklearn, keras\n"
+        "print(keras.Sequential([keras.layers.Dense(1)])(keras.ops.ones((2, 3))).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(list(names) if whole else []), "(2, 1)"]
