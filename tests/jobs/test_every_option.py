@@ -179,14 +179,14 @@ def assert_equal_bits(whole: "TrainResult", cut: "TrainResult") -> None:
 def test_dual_network_in_two_stages_cut_within_and_between_them_ends_in_the_same_bits(
     tiles: Path, tmp_path: Path, tensorflow_runtime: int
 ) -> None:
-    whole, cut = train_whole_and_cut(DUAL, tiles, tmp_path, tensorflow_runtime, cuts=(1, 2, 3))
+    whole, cut = train_whole_and_cut(DUAL, tiles, tmp_path, tensorflow_runtime, cuts=(1, 2))
     assert_equal_bits(whole, cut)
     rates = [record.learning_rate for record in whole.history]
     assert rates == pytest.approx([5e-3, 1e-2, 5e-3, 2.5e-3]), "half the way up, up; then the second stage's, and half"
 
 
-def test_in_three_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
-    whole, cut = train_whole_and_cut(NADAM, tiles, tmp_path, tensorflow_runtime, cuts=(1, 2))
+def test_in_two_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
+    whole, cut = train_whole_and_cut(NADAM, tiles, tmp_path, tensorflow_runtime, cuts=(2,))
     assert_equal_bits(whole, cut)
     losses = [record.metrics["loss"] for record in whole.history]
     assert len(set(losses)) == 4
