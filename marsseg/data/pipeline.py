@@ -20,7 +20,7 @@ _WHITE = np.float32(255)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """How many batches an epoch has; the last one may be smaller."""
+    """How many batches an epoch has; what the last one lacks comes a second time."""
     return math.ceil(num_images / batch_size)
 
 
@@ -73,8 +73,11 @@ class TrainingSet:
     def batches(self, batch_size: int, seed: int, first_epoch: int, last_epoch: int) -> tf.data.Dataset:
         """All batches of the epochs `first_epoch` to `last_epoch`, one epoch after the other.
 
+        All have one size: the last of an epoch is filled up with the epoch's first images. For a smaller one oneDNN
+        would generate, and keep, the code of every gradient a second time, and normalisation see few images.
+
         Args:
-            batch_size: Images a batch.
+            batch_size: Images a batch, or all where there are fewer.
             seed: Decides order and augmentation, with epoch and step.
             first_epoch: Counted from 1.
             last_epoch: Included.
@@ -84,6 +87,8 @@ class TrainingSet:
         """
         images, masks = tf.constant(self.images), tf.constant(self.masks)
         indices = tf.constant(self.indices, tf.int32)
+        size = min(batch_size, len(self))
+        missing = -len(self) % size
 
         def load(chosen: tf.Tensor) -> Batch:
             pixels = tf.cast(tf.gather(images, chosen), tf.float32)
@@ -98,6 +103,7 @@ class TrainingSet:
         def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
             epoch_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
             order = tf.random.experimental.stateless_shuffle(tf.range(len(self)), seed=epoch_seed)
+            order = tf.concat([order, order[:missing]], axis=0)
 
             def changed(step: tf.Tensor, places: tf.Tensor) -> Batch:
                 batch = load(tf.gather(indices, places))
@@ -107,7 +113,7 @@ class TrainingSet:
                     batch = paste_objects(*batch, load, self.objects, self.augmentation.paste_rare, paste_seed)
                 return augment(*batch, self.augmentation, step_seed)
 
-            return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate().map(changed)
+            return tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder=True).enumerate().map(changed)
 
         epochs = tf.data.Dataset.range(first_epoch, last_epoch + 1).flat_map(epoch_batches).prefetch(2)
         return epochs.with_options(_untuned())

@@ -129,6 +129,8 @@ def configure_runtime(threads: int) -> None:
     """
     import tensorflow as tf
 
+    # Else oneDNN looks for the best way to compute the gradients of a convolution anew in every step. It is read once.
+    os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
     keep_freed_memory()
     threading = tf.config.threading
     try:

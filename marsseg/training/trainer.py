@@ -224,10 +224,10 @@ class Training:
                     f"the loss scale fell below 1 at epoch {self.epoch + 1}, step {step} of {steps}: the gradient is "
                     "too large for float16; take training.precision = 'float32'"
                 )
-            total += value * int(images.shape[0])
+            total += value
             for callback in callbacks:
                 callback.on_step(time.perf_counter() - started)
-        return total / len(self._training_set), waited_s
+        return total / steps, waited_s
 
     def _validate(self, callbacks: Sequence[Callback]) -> NDArray[np.int64]:
         def tell() -> None:

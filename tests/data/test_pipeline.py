@@ -69,14 +69,16 @@ def test_steps_of_an_epoch_hold_every_image_once(num_images: int, batch_size: in
 
 @given(batch_size=st.integers(1, 13), seed=st.integers(0, 2**31 - 1))
 @settings(max_examples=8, deadline=None)
-def test_every_epoch_has_every_image_once_with_its_own_mask(batch_size: int, seed: int) -> None:
+def test_every_epoch_has_every_image_with_its_own_mask_and_fills_its_last_batch_with_its_first(
+    batch_size: int, seed: int
+) -> None:
     found = batches(1, 2, FLIPS, seed, batch_size)
-    steps = steps_per_epoch(NUM_IMAGES, batch_size)
-    assert len(found) == 2 * steps
-    assert [len(images) for images, _ in found[:steps]] == [batch_size] * (steps - 1) + [
-        NUM_IMAGES - batch_size * (steps - 1)
-    ]
-    assert sorted(numbers(found[:steps])) == sorted(numbers(found[steps:])) == list(range(NUM_IMAGES))
+    size, steps = min(batch_size, NUM_IMAGES), steps_per_epoch(NUM_IMAGES, batch_size)
+    assert [len(images) for images, _ in found] == 2 * steps * [size]
+    for epoch in (found[:steps], found[steps:]):
+        order = numbers(epoch)
+        assert sorted(order[:NUM_IMAGES]) == list(range(NUM_IMAGES))
+        assert order[NUM_IMAGES:] == order[: steps * size - NUM_IMAGES]
     for images, labels in found:
         np.testing.assert_array_equal(np.round((images[..., 0] % 1) * 10), labels)
 
@@ -118,7 +120,7 @@ def test_rare_images_come_again_in_every_epoch_and_nothing_given_is_touched() ->
     assert len(training_set) == 10
     plain = TrainingSet.of(images, masks, AugmentationConfig(repeat_rare=2))
     for epoch in (1, 2):
-        found = np.concatenate([batch for batch, _ in plain.batches(4, 0, epoch, epoch)])
+        found = np.concatenate([batch for batch, _ in plain.batches(5, 0, epoch, epoch)])
         shown = [int((found == image).all(axis=(1, 2, 3)).sum()) for image in images]
         assert shown == [1, 1, 1, 1, 1, 3, 1, 1]
     list(training_set.batches(4, 0, 1, 2))
@@ -149,9 +151,9 @@ def test_grey_levels_give_the_batches_that_their_shares_of_white_give() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 4, 6, 1)).astype(np.uint8)
     images, masks = levels.astype(np.float32) / np.float32(255), tiles()[1]
     np.testing.assert_array_equal(as_levels(images), levels)
-    for step, (batch, _) in enumerate(TrainingSet.of(images, masks, PLAIN).batches(4, 0, 1, 1)):
-        order = tf.random.experimental.stateless_shuffle(tf.range(NUM_IMAGES), seed=tf.constant([0, 1], tf.int64))
-        np.testing.assert_array_equal(batch, images[order.numpy()[4 * step : 4 * step + 4]])
+    order = tf.random.experimental.stateless_shuffle(tf.range(NUM_IMAGES), seed=tf.constant([0, 1], tf.int64)).numpy()
+    found = [batch for batch, _ in TrainingSet.of(images, masks, PLAIN).batches(4, 0, 1, 1)]
+    np.testing.assert_array_equal(np.concatenate(found)[:NUM_IMAGES], images[order])
 
 
 def test_images_between_grey_levels_stay_as_they_are() -> None:

@@ -72,7 +72,7 @@ def take_steps(config: ExperimentConfig, batches: list[int]) -> tuple[list[float
     return losses, [replica.state() for replica in replicas.all]
 
 
-# The last batch of an epoch may be smaller: an odd one, and one that leaves a replica without an image.
+# An odd batch, and one that leaves a replica without an image, too.
 @pytest.mark.parametrize("batches", [[4, 4, 4], [4, 3, 1]])
 def test_plain_mean_comes_out_as_on_one_device(two_devices: ProcessPoolExecutor, batches: list[int]) -> None:
     expected, (one,) = run(two_devices, take_steps, PLAIN, batches)
