@@ -97,3 +97,32 @@ def test_what_keras_is_not_asked_for_is_left_out_unless_the_process_is_somebody_
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(list(names) if whole else []), "(2, 1)"]
+
+
+def test_how_to_compute_a_gradient_is_looked_up_once_not_in_every_step() -> None:
+    script = (
+        "import ctypes\n"
+        "from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly\n"
+        "import_tensorflow_quietly()\n"
+        "configure_runtime(1)\n"
+        "import tensorflow as tf\n"
+        "images, kernel = tf.ones((2, 8, 8, 16)), tf.ones((3, 3, 16, 16))\n"
+        "@tf.function\n"
+        "def gradients(images, kernel):\n"
+        "    with tf.GradientTape() as tape:\n"
+        "        tape.watch((images, kernel))\n"
+        "        value = tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, 'SAME') ** 2)\n"
+        "    return tape.gradient(value, (images, kernel))\n"
+        "for _ in range(2):\n"
+        "    float(gradients(images, kernel)[1][0, 0, 0, 0])\n"
+        "    ctypes.CDLL(None).fflush(None)\n"
+        "    print('a step', flush=True)\n"
+    )
+    environment = {**os.environ, "ONEDNN_VERBOSE": "2"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    first, second, _ = done.stdout.split("a step\n")
+    if "backward_weights" not in first:
+        pytest.skip("this TensorFlow computes convolutions without oneDNN")
+    assert "create:" in first
+    assert "exec" in second
+    assert "create:" not in second
