@@ -33,19 +33,19 @@ def front_by_definition(document: dict[str, Any]) -> set[int]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Marsexp, dict[str, Any], dict[str, Any]]:
-    """The command in a folder where a search of four came to its end and was extended to six; both documents."""
+    """The command in a folder where a search of three came to its end and was extended to five; both documents."""
     marsexp = make_marsexp(tmp_path_factory.mktemp("two"))
     write_tiles(marsexp.folder / "tiles.npz")
-    first = marsexp(*SEARCH, *OBJECTIVES, "--budget", "4", "--name", "two")
+    first = marsexp(*SEARCH, *OBJECTIVES, "--budget", "3", "--name", "two")
     assert first.status == 0, first.stderr
-    extended = marsexp("search", "--resume", "two", "--budget", "6", "--json")
+    extended = marsexp("search", "--resume", "two", "--budget", "5", "--json")
     assert extended.status == 0, extended.stderr
     return marsexp, first.json(), extended.json()
 
 
 def test_documents_name_objectives_and_front(two: tuple[Marsexp, dict[str, Any], dict[str, Any]]) -> None:
     _, *documents = two
-    for document, budget in zip(documents, (4, 6), strict=True):
+    for document, budget in zip(documents, (3, 5), strict=True):
         check_schema(document, "leaderboard")
         assert document["objectives"] == ["val_mean_iou", "params"]
         assert len([trial for trial in document["trials"] if trial["state"] != "rejected"]) == budget
