@@ -74,7 +74,7 @@ class TrainingSet:
         """All batches of the epochs `first_epoch` to `last_epoch`, one epoch after the other.
 
         All have one size: the last of an epoch is filled up with the epoch's first images. For a smaller one oneDNN
-        would generate, and keep, the code of every gradient a second time, and normalisation see few images.
+        would generate and keep the code of every operation a second time, and normalisation see few images.
 
         Args:
             batch_size: Images a batch, or all where there are fewer.
@@ -113,7 +113,7 @@ class TrainingSet:
                     batch = paste_objects(*batch, load, self.objects, self.augmentation.paste_rare, paste_seed)
                 return augment(*batch, self.augmentation, step_seed)
 
-            return tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder=True).enumerate().map(changed)
+            return tf.data.Dataset.from_tensor_slices(order).batch(size).enumerate().map(changed)
 
         epochs = tf.data.Dataset.range(first_epoch, last_epoch + 1).flat_map(epoch_batches).prefetch(2)
         return epochs.with_options(_untuned())

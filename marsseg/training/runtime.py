@@ -129,7 +129,7 @@ def configure_runtime(threads: int) -> None:
     """
     import tensorflow as tf
 
-    # Else oneDNN looks for the best way to compute the gradients of a convolution anew in every step. It is read once.
+    # Else oneDNN looks for the best way to compute the gradient of a convolution's weights anew in every step.
     os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
     keep_freed_memory()
     threading = tf.config.threading

@@ -29,7 +29,6 @@ def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.Po
     """
     height, width, channels = replicas.model.input_shape[1:]
 
-    # One signature whatever the size of the batch, so that there is one trace.
     @tf.function(
         input_signature=[
             tf.TensorSpec((None, height, width, channels), tf.float32),

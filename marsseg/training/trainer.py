@@ -38,11 +38,11 @@ class EpochRecord:
 
     Args:
         epoch: Counted from 1.
-        metrics: `loss` (mean over the training images) and the validation scores, `val_…`; equal on every rerun.
+        metrics: `loss` (mean over the epoch's steps) and the validation scores, `val_…`; equal on every rerun.
         learning_rate: The epoch's.
         train_s: Seconds of training steps.
         epoch_s: Seconds with validation.
-        images_per_second: Training images by `train_s`.
+        images_per_second: Training images by `train_s`; what fills the last batch up is not counted.
         finished_ms: Unix time in milliseconds.
         input_wait_s: Seconds of `train_s` that steps waited for their batch; 0 where an older version trained.
     """

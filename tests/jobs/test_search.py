@@ -151,7 +151,9 @@ def test_finished_search_is_extended_and_goes_on_when_its_store_breaks_and_is_me
     assert "Traceback" not in broken.stderr
     assert re.search(r"'tiny' could not be recorded \(.*latest_metrics.*\); go on with: marsexp search", broken.stderr)
     rename("lost", "latest_metrics")
-    extended = copied_search("search", "--resume", "tiny", "--json").json()
+    mended = copied_search("search", "--resume", "tiny", "--json")
+    assert mended.status == 0, mended.stderr
+    extended = mended.json()
     started = [trial for trial in extended["trials"] if trial["state"] != "rejected"]
     assert len(started) == 6
     before = {trial["trial"]: trial["best_val_mean_iou"] for trial in leaderboard["trials"]}
@@ -262,22 +264,22 @@ def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Ma
 
 def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
-    search = ("search", "--budget", "2", *SEARCH[3:], "--set", "model.num_blocks=2")
+    search = ("search", "--budget", "3", *SEARCH[3:], "--set", "model.num_blocks=2")
     plan = marsexp(*search, "--workers", "2", "--dry-run", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(plan, json.loads((schemas / "plan.json").read_text(encoding="utf-8")))
-    assert (plan["budget"], len(plan["trials"])) == (2, 2)
+    assert (plan["budget"], len(plan["trials"])) == (3, 3)
     assert plan["expected_s"] > 0
     assert plan["full_training_s"] > plan["expected_s"] / 2
     assert not (marsexp.home / "mlflow.db").exists()
     assert not (marsexp.home / "checkpoints").exists()
     begun = marsexp(*search, "--record", "curves.jsonl", "--json").json()
     by_trial = {trial["trial"]: trial for trial in begun["trials"]}
-    assert [trial["values"] for trial in plan["trials"]] == [by_trial[n]["values"] for n in range(2)]
-    assert [trial["params"] for trial in plan["trials"]] == [by_trial[n]["params"] for n in range(2)]
+    assert [trial["values"] for trial in plan["trials"]] == [by_trial[n]["values"] for n in range(3)]
+    assert [trial["params"] for trial in plan["trials"]] == [by_trial[n]["params"] for n in range(3)]
     lines = (marsexp.folder / "curves.jsonl").read_text(encoding="utf-8").splitlines()
     curves = [json.loads(line) for line in lines]
-    assert [curve["config"] for curve in curves] == [by_trial[n]["values"] for n in range(2)]
+    assert [curve["config"] for curve in curves] == [by_trial[n]["values"] for n in range(3)]
     for number, curve in enumerate(curves):
         scores = [record["val_mean_iou"] for record in curve["history"]]
         assert len(scores) == by_trial[number]["epochs"]

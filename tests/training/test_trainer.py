@@ -213,6 +213,13 @@ def test_plateau_begins_anew_with_the_main_stage(monkeypatch: pytest.MonkeyPatch
     assert [record.learning_rate for record in history] == [0.4, 0.4, 0.2, 0.1, 0.1]
 
 
+def test_loss_of_an_epoch_is_the_mean_over_its_steps(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([4.0, 1.0, 1.0, 3.0, 2.0, 1.0])
+    monkeypatch.setattr(trainer, "build_train_step", lambda *_: lambda images, labels: next(losses))
+    history = Training(tiny_config(), data).run(2).history
+    assert [record.metrics["loss"] for record in history] == [2.0, 2.0]
+
+
 def test_a_value_that_is_not_finite_fails_with_epoch_and_step(data: PreparedData) -> None:
     images = data.images.copy()
     images[data.split.train] = np.inf
