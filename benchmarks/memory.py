@@ -1,10 +1,11 @@
 """Resident memory of a process that trains one network after the other: after 5 trials and after 30, each at rest.
 
-Ours is a search's own worker at the end of its pipe, on as many threads as a search gives it: configurations drawn at
-random from the shipped space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validation and pictures.
-Each is then paused, as most trials of a search are, and its network kept until the next one; those after which we look,
-the 5th and the 30th, are completed. No two networks are alike, which is the worst case: oneDNN keeps the code that it
-has generated for the latest shapes, a thousand or so a thread.
+Ours is a search's own worker, on as many threads as a search gives it: configurations drawn at random from the shipped
+space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validation and pictures. Each is then paused, as
+most trials of a search are, and its network kept until the next one; those after which we look, the 5th and the 30th,
+are completed. No two networks are alike, which is the worst case: oneDNN keeps what it has made for the latest shapes,
+a thousand or so a thread. A worker that holds a tenth more than after its first five trainings leaves the next one to a
+fresh process; a row tells how many it took.
 
 The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
 depth, widths and batch size on the same tiles, and calls `clear_session` between two of them.
@@ -29,13 +30,14 @@ from marsseg.jobs.devices import default_workers
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.engines import build_proposer
+from marsseg.search.executor import LocalExecutor
 from marsseg.search.space_file import load_space
 from marsseg.training.runtime import import_tensorflow_quietly, resolve_auto
 
 EARLY, TRIALS = 5, 30
 PROMISE = 1.1
 _FEW_TILES = {"data.synthetic_images": 80, "split.validation_images": 16, "split.test_images": 8}
-_REST_S = 1.0
+_REST_S = _POLL_S = 1.0
 
 
 def draw_configs() -> Iterator[ExperimentConfig]:
@@ -52,28 +54,24 @@ def load_data() -> PreparedData:
     return prepare_data(next(draw_configs()))
 
 
-def resident_mib_of_ours() -> list[float]:
-    """Trains in a worker; MiB after each trial."""
+def measure_ours() -> list[tuple[int, float]]:
+    """Trains as a search does with one worker; after each trial the process that it is, and MiB."""
     digest = load_data().fingerprint.digest
-    context = multiprocessing.get_context("spawn")
-    connection, theirs = context.Pipe()
-    worker = context.Process(target=serve, args=(theirs,), daemon=True)
-    worker.start()
-    theirs.close()
+    executor = LocalExecutor(serve, 1, FINAL_KINDS)
     figures = []
     try:
         with tempfile.TemporaryDirectory() as folder:
             for trial, config in enumerate(draw_configs()):
                 here = Path(folder) / str(trial)
-                connection.send(TrainTask(config.to_json(), here / "trial", 1, digest, here / "log"))
-                while (message := connection.recv())[0] not in FINAL_KINDS:
+                executor.submit(trial, TrainTask(config.to_json(), here / "trial", 1, digest, here / "log"))
+                while not (final := [each for each in executor.poll(_POLL_S) if each.kind in {*FINAL_KINDS, "died"}]):
                     pass
-                if message[0] == "failed":
-                    raise RuntimeError(f"trial {trial} failed: {message[1]}")
-                figures.append(resident_mib_at_rest(psutil.Process(worker.pid)))
+                if final[0].kind != "done":
+                    raise RuntimeError(f"trial {trial} failed: {final[0].body}")
+                (worker,) = multiprocessing.active_children()
+                figures.append((worker.pid or 0, resident_mib_at_rest(psutil.Process(worker.pid))))
     finally:
-        worker.terminate()
-        worker.join()
+        executor.close()
     return figures
 
 
@@ -108,7 +106,8 @@ def resident_mib_of_peer() -> list[float]:
 
 
 def main() -> None:
-    ours, peer = resident_mib_of_ours(), run_fresh(__file__, "peer")
+    workers, ours = zip(*measure_ours(), strict=True)
+    peer = run_fresh(__file__, "peer")
     peer_name = f"Keras {metadata.version('keras')}, float32"
     details = {"ours_mib": [round(mib) for mib in ours], "peer_mib": [round(mib) for mib in peer]}
     early, last = EARLY - 1, TRIALS - 1
@@ -124,6 +123,7 @@ def main() -> None:
     ).report()
     for trial in (early, last):
         Result("memory", f"after {trial + 1} trials", "MiB", [ours[trial]], [peer[trial]], peer_name).report()
+    Result("memory", f"for {TRIALS} trials", "workers", [len(set(workers))]).report()
 
 
 if __name__ == "__main__":

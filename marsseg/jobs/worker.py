@@ -9,15 +9,14 @@ import gc
 import json
 import os
 import re
-import resource
 import shutil
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import CheckpointError, MarsexpError, TrainingError
+from marsseg.jobs.worker_memory import Growth, forget_peak, free_memory, peak_mb
 from marsseg.models.operations import count_operations
 from marsseg.training.callback import Callback
-from marsseg.training.memory import give_memory_back
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ _HEARTBEAT_S = 1.0
 _OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")
 # Where in its graph TensorFlow was.
 _GRAPH_NODE = re.compile(r"\{\{.*?\}\} *| \[Op:\w+\]")
-# Linux: a "5" in the first sets the peak in the second back to what is resident now.
-_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def serve(connection: Connection) -> None:
         _redirect_output(task.log)
         worker.get_ready()
         connection.send(worker.run(task))
-        _free_memory()
+        free_memory()
 
 
 @dataclass
@@ -100,6 +97,7 @@ class _Worker:
 
     connection: Connection
     is_ready: bool = False
+    growth: Growth = field(default_factory=Growth)
     paused: "tuple[TrainTask, Training] | None" = None
 
     def get_ready(self) -> None:
@@ -113,7 +111,10 @@ class _Worker:
         self.connection.send(("alive", None))
 
     def run(self, task: TrainTask | MeasureTask) -> tuple[str, Any]:
-        """The last message on a task: its kind and body; `unable` is the machine's fault, `failed` the task's."""
+        """The last message on a task: its kind and body.
+
+        `unable` is the machine's fault, `failed` the task's; `renew` leaves it to a fresh worker.
+        """
         try:
             config = parse_config(json.loads(task.config))
             if not isinstance(config.training.threads, int):
@@ -121,7 +122,10 @@ class _Worker:
             configure_runtime(config.training.threads)
             if isinstance(task, MeasureTask):
                 return "done", self._measure(task, config)
-            return "done", self._train_segment(task, config)
+            kept = self._take_up(task)
+            if kept is None and self.growth.is_a_tenth():
+                return "renew", None
+            return "done", self._train_segment(task, config, kept)
         except MarsexpError as error:
             return "failed", str(error)
         except Exception as error:
@@ -135,16 +139,16 @@ class _Worker:
 
         return measure_step(config, task.image_shape, on_step=lambda: self.connection.send(("alive", None)))
 
-    def _train_segment(self, task: TrainTask, config: ExperimentConfig) -> dict[str, Any]:
+    def _train_segment(self, task: TrainTask, config: ExperimentConfig, kept: "Training | None") -> dict[str, Any]:
         from marsseg.jobs.trial_report import write_trial_report
 
         print(f"{task.folder.name} to epoch {task.until}", flush=True)
-        _forget_peak_memory()
+        forget_peak()
         with _signs_of_life(self.connection):
             data = _prepare(config.data, config.cleaning, config.split)
         if data.fingerprint.digest != task.fingerprint:
             raise TrainingError(f"the data changed while it was in use: {config.data.source}")
-        training = self._take_up(task) or self._begin(task, config, data)
+        training = kept or self._begin(task, config, data)
         result = training.run(task.until, [_Reporter(self.connection, task.folder)])
         self.connection.send(("alive", None))
         write_trial_report(task.folder / "artifacts", config, data, result)
@@ -163,7 +167,7 @@ class _Worker:
                 return training
             del training
             self.paused = None
-            _free_memory()
+            free_memory()
         return None
 
     def _begin(self, task: TrainTask, config: ExperimentConfig, data: PreparedData) -> "Training":
@@ -209,7 +213,7 @@ def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult"
         "params": operations.params,
         "flops": operations.flops,
         "duration_s": sum(record.epoch_s for record in result.history),
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_mb(),
         "weights_sha256": result.weights_sha256,
     }
 
@@ -222,26 +226,6 @@ def _redirect_output(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-
-
-def _free_memory() -> None:
-    # Traced functions refer to each other in circles.
-    gc.collect()
-    give_memory_back()
-
-
-def _forget_peak_memory() -> None:
-    """The peak counts from here, where the system can do that; else it is that of the process so far."""
-    with suppress(OSError):
-        _CLEAR_REFS.write_text("5", encoding="ascii")
-
-
-def _peak_memory_mb() -> float:
-    with suppress(OSError):
-        fields = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
-        return float(fields["VmHWM"].split()[0]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 @contextmanager

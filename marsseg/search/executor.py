@@ -19,16 +19,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-import psutil
-
 from marsseg.errors import TrainingError
 
 _SILENCE_S = 120.0
 _SILENCE_STEPS = 20
 _STEPS_REMEMBERED = 50
 _GRACE_S = 5.0
-# A worker that holds this much more than after its first task is replaced when it is idle.
-_MEMORY_GROWTH = 2.0
 # Workers that may end one after the other, before they have said a word, over one task; then it is the machine.
 _MOST_MUTE_DEATHS = 4
 
@@ -41,8 +37,9 @@ class Message:
 
     Args:
         key: The task's.
-        kind: Chosen by the worker. `step` (body: seconds) and `alive` are signs of life that never leave this room;
-            `died` is said in a dead worker's place; after `failed` the worker is replaced.
+        kind: Chosen by the worker. `step` (body: seconds) and `alive` are signs of life that never leave this room, nor
+            does `renew`, on which a fresh worker takes over the task; `died` is said in a dead worker's place; after
+            `failed` the worker is replaced.
         body: Plain values; for `died` the reason.
     """
 
@@ -64,19 +61,10 @@ class _Worker:
     mute_before: int = 0
     silent_s: float = 0.0
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_REMEMBERED))
-    first_memory: int = 0
 
     @property
     def usual_silence_s(self) -> float:
         return statistics.median(self.step_seconds) * _SILENCE_STEPS if self.step_seconds else 0.0
-
-    def has_grown(self) -> bool:
-        try:
-            memory = int(psutil.Process(self.process.pid).memory_info().rss)
-        except psutil.NoSuchProcess:
-            return False
-        self.first_memory = self.first_memory or memory
-        return memory > _MEMORY_GROWTH * self.first_memory
 
 
 class LocalExecutor:
@@ -129,7 +117,7 @@ class LocalExecutor:
         """
         idle = [worker for worker in self._workers if worker.key is None]
         for worker in idle:
-            if worker.runtime != runtime or not worker.process.is_alive() or worker.has_grown():
+            if worker.runtime != runtime or not worker.process.is_alive():
                 self._stop(worker)
         idle = [worker for worker in self._workers if worker.key is None]
         idle.sort(key=lambda worker: worker.last_key != key)
@@ -171,6 +159,10 @@ class LocalExecutor:
                 continue
             if kind == "step":
                 worker.step_seconds.append(body)
+                continue
+            if kind == "renew":
+                self._stop(worker)
+                self._start_successor(worker)
                 continue
             messages.append(Message(worker.key, kind, body))
             if kind in self._final_kinds:
@@ -229,10 +221,14 @@ class LocalExecutor:
             raise TrainingError(
                 f"{mute} worker processes in a row ended before they could begin, the last one with {how}"
             )
-        successor = self._start(worker.runtime)
-        successor.mute_before = mute
-        self._hand(successor, worker.key, worker.task)
+        self._start_successor(worker).mute_before = mute
         return []
+
+    def _start_successor(self, worker: _Worker) -> _Worker:
+        """For a worker that was stopped; its task goes to the new one."""
+        successor = self._start(worker.runtime)
+        self._hand(successor, worker.key, worker.task)
+        return successor
 
     def _stop(self, worker: _Worker) -> None:
         self._workers.remove(worker)

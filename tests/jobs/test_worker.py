@@ -4,17 +4,20 @@ import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import marsseg.jobs.worker
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.errors import TrainingError
-from marsseg.jobs.worker import FINAL_KINDS, TrainTask, _signs_of_life, serve
+from marsseg.jobs.worker import FINAL_KINDS, TrainTask, _signs_of_life, _Worker, serve
+from marsseg.jobs.worker_memory import Growth
 from tests.conftest import write_tiles
 from tests.training.conftest import tiny_config
 
@@ -134,6 +137,34 @@ def test_a_full_disk_is_no_fault_of_the_trial(config: ExperimentConfig, tmp_path
     process.kill()
     process.join()
     assert (kinds[-1], body) == ("unable", "No space left on device: /dev/full")
+
+
+@pytest.mark.usefixtures("tensorflow_runtime")
+def test_a_worker_that_has_grown_leaves_a_new_training_to_its_successor_and_goes_on_with_a_kept_one(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    digest = prepare_data(config).fingerprint.digest
+    ours, theirs = multiprocessing.Pipe()
+    worker = _Worker(theirs)
+    new, kept = (TrainTask(config.to_json(), tmp_path / name, 1, digest, tmp_path / "log") for name in ("new", "kept"))
+    assert worker.run(kept)[0] == "done"
+    worker.growth = Growth(trainings=6, settled=1)
+    assert worker.run(replace(kept, until=2))[1]["epochs"] == 2
+    assert worker.run(new) == ("renew", None)
+    assert not new.folder.exists()
+    ours.close()
+
+
+def test_what_it_held_after_five_trainings_is_what_growth_is_measured_by() -> None:
+    growth, ballast = Growth(), []
+    for _ in range(6):
+        ballast.append(np.ones(10 * 2**20, np.uint8))
+        assert not growth.is_a_tenth()
+    assert growth.trainings == 6
+    ballast.append(np.ones(growth.settled // 8, np.uint8))
+    assert growth.is_a_tenth()
+    ballast.clear()
+    assert not growth.is_a_tenth()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is the process' own")

@@ -21,8 +21,7 @@ PATIENCE_S = 60.0
 
 
 def serve(connection: Connection) -> None:
-    """Does what its task says: `count`, `die`, `exit`, `start late`, `sleep`, `tell`, `tick` or `grow`."""
-    ballast = b""
+    """Does what its task says: `count`, `die`, `exit`, `start late`, `sleep`, `tell`, `tick` or `renew once`."""
     while True:
         try:
             action, amount = connection.recv()
@@ -51,10 +50,11 @@ def serve(connection: Connection) -> None:
             for _ in range(amount):
                 time.sleep(0.2)
                 connection.send(("step", 0.2))
-        elif action == "grow":
-            ballast = os.urandom(1) * amount
+        elif action == "renew once" and not amount.exists():
+            amount.touch()
+            connection.send(("renew", None))
+            continue
         connection.send(("done", os.getpid()))
-        assert ballast is not None
 
 
 class KillsWhenSent:
@@ -248,10 +248,15 @@ def test_a_worker_that_dies_while_it_is_handed_a_task_is_reported(executor: Loca
     assert run(executor, "count").kind == "done"
 
 
-def test_a_worker_that_grew_is_replaced_when_it_is_idle(executor: LocalExecutor) -> None:
+def test_a_worker_that_wants_to_be_renewed_leaves_its_task_to_a_fresh_one(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
     first = run(executor, "count").body
-    assert run(executor, "grow", 200_000_000).body == first
-    assert run(executor, "count").body != first
+    executor.submit("key", ("renew once", tmp_path / "asked"))
+    (message,) = collect(executor)
+    assert (message.key, message.kind) == ("key", "done")
+    assert message.body != first
+    wait_until_gone(first)
 
 
 def test_a_silent_worker_is_ended_and_reported(executor: LocalExecutor) -> None:
