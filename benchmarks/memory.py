@@ -4,8 +4,9 @@ Ours is a search's own worker, on as many threads as a search gives it: configur
 space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validation and pictures. Each is then paused, as
 most trials of a search are, and its network kept until the next one; those after which we look, the 5th and the 30th,
 are completed. No two networks are alike, which is the worst case: oneDNN keeps what it has made for the latest shapes,
-a thousand or so a thread. A worker that holds a tenth more than after its first five trainings leaves the next one to a
-fresh process; a row tells how many it took.
+a thousand or so a thread. A worker that has grown since its first five tasks, by less than the tenth that is promised,
+leaves the next one to a fresh process: "one worker" is one of a search's, and may be several processes in turn. One row
+tells how many, another the most that was held after any later trial, mostly with its network kept.
 
 The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
 depth, widths and batch size on the same tiles, and calls `clear_session` between two of them.
@@ -121,6 +122,8 @@ def main() -> None:
         promise=Promise(PROMISE),
         details=details,
     ).report()
+    most = max(ours[EARLY:]) / ours[early]
+    Result("memory", f"most after a later trial, as a multiple of after {EARLY}", "×", [most]).report()
     for trial in (early, last):
         Result("memory", f"after {trial + 1} trials", "MiB", [ours[trial]], [peer[trial]], peer_name).report()
     Result("memory", f"for {TRIALS} trials", "workers", [len(set(workers))]).report()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
 from marsseg.data.prepare import PreparedData, prepare_data
 from marsseg.errors import CheckpointError, MarsexpError, TrainingError
-from marsseg.jobs.worker_memory import Growth, forget_peak, free_memory, peak_mb
+from marsseg.jobs.worker_memory import Growth, forget_peak, free_memory, peak_mb, resident_bytes
 from marsseg.models.operations import count_operations
 from marsseg.training.callback import Callback
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
@@ -120,11 +120,11 @@ class _Worker:
             if not isinstance(config.training.threads, int):
                 raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
             configure_runtime(config.training.threads)
+            kept = self._take_up(task) if isinstance(task, TrainTask) else None
+            if self.paused is None and self._has_grown():
+                return "renew", None
             if isinstance(task, MeasureTask):
                 return "done", self._measure(task, config)
-            kept = self._take_up(task)
-            if kept is None and self.growth.is_a_tenth():
-                return "renew", None
             return "done", self._train_segment(task, config, kept)
         except MarsexpError as error:
             return "failed", str(error)
@@ -133,6 +133,13 @@ class _Worker:
                 return "unable", f"{error.strerror}: {error.filename or task.log}"
             traceback.print_exc()
             return "failed", _in_one_line(error)
+
+    def _has_grown(self) -> bool:
+        held = resident_bytes()
+        has_grown = self.growth.begin_task(held)
+        if has_grown:
+            print(f"a fresh worker: this one holds {held >> 20} MiB, once {self.growth.settled >> 20}", flush=True)
+        return has_grown
 
     def _measure(self, task: MeasureTask, config: ExperimentConfig) -> float:
         from marsseg.training.measure import measure_step

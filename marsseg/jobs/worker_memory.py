@@ -11,33 +11,43 @@ import psutil
 
 from marsseg.training.memory import give_memory_back
 
-_SETTLING_TRAININGS = 5
-_MOST_GROWTH = 1.1
+_SETTLING_TASKS = 5
+# What a worker may hold after a task is a tenth; the next task may add a part of that before anybody looks again.
+_MOST_GROWTH = 1.07
 # Linux: a "5" in the first sets the peak in the second back to what is resident now.
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass
 class Growth:
-    """Compares what this process holds between trainings with what it held after its first five.
+    """Compares what a process holds between tasks with what it held after its first five.
 
-    Each network leaves behind what oneDNN keeps for its shapes, and nothing but the end of a process frees that.
+    Each network leaves behind what oneDNN keeps for its shapes, and nothing but the end of a process frees that. Where
+    freed pages stay with the process, as everywhere but with glibc, a large network counts as growth too.
 
     Args:
-        trainings: How many there have been.
-        settled: Bytes that it held after the first five of them, or after all so far.
+        begun: Tasks so far.
+        settled: Bytes held after the first five of them, or after all while there are fewer.
     """
 
-    trainings: int = 0
+    begun: int = 0
     settled: int = 0
 
-    def is_a_tenth(self) -> bool:
-        """Whether it has grown by more than that; asked before each training, with the one before freed."""
-        held = psutil.Process().memory_info().rss
-        if self.trainings <= _SETTLING_TRAININGS:
+    def begin_task(self, held: int) -> bool:
+        """Whether the next task is better left to a fresh process.
+
+        Args:
+            held: Bytes that this one holds now, with the network before freed.
+        """
+        if self.begun <= _SETTLING_TASKS:
             self.settled = held
-        self.trainings += 1
-        return bool(held > _MOST_GROWTH * self.settled)
+        self.begun += 1
+        return held > _MOST_GROWTH * self.settled
+
+
+def resident_bytes() -> int:
+    """What this process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def free_memory() -> None:

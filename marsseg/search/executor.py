@@ -74,8 +74,8 @@ class LocalExecutor:
 
     Args:
         serve: Runs in the worker: takes tasks from the connection until it is closed, sends (kind, body) pairs. A
-            task's last message has a kind in `final_kinds`. Its first message ever says that it could begin. Must be
-            importable by name.
+            task's last message has a kind in `final_kinds`, or it is `renew`, which a fresh worker must not say. Its
+            first message ever says that it could begin. Must be importable by name.
         num_workers: Tasks at a time.
         final_kinds: Kinds after which a worker is free again.
         environments: What each worker finds in its environment beside ours, one mapping a worker; by default nothing.

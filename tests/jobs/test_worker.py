@@ -9,14 +9,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import marsseg.jobs.worker
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.errors import TrainingError
-from marsseg.jobs.worker import FINAL_KINDS, TrainTask, _signs_of_life, _Worker, serve
+from marsseg.jobs.worker import FINAL_KINDS, MeasureTask, TrainTask, _signs_of_life, _Worker, serve
 from marsseg.jobs.worker_memory import Growth
 from tests.conftest import write_tiles
 from tests.training.conftest import tiny_config
@@ -72,6 +71,7 @@ def train(worker: Connection, config: ExperimentConfig, folder: Path, until: int
         kind, body = worker.recv()
         if kind == "epoch":
             epochs.append(body["epoch"])
+        assert kind != "renew"
         if kind == "failed":
             raise TrainingError(body)
         if kind in FINAL_KINDS:
@@ -140,36 +140,38 @@ def test_a_full_disk_is_no_fault_of_the_trial(config: ExperimentConfig, tmp_path
 
 
 @pytest.mark.usefixtures("tensorflow_runtime")
-def test_a_worker_that_has_grown_leaves_a_new_training_to_its_successor_and_goes_on_with_a_kept_one(
-    config: ExperimentConfig, tmp_path: Path
+def test_a_worker_that_has_grown_leaves_what_is_new_to_its_successor_and_goes_on_with_a_kept_training(
+    config: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digest = prepare_data(config).fingerprint.digest
     ours, theirs = multiprocessing.Pipe()
     worker = _Worker(theirs)
     new, kept = (TrainTask(config.to_json(), tmp_path / name, 1, digest, tmp_path / "log") for name in ("new", "kept"))
+    step = MeasureTask(config.to_json(), (16, 32), tmp_path / "log")
     assert worker.run(kept)[0] == "done"
-    worker.growth = Growth(trainings=6, settled=1)
+    worker.growth = Growth(begun=6, settled=2**20)
+    # Beside a network that is kept, memory tells nothing.
+    assert worker.run(step)[0] == "done"
     assert worker.run(replace(kept, until=2))[1]["epochs"] == 2
+    assert worker.growth.begun == 6
     assert worker.run(new) == ("renew", None)
     assert not new.folder.exists()
+    assert worker.run(step) == ("renew", None)
+    assert "MiB, once 1\n" in capsys.readouterr().out
     ours.close()
 
 
-def test_what_it_held_after_five_trainings_is_what_growth_is_measured_by() -> None:
-    growth, ballast = Growth(), []
-    for _ in range(6):
-        ballast.append(np.ones(10 * 2**20, np.uint8))
-        assert not growth.is_a_tenth()
-    assert growth.trainings == 6
-    ballast.append(np.ones(growth.settled // 8, np.uint8))
-    assert growth.is_a_tenth()
-    ballast.clear()
-    assert not growth.is_a_tenth()
+def test_growth_is_measured_by_what_was_held_after_five_tasks() -> None:
+    growth = Growth()
+    assert not any(growth.begin_task(held) for held in (100, 200, 300, 400, 450, 500, 534))
+    assert growth.begin_task(536)
+    assert not growth.begin_task(534)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is the process' own")
-def test_peak_of_memory_is_the_segments_own(worker: Connection, config: ExperimentConfig, tmp_path: Path) -> None:
+def test_peak_of_memory_is_the_segments_own(config: ExperimentConfig, tmp_path: Path) -> None:
     wide = config.with_values({"model.base_filters": 64, "model.max_filters": 256, "training.max_epochs": 1})
-    _, of_wide = train(worker, wide, tmp_path / "wide", 1)
-    _, of_narrow = train(worker, config, tmp_path / "narrow", 1)
+    with started_worker() as worker:
+        _, of_wide = train(worker, wide, tmp_path / "wide", 1)
+        _, of_narrow = train(worker, config, tmp_path / "narrow", 1)
     assert of_narrow["peak_memory_mb"] < of_wide["peak_memory_mb"] - 20

@@ -248,15 +248,21 @@ def test_a_worker_that_dies_while_it_is_handed_a_task_is_reported(executor: Loca
     assert run(executor, "count").kind == "done"
 
 
-def test_a_worker_that_wants_to_be_renewed_leaves_its_task_to_a_fresh_one(
-    executor: LocalExecutor, tmp_path: Path
-) -> None:
-    first = run(executor, "count").body
-    executor.submit("key", ("renew once", tmp_path / "asked"))
+def test_a_worker_that_wants_to_be_renewed_leaves_its_task_to_one_like_it(tmp_path: Path) -> None:
+    executor = LocalExecutor(serve, 2, FINAL, [{"PLACE": "first"}, {"PLACE": "second"}])
+    executor.submit("other", ("sleep", 60))
+    assert [message.kind for message in executor.poll(PATIENCE_S)] == ["asleep"]
+    executor.submit("key", ("count", 0), runtime=2)
+    first = collect(executor)[-1].body
+    executor.submit("key", ("renew once", tmp_path / "asked"), runtime=2)
     (message,) = collect(executor)
     assert (message.key, message.kind) == ("key", "done")
     assert message.body != first
     wait_until_gone(first)
+    executor.submit("key", ("tell", "PLACE"), runtime=2)
+    told, done = collect(executor)
+    assert (told.body, done.body) == ("second", message.body)
+    executor.close()
 
 
 def test_a_silent_worker_is_ended_and_reported(executor: LocalExecutor) -> None:
