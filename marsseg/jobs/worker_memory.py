@@ -12,7 +12,7 @@ import psutil
 from marsseg.training.memory import give_memory_back
 
 _SETTLING_TASKS = 5
-# What a worker may hold after a task is a tenth; the next task may add a part of that before anybody looks again.
+# A worker may grow by a tenth; the next task may add a part of that before anybody looks again.
 _MOST_GROWTH = 1.07
 # Linux: a "5" in the first sets the peak in the second back to what is resident now.
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
