@@ -90,8 +90,10 @@ class Side:
 def side(name: str, settings: Settings | None = None, python: str = sys.executable) -> Iterator[Side]:
     """Starts a side and ends it with the block."""
     command = [python, "-m", f"benchmarks.sides.{name}", *([settings.to_text()] if settings else [])]
+    # What importing marsseg has set here is ours alone; our side sets it for itself.
+    environ = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         try:
             yield Side(process)

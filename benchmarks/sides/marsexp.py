@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-import tensorflow as tf
 
 from benchmarks.sides.lines import tell, wait
 from benchmarks.sides.settings import HEIGHT, NUM_CLASSES, WIDTH, Settings, from_command_line
@@ -66,6 +65,8 @@ def data_of(num_images: int) -> PreparedData:
 
 def matmul_gflop_per_s(precision: str, size: int = 2048, repeats: int = 10) -> float:
     """The best rate of a product of square matrices in this precision."""
+    import tensorflow as tf  # only here, since marsseg settles things before TensorFlow's import
+
     matrix = tf.cast(np.random.default_rng(0).random((size, size)), precision)
     multiply = tf.function(lambda: tf.reduce_max(tf.matmul(matrix, matrix)[0]))
     float(multiply())

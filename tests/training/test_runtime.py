@@ -1,6 +1,7 @@
 """What `auto` becomes, and that threads are settled once."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,10 @@ from marsseg.training.runtime import (
     resolve_auto,
     this_machine,
 )
+
+_ON_X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere TensorFlow decides")
+# Without what marsseg and the tests before have set for this process.
+_UNSETTLED = {key: value for key, value in os.environ.items() if not key.startswith(("TF_MKL_", "TF_ENABLE_ONEDNN_"))}
 
 
 def test_precision_follows_the_machines_facts() -> None:
@@ -99,6 +104,21 @@ def test_what_keras_is_not_asked_for_is_left_out_unless_the_process_is_somebody_
     assert done.stdout.splitlines() == [str(list(names) if whole else []), "(2, 1)"]
 
 
+@pytest.mark.parametrize(
+    ("before", "chosen", "expected"),
+    [("", {}, "1"), ("", {"TF_ENABLE_ONEDNN_OPTS": "0"}, "0"), ("import tensorflow", {}, "None")],
+    ids=["by itself", "somebody's choice", "too late"],
+)
+@_ON_X86
+def test_onednn_is_asked_for_where_nobody_has_decided_yet(before: str, chosen: dict[str, str], expected: str) -> None:
+    script = f"{before}\nimport os\nimport marsseg\nprint(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**_UNSETTLED, **chosen}
+    )
+    assert done.stdout.strip() == expected
+
+
+@_ON_X86
 def test_how_to_compute_a_gradient_is_looked_up_once_not_in_every_step() -> None:
     script = (
         "import ctypes\n"
@@ -118,13 +138,10 @@ def test_how_to_compute_a_gradient_is_looked_up_once_not_in_every_step() -> None
         "    ctypes.CDLL(None).fflush(None)\n"
         "    print('a step', flush=True)\n"
     )
-    # Tests before this one have set it for this process.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_MKL_")}
-    environment["ONEDNN_VERBOSE"] = "2"
+    environment = {**_UNSETTLED, "ONEDNN_VERBOSE": "2"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     first, second, _ = done.stdout.split("a step\n")
-    if "backward_weights" not in first:
-        pytest.skip("this TensorFlow computes convolutions without oneDNN")
     assert "create:" in first
+    assert "backward_weights" in first
     assert "exec" in second
     assert "create:" not in second
