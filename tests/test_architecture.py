@@ -57,11 +57,13 @@ def test_import_check_fails_where_a_room_looks_up_or_aside(copied_package: Path,
     [
         ("--help", {"tensorflow", "keras", "mlflow", "optuna", "numpy", "sqlalchemy", "pydantic"}, "search"),
         ("leaderboard", {"tensorflow", "keras", "mlflow", "optuna", "sklearn", "scipy"}, "no search"),
+        ("search --budget 2 --space nowhere", {"tensorflow", "keras", "mlflow", "matplotlib", "sklearn"}, "nowhere"),
+        ("train nowhere", {"tensorflow", "keras", "mlflow", "matplotlib", "sklearn"}, "nowhere"),
     ],
 )
 def test_command_imports_nothing_heavy(command: str, heavy: set[str], shown: str, tmp_path: Path) -> None:
     script = (
-        f"import sys; sys.argv = ['marsexp', {command!r}]\n"
+        f"import sys; sys.argv = ['marsexp', *{command.split()}]\n"
         "from marsseg.cli.app import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"

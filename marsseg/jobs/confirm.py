@@ -8,7 +8,6 @@ from typing import Any
 
 from marsseg.data.prepare import PreparedData
 from marsseg.jobs.candidates import build_candidates
-from marsseg.jobs.evaluate import evaluate_runs
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance
 from marsseg.jobs.leaderboard import spread
@@ -132,5 +131,8 @@ def _result(
 
 
 def _score_held_out(home: Home, run_ids: Sequence[str], source: str, tracking_uri: str | None) -> list[float]:
+    # Here, since it imports MLflow, and whoever searches should not wait for that to be told of a bad option.
+    from marsseg.jobs.evaluate import evaluate_runs
+
     import_tensorflow_quietly()
     return [evaluate_runs(home, [run_id], source, "test", tracking_uri)["val_mean_iou"] for run_id in run_ids]

@@ -95,9 +95,8 @@ class Driver:
         """
         self._active_before_s, self._began = self.state.active_s, time.monotonic()
         for trial in self.state.trials:
-            # What was rejected because of its step had been admitted before.
-            rejected = trial.state is TrialState.REJECTED and self.admission.reason_to_reject(trial.values) is not None
-            if trial.state is not TrialState.PROPOSED and not rejected:
+            # The first of its kind that was admitted, whatever has become of it: one that waits, or was too slow, too.
+            if self.admission.reason_to_reject(trial.values) is None:
                 self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
         for trial in self.state.in_state(*_CHECKPOINTS_KEPT):
             # A kill may have come between a segment's end and this.

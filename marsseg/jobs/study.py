@@ -1,6 +1,8 @@
 """Runs a study, a search or a training of recipes, from its settings to its last artifact; and goes on with one."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,61 +92,71 @@ def resume_study(
 def _run(
     home: Home, ledger: Ledger, writer: LedgerWriter, settings: StudySettings, data: PreparedData
 ) -> dict[str, Any]:
-    # MLflow takes seconds to import; whatever can be refused has been by now.
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from marsseg.jobs.tracker import StudyTracker
-    from marsseg.tracking.recorder import Recorder
-    from marsseg.tracking.store import open_store
-
     log = home.log(f"study-{settings.name}")
     candidates = build_candidates(settings)
     size = DataSize.of(data)
-    scheduler = settings.build_scheduler()
     state = replay(ledger.events(settings.name))
     environments = worker_environments(settings.workers, settings.gpus)
-    executor = LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)
-    tracker = StudyTracker(
-        settings,
-        config_of=lambda trial: candidates.config(trial.values),
-        ledger=ledger,
-        writer=writer,
-        home=home,
-        open_recorder=lambda: Recorder(open_store(home.path, settings.tracking_uri)),
-        profile={"images": len(data.images), "num_classes": data.num_classes},
-    )
-    cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
-    records = {number: ledger.epochs(settings.name, number) for number in cut_off}
-    driver = Driver(
-        settings=settings,
-        candidates=candidates,
-        admission=Admission(candidates, settings.filters, size, settings.sizes),
-        scheduler=scheduler,
-        writer=writer,
-        executor=executor,
-        observers=[tracker],
-        home=home,
-        state=state,
-        epochs={number: len(known) for number, known in records.items()},
-        in_order=settings.takes_turns,
-    )
-    standing = Standing(settings, state, records)
+    with closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)) as executor:
+        forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
+        # MLflow takes seconds to import: whatever can be refused has been by now, and workers import TensorFlow too.
+        from marsseg.jobs.tracker import StudyTracker
+        from marsseg.tracking.recorder import Recorder
+        from marsseg.tracking.store import open_store
+
+        tracker = StudyTracker(
+            settings,
+            config_of=lambda trial: candidates.config(trial.values),
+            ledger=ledger,
+            writer=writer,
+            home=home,
+            open_recorder=lambda: Recorder(open_store(home.path, settings.tracking_uri)),
+            profile={"images": len(data.images), "num_classes": data.num_classes},
+        )
+        cut_off = [trial.number for trial in state.in_state(TrialState.RUNNING)]
+        records = {number: ledger.epochs(settings.name, number) for number in cut_off}
+        driver = Driver(
+            settings=settings,
+            candidates=candidates,
+            admission=Admission(candidates, settings.filters, size, settings.sizes),
+            scheduler=settings.build_scheduler(),
+            writer=writer,
+            executor=executor,
+            observers=[tracker],
+            home=home,
+            state=state,
+            epochs={number: len(known) for number, known in records.items()},
+            in_order=settings.takes_turns,
+        )
+        standing = Standing(settings, state, records)
+        with _saying_how_to_go_on(settings, log, driver, tracker):
+            _drive(driver, tracker, standing, forecasting)
+            return _conclude(home, ledger, settings, size.image_shape, tracker)
+
+
+def _drive(driver: Driver, tracker: "StudyTracker", standing: Standing, forecasting: Forecasting | None) -> None:
+    was_over = driver.state.closed
+    with deferred_interrupts() as interruption:
+        driver.should_stop = interruption.is_set
+        tracker.catch_up(driver.state)
+        if forecasting is not None:
+            standing.forecast = forecasting.result(interruption.is_set)
+            _announce(standing)
+        with show_progress(standing) as progress:
+            driver.observers.insert(0, progress)
+            state = driver.run()
+    if state.gave_up and not was_over:
+        last = state.in_state(TrialState.REJECTED)[-1]
+        notify(f"gave up after {state.rejected_in_a_row} rejected proposals (the last one: {last.reason})")
+
+
+@contextmanager
+def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tracker: "StudyTracker") -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
-        with deferred_interrupts() as interruption:
-            driver.should_stop = interruption.is_set
-            forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
-            tracker.catch_up(state)
-            if forecasting is not None:
-                standing.forecast = forecasting.result(interruption.is_set)
-                _announce(standing)
-            with show_progress(standing) as progress:
-                driver.observers.insert(0, progress)
-                driver.run()
-        if driver.state.gave_up and not state.closed:
-            last = driver.state.in_state(TrialState.REJECTED)[-1]
-            notify(f"gave up after {driver.state.rejected_in_a_row} rejected proposals (the last one: {last.reason})")
-        return _conclude(home, ledger, settings, size.image_shape, tracker)
+        yield
     except KeyboardInterrupt:
         tracker.interrupt(driver.state)
         notify(f"stopped; {settings.resume_hint}")
@@ -160,8 +172,6 @@ def _run(
         if not isinstance(error, MarsexpError | OSError):
             notify(f"stopped by an error; {settings.resume_hint}")
         raise
-    finally:
-        executor.close()
 
 
 def _announce(standing: Standing) -> None:

@@ -59,11 +59,11 @@ def test_what_was_rejected_for_its_step_is_known_again_after_a_kill(tmp_path: Pa
     settings = build_settings(sampler="random", seed=4)
     first = build_candidates(settings).propose(SearchState())
     settings = build_settings(sampler="random", seed=4, filters=Filters(max_step_ms=first["model.base_filters"] - 1))
-    undisturbed = driven(tmp_path / "undisturbed", settings=settings, repeated=frozenset({5, 9}))
+    undisturbed = driven(tmp_path / "undisturbed", settings=settings, repeated={5: 0, 9: 0})
     trials = undisturbed.state.trials
     assert "ms a step" in trials[0].reason
     assert trials[5].reason == trials[9].reason == "the same as trial 0"
-    study = Study(tmp_path, settings, repeated=frozenset({5, 9}))
+    study = Study(tmp_path, settings, repeated={5: 0, 9: 0})
     with suppress(Killed):
         study.drive(writes=4)
     assert study.state.trials[0].state is TrialState.REJECTED

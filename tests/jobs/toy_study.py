@@ -187,12 +187,12 @@ class ToyCandidates:
     """
 
     candidates: Candidates
-    repeated: frozenset[int]
+    repeated: Mapping[int, int]
     memory: dict[str, dict[str, Any]] | None
 
     def propose(self, state: SearchState) -> dict[str, Any]:
         if len(state.trials) in self.repeated:
-            return dict(state.trials[0].values)
+            return dict(state.trials[self.repeated[len(state.trials)]].values)
         if self.memory is None:
             return self.candidates.propose(state)
         key = repr(state.trials)
@@ -233,7 +233,7 @@ class Study:
     mishaps: bool = True
     image_shape: tuple[int, int] = (64, 128)
     disk: Disk = field(default_factory=Disk)
-    repeated: frozenset[int] = frozenset()
+    repeated: Mapping[int, int] = field(default_factory=dict)
     proposals: dict[str, dict[str, Any]] | None = None
     pace: random.Random | None = None
     in_order: bool = True
