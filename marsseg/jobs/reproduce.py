@@ -34,6 +34,8 @@ _DATA_GROUPS = ("data.", "cleaning.", "split.")
 _WEIGHTS = ("final", "best")
 # Packages whose version can change a bit of the result.
 _NUMERIC_PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "ImageHash", "pillow")
+# Of these all: cuDNN, cuBLAS and what else comes beside TensorFlow.
+_GPU_PACKAGES = "nvidia-"
 _POLL_S = 1.0
 
 
@@ -112,16 +114,23 @@ def _changed_origin(record: RunRecord) -> list[str]:
     changes = []
     if record.tags.get("marsexp.code_version") != code_version():
         changes.append("code: the sources of marsexp are not those of the run")
-    for name in ("python", *_NUMERIC_PACKAGES):
-        before = there.get("python") if name == "python" else there.get("packages", {}).get(name)
-        now = here["python"] if name == "python" else here["packages"].get(name)
-        if before != now:
-            changes.append(f"versions: {name} {before} -> {now}")
+    if there.get("python") != here["python"]:
+        changes.append(f"versions: python {there.get('python')} -> {here['python']}")
+    before, now = there.get("packages", {}), here["packages"]
+    of_gpus = {name for name in (*before, *now) if name.startswith(_GPU_PACKAGES)}
+    for name in (*_NUMERIC_PACKAGES, *sorted(of_gpus)):
+        if before.get(name) != now.get(name):
+            changes.append(f"versions: {name} {before.get(name)} -> {now.get(name)}")
     changes += [
         f"hardware: {name} {there.get(name)} -> {here[name]}"
         for name in ("platform", "processor", "onednn")
         if there.get(name) != here[name]
     ]
+    # Runs of older versions do not tell.
+    before, now = set(there.get("instructions", here["instructions"])), set(here["instructions"])
+    if before != now:
+        lost, new = (" ".join(sorted(some)) or "none" for some in (before - now, now - before))
+        changes.append(f"hardware: instructions of the processor, lost: {lost}, new: {new}")
     # How many GPUs train is the config's; which of a machine's, nobody knows, so their kinds count.
     before, now = (", ".join(sorted(set(names))) or "none" for names in (there.get("gpus", []), here["gpus"]))
     return changes if before == now else [*changes, f"hardware: gpus {before} -> {now}"]

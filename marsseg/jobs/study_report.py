@@ -92,7 +92,7 @@ def _show_front(folder: Path, settings: StudySettings, document: Mapping[str, An
     if scored:
         draw_pareto(folder / "pareto.png", scored, settings.sizes)
     for trial in scored:
-        if trial["state"] == TrialState.COMPLETED:
+        if trial["state"] == TrialState.COMPLETED and recorder.is_kept(trial["run_id"]):
             recorder.set_tags(trial["run_id"], {"marsexp.on_front": str(trial["on_front"]).lower()})
 
 
@@ -102,7 +102,9 @@ def log_models(
     """Logs the model of every completed trial that has none yet, made of Keras' own layers alone."""
     for trial in state.in_state(TrialState.COMPLETED):
         folder = home.checkpoints(settings.name, trial.number) / "artifacts"
-        if (folder / WEIGHTS_FILE).is_file() and not recorder.has_model(trial.run_id):
+        if not (folder / WEIGHTS_FILE).is_file() or not recorder.is_kept(trial.run_id):
+            continue
+        if not recorder.has_model(trial.run_id):
             recorder.log_model(trial.run_id, _load_portable_model(folder, image_shape))
 
 

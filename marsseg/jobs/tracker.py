@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlflow.exceptions import MlflowException
+
 from marsseg.config import ExperimentConfig
 from marsseg.jobs.descriptions import first_description, merge, study_section, trial_section
 from marsseg.jobs.home import Home
@@ -61,7 +63,8 @@ def result_tags(facts: Mapping[str, Any]) -> dict[str, str]:
 
 def surroundings() -> dict[str, Any]:
     """Python, packages, processor and GPUs, for two runs to be compared."""
-    return {**environment(), "gpus": [gpu.name for gpu in this_machine().gpus]}
+    machine = this_machine()
+    return {**environment(), "instructions": machine.vector_flags, "gpus": [gpu.name for gpu in machine.gpus]}
 
 
 def log_origin(recorder: Recorder, run_id: str, config: ExperimentConfig, fingerprint: Mapping[str, str]) -> None:
@@ -229,7 +232,19 @@ class StudyTracker:
             self._silent_until = time.monotonic() + _RETRY_S
 
     def _sync(self, trial: Trial) -> None:
+        """Sends what the store lacks of a trial; a run that somebody has deleted comes back only for that."""
         run_id = self._ensure_run(trial)
+        try:
+            self._send(trial, run_id)
+        except MlflowException:
+            if self.recorder.is_kept(run_id):
+                raise
+            if not self.recorder.restore(run_id):
+                self._sent_epochs.pop(trial.number, None)
+                run_id = self._open_run(trial)
+            self._send(trial, run_id)
+
+    def _send(self, trial: Trial, run_id: str) -> None:
         sent = self._sent_epochs.get(trial.number, 0)
         records = self._ledger.epochs(self._settings.name, trial.number)
         self.recorder.log_points(run_id, [epoch_point(record) for record in records[sent:]])
@@ -263,6 +278,9 @@ class StudyTracker:
         if known:
             self._run_ids[trial.number] = known
             return known
+        return self._open_run(trial)
+
+    def _open_run(self, trial: Trial) -> str:
         config = self._config_of(trial)
         spec = RunSpec(
             identity={"marsexp.study": self._settings.uid, "marsexp.trial": str(trial.number)},

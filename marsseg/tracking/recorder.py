@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from marsseg.tracking.models import log_keras_model
 from marsseg.tracking.store import Store
@@ -95,17 +97,33 @@ class Recorder:
         return runs[0] if runs else None
 
     def find_runs(self, tag: str, value: str) -> list[Run]:
-        """All runs that have a tag."""
+        """All runs that have a tag, those in MLflow's trash too."""
         runs: list[Run] = []
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], f"tags.`{tag}` = '{value}'", max_results=_MAX_RUNS, page_token=token
+                [self._experiment_id],
+                f"tags.`{tag}` = '{value}'",
+                run_view_type=ViewType.ALL,
+                max_results=_MAX_RUNS,
+                page_token=token,
             )
             runs += page
             token = page.token
             if not token:
                 return runs
+
+    def is_kept(self, run_id: str) -> bool:
+        """Whether a run is there, and not in MLflow's trash."""
+        run = self._get_run(run_id)
+        return run is not None and run.info.lifecycle_stage == LifecycleStage.ACTIVE
+
+    def restore(self, run_id: str) -> bool:
+        """Takes a run out of MLflow's trash, so that it can be written to; false where it is gone for good."""
+        if self._get_run(run_id) is None:
+            return False
+        self._client.restore_run(run_id)
+        return True
 
     def log_points(self, run_id: str, points: Iterable[Point]) -> None:
         """Sends metrics, in as few calls as possible."""
@@ -161,6 +179,14 @@ class Recorder:
             end_ms: When it ended, for the last three.
         """
         self._client.set_terminated(run_id, status, end_ms) if end_ms else self._client.update_run(run_id, status)
+
+    def _get_run(self, run_id: str) -> Run | None:
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                return None
+            raise
 
     def _log_dataset(self, run_id: str, dataset: Mapping[str, str]) -> None:
         entity = Dataset(

@@ -6,6 +6,7 @@ _BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 # From these compute capabilities on, products of matrices in the type have units of their own: Ampere and Volta.
 _BFLOAT16_GPU = (8, 0)
 _FLOAT16_GPU = (7, 0)
+_VECTOR_CPU_FLAGS = ("avx", "amx", "fma")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Machine:
         """What makes bfloat16 fast on the processor; empty where nothing does."""
         return sorted(self.cpu_flags & _BFLOAT16_CPU_FLAGS)
 
+    @property
+    def vector_flags(self) -> list[str]:
+        """What kernels are chosen by, and with them the last bits of a result."""
+        return sorted(flag for flag in self.cpu_flags if flag.startswith(_VECTOR_CPU_FLAGS))
+
 
 @dataclass(frozen=True)
 class PrecisionChoice:
@@ -51,7 +57,7 @@ class PrecisionChoice:
 
 
 def choose_precision(machine: Machine) -> PrecisionChoice:
-    """The precision that trains fastest without harm.
+    """The lowest precision of which the machine has units of its own, bfloat16 before float16.
 
     Where there are GPUs they train, so they decide, and the least able of them for all: trials on different GPUs of one
     search have to be comparable.

@@ -47,6 +47,9 @@ def test_changed_seed_and_gpu_diverge_and_are_named(copied_search: Marsexp, lead
     run_id = leaderboard["trials"][0]["run_id"]
     path = copied_search.home / "artifacts" / run_id / "artifacts" / "environment.json"
     environment = json.loads(path.read_text(encoding="utf-8"))
+    environment["instructions"].remove("avx")
+    environment["instructions"].append("amx_other")
+    environment["packages"]["nvidia-cudnn"] = "9.1"
     path.write_text(json.dumps({**environment, "gpus": ["Some GPU", "Some GPU"]}), encoding="utf-8")
     done = copied_search("reproduce", "best", "--set", "seed=1", "--json")
     document = done.json()
@@ -54,6 +57,8 @@ def test_changed_seed_and_gpu_diverge_and_are_named(copied_search: Marsexp, lead
     assert document["diverged_at_epoch"] == 1
     assert any("config: seed" in cause for cause in document["causes"])
     assert any(cause.startswith("hardware: gpus Some GPU -> ") for cause in document["causes"])
+    assert "versions: nvidia-cudnn 9.1 -> None" in document["causes"]
+    assert "hardware: instructions of the processor, lost: amx_other, new: avx" in document["causes"]
 
 
 def test_changed_value_without_effect_is_diverged_and_named_too(copied_search: Marsexp) -> None:

@@ -64,3 +64,40 @@ def test_only_a_trial_that_the_store_does_not_have_as_it_is_gets_sent(
     after = client.get_run(lacking)
     assert after.data.tags == before.data.tags
     assert after.info.status == before.info.status
+
+
+def test_a_run_that_was_deleted_stays_so_unless_there_is_more_to_send(
+    copied_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
+    client = open_store(copied_search.home).client
+    whole, lacking = (trial["run_id"] for trial in leaderboard["trials"][:2])
+    client.set_tag(lacking, "marsexp.state", "running")
+    for run_id in (whole, lacking):
+        client.delete_run(run_id)
+    assert catch_up(copied_search.home) == [lacking]
+    assert [client.get_run(run_id).info.lifecycle_stage for run_id in (whole, lacking)] == ["deleted", "active"]
+
+
+def test_a_store_that_was_lost_is_filled_again_from_the_ledger(
+    copied_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
+    (copied_search.home / "mlflow.db").unlink()
+    assert len(set(catch_up(copied_search.home))) == 5
+    state = replay(Ledger(copied_search.home / "ledger.db").events("tiny"))
+    client = open_store(copied_search.home).client
+    for trial in leaderboard["trials"]:
+        if trial["state"] == "rejected":
+            continue
+        run_id = state.trials[trial["trial"]].run_id
+        assert run_id != trial["run_id"]
+        run = client.get_run(run_id)
+        assert run.data.metrics["best_val_mean_iou"] == trial["best_val_mean_iou"]
+        assert len(client.get_metric_history(run_id, "val_mean_iou")) == trial["epochs"]
+
+
+def test_an_experiment_that_was_deleted_comes_back(copied_search: Marsexp) -> None:
+    store = open_store(copied_search.home)
+    store.client.delete_experiment(store.experiment_id)
+    again = open_store(copied_search.home)
+    assert again.experiment_id == store.experiment_id
+    assert again.client.get_experiment(store.experiment_id).lifecycle_stage == "active"
