@@ -7,7 +7,8 @@
     ├── UsageError    (ValueError)   a command line that does not make sense (exit status 2)
     ├── NotFoundError (KeyError)     a run, a search or a file that does not exist
     ├── CheckpointError              a checkpoint that is torn, or none that is whole
-    ├── LedgerError                  a ledger that is locked, fenced off or inconsistent
+    ├── LedgerError                  a ledger that is locked or inconsistent
+    │   └── TakenOverError           another process drives the search by now
     ├── TrackingError                a tracking store that cannot be opened or read
     └── TrainingError                training that failed: NaN, or a worker that died
 
@@ -51,7 +52,11 @@ class CheckpointError(MarsexpError):
 
 
 class LedgerError(MarsexpError):
-    """A ledger that is locked, fenced off or inconsistent."""
+    """A ledger that is locked or inconsistent."""
+
+
+class TakenOverError(LedgerError):
+    """Another process drives the search by now."""
 
 
 class TrackingError(MarsexpError):

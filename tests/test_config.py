@@ -221,11 +221,15 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
         ),
         (
             {"model.se": "bottleneck", "model.base_filters": 8, "model.max_filters": 18},
-            "model: se_reduction_ratio must divide filters: 4 and 18 at level 2",
+            "model: se_reduction_ratio must divide filters: 4 and 18 at level 4",
         ),
         (
-            {"model.cbam": "bottleneck", "model.base_filters": 6},
+            {"model.cbam": "skip", "model.base_filters": 6},
             "model: cbam_reduction_ratio must divide filters: 4 and 6 at level 0",
+        ),
+        (
+            {"model.family": "dual_unet", "model.global_blocks": 1, "model.se": "bottleneck", "model.base_filters": 3},
+            "model: se_reduction_ratio must divide filters: 4 and 6 at level 1",
         ),
         ({"model.cbam": "skip", "model.skip_connections": False}, "model: cbam = 'skip' needs skip_connections = true"),
         (
@@ -329,3 +333,10 @@ def test_a_first_stage_of_no_epochs_is_none() -> None:
     one = ExperimentConfig().with_values({"warmup.epochs": 1})
     assert one.config_hash() != plain.config_hash()
     assert one.first_stage == one.warmup
+
+
+def test_a_ratio_has_to_divide_filters_only_where_its_block_stands() -> None:
+    config = ExperimentConfig().with_values(
+        {"model.base_filters": 8, "model.se": "bottleneck", "model.se_reduction_ratio": 16}
+    )
+    assert config.model.filters_at(config.model.num_blocks) == 128

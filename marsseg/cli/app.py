@@ -49,6 +49,9 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     signal.signal(signal.SIGTERM, _interrupt)
+    # A terminal that is closed; under nohup it is ignored.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _interrupt)
     debug = "--debug" in sys.argv
     try:
         status = app(standalone_mode=False)

@@ -35,6 +35,12 @@ Note = Annotated[str, typer.Option("--note", metavar="T", help="Why this is run.
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line itself, not only in the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def check_beside_resume(context: typer.Context, allowed: set[str]) -> None:
     """Refuses options that would change what is being gone on with.
 
@@ -45,8 +51,7 @@ def check_beside_resume(context: typer.Context, allowed: set[str]) -> None:
 
     for parameter in context.command.params:
         name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE" and name not in allowed:
+        if is_given(context, name) and name not in allowed:
             shown = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
             raise UsageError(f"--resume goes on with what was settled at the start; take {shown} away")
 

@@ -47,13 +47,13 @@ def leaderboard(
 
     if json and csv:
         raise UsageError("expected --json or --csv, found both")
-    if optuna is not None:
-        from marsseg.jobs.optuna_export import export_study
-
-        export_study(open_home(), search, optuna)
     # It ends in a moment; of ten thousand trials, a quarter of the time would go into looking for garbage.
     gc.disable()
     document = load_leaderboard(open_home(), search, sort)
+    if optuna is not None:
+        from marsseg.jobs.optuna_export import export_study
+
+        export_study(open_home(), document["search"], optuna)
     if json or csv:
         document["trials"] = document["trials"][:top]
     if json:

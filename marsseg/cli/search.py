@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 # What may stand beside --resume: the rest was settled when the search began.
-_BESIDE_RESUME = {"resume", "budget", "data", "record", "confirm", "seeds", "json", "debug"}
+_BESIDE_RESUME = {"resume", "budget", "data", "record", "confirm", "seeds", "tracking_uri", "json", "debug"}
 
 
 def search(
@@ -120,7 +120,8 @@ def search(
     limit = Budget.parse(budget) if budget is not None else None
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)
-        document = resume_search(open_home(), resume, limit, data, afterwards)
+        moved_to = tracking_uri if options.is_given(context, "tracking_uri") else None
+        document = resume_search(open_home(), resume, limit, data, moved_to, afterwards)
     else:
         if limit is None:
             raise UsageError("expected --budget, as in: marsexp search --budget 40")

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 # What may stand beside --resume: the rest was settled when the training began.
-_BESIDE_RESUME = {"resume", "data", "json", "debug"}
+_BESIDE_RESUME = {"resume", "data", "tracking_uri", "json", "debug"}
 
 
 def train(
@@ -47,7 +47,8 @@ def train(
 
     if resume is not None:
         options.check_beside_resume(context, _BESIDE_RESUME)
-        document = resume_training(open_home(), resume, data)
+        moved_to = tracking_uri if options.is_given(context, "tracking_uri") else None
+        document = resume_training(open_home(), resume, data, moved_to)
     else:
         if not recipes:
             raise UsageError("expected a recipe, as in: marsexp train experiments/final_unet.toml")

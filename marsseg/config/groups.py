@@ -121,9 +121,7 @@ class UNetConfig(Group):
     def _ratios_divide(self) -> Self:
         ratios = {"se": self.se_reduction_ratio, "cbam": self.cbam_reduction_ratio}
         for block, ratio in ratios.items():
-            if getattr(self, block) == "none":
-                continue
-            for level in range(self._deepest_level + 1):
+            for level in self._levels_of(getattr(self, block)):
                 filters = self.filters_at(level)
                 if filters % ratio:
                     raise ValueError(
@@ -136,9 +134,12 @@ class UNetConfig(Group):
         filters: int = self.base_filters * 2**level
         return min(filters, self.max_filters)
 
-    @property
-    def _deepest_level(self) -> int:
-        return max(self.num_blocks, self.global_blocks if self.family == "dual_unet" else 0)
+    def _levels_of(self, place: Place) -> list[int]:
+        """The levels at which a block stands that is put there."""
+        bottlenecks = {self.num_blocks, self.global_blocks} if self.family == "dual_unet" else {self.num_blocks}
+        if place == "bottleneck":
+            return sorted(bottlenecks)
+        return [] if place == "none" else list(range(max(bottlenecks)))
 
     def check_image_fits(self, height: int, width: int) -> None:
         """Refuses an image that cannot be halved `num_blocks` times, or `global_blocks` times at half its size.

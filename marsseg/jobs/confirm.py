@@ -16,6 +16,7 @@ from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.stored import load_settings, stored_settings
 from marsseg.jobs.study import create_study, resume_study
 from marsseg.jobs.train import training_settings
+from marsseg.search.executor import exit_with_parent
 from marsseg.search.ledger import Ledger, check_name
 from marsseg.search.state import SearchState, Trial, TrialState, ranked, replay
 from marsseg.training.runtime import import_tensorflow_quietly
@@ -74,7 +75,7 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
     notify(f"confirming the best {len(configs)} with {num_seeds} new seeds each, as '{study.name}'")
     document = resume_study(home, study, data) if is_begun else create_study(home, study, data)
     # In this one TensorFlow may have begun with other threads than the runs have.
-    with ProcessPoolExecutor(1, get_context("spawn")) as fresh_process:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=exit_with_parent) as fresh_process:
         return [_result(home, settings, recipe, document["trials"], data, fresh_process) for recipe in configs]
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that work is stopped between two writes, not in the middle of one."""
+"""Ctrl-C, SIGTERM or a closed terminal as a request to stop work between two writes, not in the middle of one."""
 
 import signal
 import threading
@@ -23,7 +23,11 @@ def deferred_interrupts() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         requested.set()
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, request) for number in numbers}
     try:
         yield requested
     finally:

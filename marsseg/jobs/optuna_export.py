@@ -16,7 +16,7 @@ from marsseg.errors import TrackingError, UsageError
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.stored import latest_study, stored_settings
+from marsseg.jobs.stored import stored_settings
 from marsseg.search.ledger import Event, Ledger
 from marsseg.search.optuna_proposer import build_distribution
 from marsseg.search.state import Trial, TrialState, replay
@@ -31,14 +31,14 @@ _STATES = {
 }
 
 
-def export_study(home: Home, search: str | None, url: str) -> str:
+def export_study(home: Home, search: str, url: str) -> str:
     """Writes a search's trials, their scores after each epoch and their runs' IDs to an Optuna database.
 
     A trial that is paused may still go on and counts as running; one that the search stopped or left behind as pruned.
 
     Args:
         home: Where the ledger is.
-        search: The search's name, or None for the latest.
+        search: The search's name.
         url: A database as SQLAlchemy names it, such as `sqlite:///study.db`; made if missing. A study that was
             written by this search before is replaced.
 
@@ -51,7 +51,7 @@ def export_study(home: Home, search: str | None, url: str) -> str:
         TrackingError: If the database cannot be written.
     """
     ledger = Ledger(home.ledger)
-    settings = stored_settings(ledger, search) if search else latest_study(ledger, "search")
+    settings = stored_settings(ledger, search)
     name = settings.name
     if settings.kind != "search":
         raise UsageError(f"--optuna: expected a search, found '{name}', which is a {settings.kind} without a space")

@@ -155,9 +155,7 @@ def _open_rerun(
         },
         dataset=dataset_of(config, fingerprint, {"images": len(data.images)}),
     )
-    run_id = recorder.open_run(spec)
-    log_origin(recorder, run_id, config, fingerprint)
-    return run_id
+    return recorder.open_run(spec)
 
 
 def _retrain(
@@ -169,6 +167,7 @@ def _retrain(
     records: list[dict[str, Any]] = []
     status = "KILLED"
     try:
+        log_origin(recorder, run_id, config, data.fingerprint.to_dict())
         executor.submit(run_id, task, runtime=config.training.threads)
         while True:
             for message in executor.poll(_POLL_S):

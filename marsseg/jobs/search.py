@@ -147,7 +147,12 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
 
 
 def resume_search(
-    home: Home, name: str, budget: Budget | None, data_source: str | None, afterwards: Afterwards
+    home: Home,
+    name: str,
+    budget: Budget | None,
+    data_source: str | None,
+    tracking_uri: str | None,
+    afterwards: Afterwards,
 ) -> dict[str, Any]:
     """Goes on with a search, or extends a finished one by a larger budget.
 
@@ -156,6 +161,7 @@ def resume_search(
         name: The search's.
         budget: A larger one, or None.
         data_source: Where the data lies now, or None.
+        tracking_uri: The server that is to have its runs from now on, or None.
         afterwards: What to do once it is over.
 
     Returns:
@@ -166,6 +172,8 @@ def resume_search(
     """
     afterwards.check(name)
     settings = load_settings(home, name, "search")
+    if tracking_uri:
+        settings = replace(settings, tracking_uri=tracking_uri)
     check_sampler_is_installed(settings.sampler)
     base = settings.config(BASE)
     if data_source:
@@ -206,7 +214,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = _pin(space, values)
-    base = _base_config(space, {**values, "training.max_epochs": max_epochs}, options.data, workers)
+    base = _base_config(space, values, max_epochs, options.data, workers)
     if base.training.gpus > 1 or "training.gpus" in space.by_path:
         raise UsageError("training.gpus: a search gives each trial one GPU; for more, see marsexp train --gpus")
     settings = StudySettings(
@@ -247,9 +255,13 @@ def _pin(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     return pinned
 
 
-def _base_config(space: Space, values: Mapping[str, Any], data: str | None, workers: int) -> ExperimentConfig:
+def _base_config(
+    space: Space, values: Mapping[str, Any], max_epochs: int, data: str | None, workers: int
+) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
-    config = with_assigned(ExperimentConfig().with_values(space.fixed), fixed)
+    # Together: what is fixed may be allowed only with so many epochs.
+    config = ExperimentConfig().with_values({**space.fixed, "training.max_epochs": max_epochs})
+    config = with_assigned(config, fixed)
     source = resolve_source(data or (None if config.data.source == SYNTHETIC else config.data.source))
     return resolve_auto(config.with_values({"data.source": source}), workers)
 

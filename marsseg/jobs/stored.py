@@ -22,8 +22,8 @@ def stored_settings(ledger: Ledger, name: str) -> StudySettings:
         ) from None
 
 
-def latest_study(ledger: Ledger, kind: str | None = None) -> StudySettings:
-    """What was started last, of this kind if one is named; the confirmation of a search is a part of it.
+def latest_study(ledger: Ledger) -> StudySettings:
+    """What was started last; the confirmation of a search is a part of it.
 
     Raises:
         NotFoundError: If there is none.
@@ -31,7 +31,7 @@ def latest_study(ledger: Ledger, kind: str | None = None) -> StudySettings:
     """
     for name in reversed(ledger.names()):
         settings = stored_settings(ledger, name)
-        if not settings.confirms and kind in (None, settings.kind):
+        if not settings.confirms:
             return settings
     raise NotFoundError("there is no search yet; start one with: marsexp search --budget 40")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
-from marsseg.errors import DataError, MarsexpError, TrackingError, TrainingError, UsageError
+from marsseg.errors import DataError, MarsexpError, TakenOverError, TrackingError, TrainingError, UsageError
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.data_size import DataSize
@@ -44,11 +44,15 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
 
     Raises:
         UsageError: If the name is taken.
+        TrackingError: If the settings' server does not answer; the name is not taken then.
         MarsexpError: If something stops the study; it can be gone on with.
     """
+    _ask_server(home, settings)
     ledger = Ledger(home.ledger)
     ledger.create_search(settings.name, settings.to_dict())
     with ledger.drive(settings.name) as writer:
+        # A study of this name may have left some, of which a ledger that was lost knew.
+        shutil.rmtree(home.checkpoints(settings.name), ignore_errors=True)
         return _run(home, ledger, writer, settings, data)
 
 
@@ -59,7 +63,7 @@ def resume_study(
 
     Args:
         home: Where everything is kept.
-        settings: As stored, apart from where the data lies.
+        settings: As stored, apart from where the data lies and which server records.
         data: What trials train on; must be what the study began with.
         budget: A larger budget, or None.
 
@@ -70,7 +74,9 @@ def resume_study(
         DataError: If the data has changed.
         UsageError: If the budget is smaller than before.
         LedgerError: If another process runs the study.
+        TrackingError: If the settings' server does not answer.
     """
+    _ask_server(home, settings)
     changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
     if changed:
         raise DataError(f"the data is not what '{settings.name}' began with; changed: {', '.join(changed)}")
@@ -163,15 +169,26 @@ def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tra
         raise
     except TrainingError as error:
         raise TrainingError(f"{error}: see {log}; once that is mended, {settings.resume_hint}") from error
+    except TakenOverError:
+        raise
+    except MarsexpError as error:
+        raise type(error)(f"{error}; once that is mended, {settings.resume_hint}") from error
     except (MlflowException, SQLAlchemyError) as error:
         # MLflow lets errors of SQLAlchemy through; the ledger has everything.
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"'{settings.name}' could not be recorded ({first_line}); {settings.resume_hint}"
         raise TrackingError(message) from error
-    except Exception as error:
-        if not isinstance(error, MarsexpError | OSError):
-            notify(f"stopped by an error; {settings.resume_hint}")
+    except Exception:
+        notify(f"stopped by an error; {settings.resume_hint}")
         raise
+
+
+def _ask_server(home: Home, settings: StudySettings) -> None:
+    """Finds out about a server that is away or was mistyped before anything is written down."""
+    if settings.tracking_uri:
+        from marsseg.tracking.store import open_store
+
+        open_store(home.path, settings.tracking_uri)
 
 
 def _announce(standing: Standing) -> None:

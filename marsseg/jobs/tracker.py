@@ -262,7 +262,7 @@ class StudyTracker:
             self.recorder.log_points(run_id, [result_point(trial.facts, finished_ms)])
             tags |= result_tags(trial.facts)
         artifacts = self._home.checkpoints(self._settings.name, trial.number) / "artifacts"
-        # A running trial may be writing there.
+        # What a running one left has been sent.
         if artifacts.is_dir() and trial.state is not TrialState.RUNNING:
             self.recorder.log_folder(run_id, artifacts)
         # The ledger's trial learns its run only after the run was created.

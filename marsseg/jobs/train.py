@@ -125,8 +125,14 @@ def training_settings(
     return replace(settings, plan=expected_spending(settings, DataSize.of(data)))
 
 
-def resume_training(home: Home, name: str, data_source: str | None) -> dict[str, Any]:
+def resume_training(home: Home, name: str, data_source: str | None, tracking_uri: str | None) -> dict[str, Any]:
     """Goes on with a training.
+
+    Args:
+        home: Where everything is kept.
+        name: The training's.
+        data_source: Where the data lies now, or None.
+        tracking_uri: The server that is to have its runs from now on, or None.
 
     Returns:
         The leaderboard document.
@@ -135,6 +141,8 @@ def resume_training(home: Home, name: str, data_source: str | None) -> dict[str,
         MarsexpError: If there is no such training, its data has changed, or it needs more GPUs than there are.
     """
     settings = load_settings(home, name, "training")
+    if tracking_uri:
+        settings = replace(settings, tracking_uri=tracking_uri)
     configs = {recipe: settings.config(recipe) for recipe in settings.configs}
     for recipe, config in configs.items():
         check_config_gpus(config, f"'{recipe}'")

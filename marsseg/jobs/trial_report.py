@@ -21,7 +21,7 @@ _MAX_SAMPLES = 6
 
 
 def write_trial_report(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
-    """Writes what a trial's run shows; a report that stands there already is replaced.
+    """Writes what a trial's run shows; a report that stands there already is replaced, each file at once.
 
     Args:
         folder: Where.
@@ -29,10 +29,20 @@ def write_trial_report(folder: Path, config: ExperimentConfig, data: PreparedDat
         data: What it was trained on.
         result: What it has reached.
     """
+    # Whoever uploads the last one must not find half a picture.
+    fresh = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    _write_into(fresh, config, data, result)
+    folder.mkdir(exist_ok=True)
+    for file in fresh.iterdir():
+        file.replace(folder / file.name)
+    fresh.rmdir()
+
+
+def _write_into(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
     from safetensors.numpy import save_file
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     names = class_names(config.data.num_classes)
     (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
     (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")

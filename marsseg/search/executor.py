@@ -27,6 +27,7 @@ _STEPS_REMEMBERED = 50
 _GRACE_S = 5.0
 # Workers that may end one after the other, before they have said a word, over one task; then it is the machine.
 _MOST_MUTE_DEATHS = 4
+_OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
 Serve = Callable[[Connection], None]
 
@@ -195,12 +196,12 @@ class LocalExecutor:
         place = min(set(range(self._num_workers)) - {worker.place for worker in self._workers})
         arguments = (self._serve, theirs, self._environments[place])
         process = self._context.Process(target=_serve_until_parent_dies, args=arguments, daemon=True)
-        # Ctrl-C reaches every process of a terminal, but what happens to a worker is for its driver to decide.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        # These reach every process of a terminal, but what happens to a worker is for its driver to decide.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
         try:
             process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_TERMINAL)
         theirs.close()
         worker = _Worker(process, ours, runtime, place)
         self._workers.append(worker)
@@ -242,10 +243,15 @@ class LocalExecutor:
 
 def _serve_until_parent_dies(serve: Serve, connection: Connection, environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
+    exit_with_parent()
+    serve(connection)
+
+
+def exit_with_parent() -> None:
+    """Ends this process as soon as the one that started it has ended, however that came."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
-    serve(connection)
 
 
 def _exit_with(sentinel: int) -> None:

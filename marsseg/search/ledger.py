@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from marsseg.errors import LedgerError, NotFoundError, UsageError, nearest_name_hint
+from marsseg.errors import LedgerError, NotFoundError, TakenOverError, UsageError, nearest_name_hint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BUSY_TIMEOUT_S = 60
@@ -218,7 +218,7 @@ class LedgerWriter:
         """Replaces what the search was started with, as where its budget is extended.
 
         Raises:
-            LedgerError: If another driver has taken over.
+            TakenOverError: If another driver has taken over.
         """
         with _transaction(self._engine) as connection:
             self._check_fence(connection)
@@ -229,7 +229,7 @@ class LedgerWriter:
         """Adds an entry.
 
         Raises:
-            LedgerError: If another driver has taken over.
+            TakenOverError: If another driver has taken over.
         """
         text = json.dumps(payload)
         # As a replay will read it.
@@ -257,7 +257,7 @@ class LedgerWriter:
             Whether it was new.
 
         Raises:
-            LedgerError: If another driver has taken over.
+            TakenOverError: If another driver has taken over.
         """
         key = {"search_id": self._search_id, "trial": trial, "epoch": epoch}
         present = sa.select(sa.func.count()).select_from(_epochs).where(*(_epochs.c[k] == v for k, v in key.items()))
@@ -272,7 +272,7 @@ class LedgerWriter:
         # Writing first takes the database's write lock, so that nobody can slip in after the check.
         held = _searches.update().where(_searches.c.id == self._search_id, _searches.c.fence == self._fence)
         if connection.execute(held.values(fence=self._fence)).rowcount != 1:
-            raise LedgerError("another process has taken this search over; this one stops")
+            raise TakenOverError("another process has taken this search over; this one stops")
 
 
 @contextmanager
@@ -294,7 +294,7 @@ def check_name(name: str) -> None:
         UsageError: If the name is empty, too long or holds anything but letters, digits, '.', '_' and '-'.
     """
     if not _NAME.fullmatch(name) or ".." in name:
-        raise UsageError(f"expected a name of at most 64 letters, digits, '.', '_' or '-', found '{name}'")
+        raise UsageError(f"expected a name of at most 64 letters, digits, '.', '_' or '-', found {name!r}")
 
 
 def _now_ms() -> int:

@@ -167,17 +167,22 @@ def _check_conditions(space: Space) -> None:
 
 
 def _check_fixed(space: Space) -> None:
-    """Names [fixed] where it is wrong by itself and stays wrong with a value of each parameter beside it."""
+    """Refuses [fixed] where it is wrong by itself: it is the config that every trial begins with."""
     try:
         ExperimentConfig().with_values({"training.max_epochs": space.max_epochs, **space.fixed})
     except ConfigError as error:
-        first = space.parameters[0]
-        try:
-            ExperimentConfig().with_values(space.values_with(first.path, first.domain.bounds()[0]))
-        except ConfigError as still:
-            if str(still) == str(error):
-                message = str(error).removeprefix("config: ")
-                raise SpaceError(f"space {space.name}, [fixed]: {message}") from None
+        message = f"space {space.name}, [fixed]: {str(error).removeprefix('config: ')}"
+        raise SpaceError(f"{message}{_parameter_hint(space, error)}") from None
+
+
+def _parameter_hint(space: Space, error: ConfigError) -> str:
+    first = space.parameters[0]
+    try:
+        ExperimentConfig().with_values(space.values_with(first.path, first.domain.bounds()[0]))
+    except ConfigError as still:
+        if str(still) == str(error):
+            return ""
+    return "; what goes only with a value of a parameter has to be a parameter itself, with one option"
 
 
 def _describe(domain: Domain) -> str:

@@ -131,6 +131,7 @@ BAD_OPTIONS = {
     ),
     "objectives beside a search to resume": (("search", "--resume", "tiny", *SEVERAL), "take --objective away"),
     "name that leaves the folder": (("search", "--budget", "2", "--name", "../x"), "'../x'"),
+    "name of two lines": (("search", "--budget", "2", "--name", "a\nb"), r"'a\nb'"),
     "unknown field to set": (("search", "--budget", "2", "--set", "model.blocks=3"), "did you mean 'num_blocks'"),
     "value that is not allowed": (("search", "--budget", "2", "--set", "model.num_blocks=9"), "model.num_blocks"),
     "set without value": (("search", "--budget", "2", "--set", "seed"), "path=value"),
@@ -170,6 +171,24 @@ def test_what_is_not_there_or_does_not_fit(run: Callable[..., str], tmp_path: Pa
     write_tiles(tmp_path / "odd.npz", num_images=12)
     assert expected in run(*arguments, status=1)
     assert not (tmp_path / "home" / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "htp://127.0.0.1:9"])
+def test_a_server_that_is_away_or_none_takes_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    write_tiles(tmp_path / "tiles.npz", num_images=12)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MARSEXP_HOME", "home")
+    search = ("search", "--budget", "2", "--space", "smoke", "--data", "tiles.npz", "--name", "s")
+    monkeypatch.setattr("sys.argv", ["marsexp", *search, "--tracking-uri", uri])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 1
+    plan, refusal = capsys.readouterr().err.splitlines()
+    assert plan.startswith("search 's': 2 configurations")
+    assert refusal.startswith(f"marsexp: {uri}: cannot be opened as a tracking store")
+    assert Ledger(tmp_path / "home" / "ledger.db").names() == []
 
 
 def test_a_traceback_changes_no_status(

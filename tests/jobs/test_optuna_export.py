@@ -36,7 +36,7 @@ def url(tmp_path: Path) -> str:
 
 
 def test_each_trial_as_the_ledger_has_it(finished: Study, url: str) -> None:
-    assert export_study(Home(finished.folder), None, url) == "toy"
+    assert export_study(Home(finished.folder), "toy", url) == "toy"
     study = optuna.load_study(study_name="toy", storage=url)
     trials = finished.state.trials
     assert {trial.state for trial in trials} >= {TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}

@@ -187,6 +187,8 @@ def start(marsexp: Marsexp, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Under nohup, which the tests may run under, it would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
@@ -231,16 +233,32 @@ def test_killed_worker_is_replaced_and_nothing_changes(
 
 def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFor) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
+    # Of a search of this name that a lost ledger knew.
+    left_behind = Home(marsexp.home).checkpoints("s") / "old"
+    left_behind.mkdir(parents=True)
     process = start(marsexp, *SEARCH)
     wait_for(lambda: epochs_in_ledger(marsexp.home) >= 1)
-    process.send_signal(signal.SIGINT)
+    # As when a terminal is closed.
+    os.killpg(process.pid, signal.SIGHUP)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert not left_behind.exists()
     assert "marsexp search --resume s" in stderr
     assert "Traceback" not in stderr
     states = {trial["state"] for trial in marsexp("leaderboard", "--json").json()["trials"]}
     assert "paused" in states
     assert "running" not in states
+
+
+def test_a_search_goes_on_with_another_server_where_its_own_has_moved(copied_search: Marsexp) -> None:
+    from marsseg.tracking.store import open_store
+
+    uri = f"sqlite:///{copied_search.folder / 'elsewhere.db'}"
+    done = copied_search("search", "--resume", "tiny", "--tracking-uri", uri, "--json")
+    assert done.status == 0, done.stderr
+    assert done.json()["tracking_uri"] == uri
+    store = open_store(copied_search.home, uri)
+    assert len(store.client.search_runs([store.experiment_id])) == 6
 
 
 def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Marsexp) -> None:

@@ -30,7 +30,6 @@ def ledger(home: Home) -> Ledger:
 
 def test_the_latest_study_is_no_confirmation(ledger: Ledger) -> None:
     assert latest_study(ledger).name == "report"
-    assert latest_study(ledger, "search").name == "rover"
 
 
 def test_without_any_it_says_how_to_begin(tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "value the config refuses": (batch_size('kind = "int"\nlow = 0\nhigh = 4'), ["'training.batch_size' = 0"]),
     "upper bound the config refuses": (BLOCKS.replace("5", "7"), ["'model.num_blocks' = 7"]),
     "option the config refuses": (OPTIMIZER.replace("adamw", "lion"), ["'optimizer.name' = 'lion'"]),
+    "fixed value that goes only with a parameter's": (
+        '[fixed]\n"optimizer.weight_decay" = 1e-4\n[parameters."optimizer.name"]\nkind = "choice"\noptions = ["adamw"]',
+        ["[fixed]: optimizer", "found 'adam'", "has to be a parameter itself, with one option"],
+    ),
     "value the config refuses with what is fixed": (
         '[fixed]\n"model.skip_connections" = false\n[parameters."model.se"]\nkind = "choice"\noptions = ["skip"]',
         ["'model.se' = 'skip'", "needs skip_connections = true"],
