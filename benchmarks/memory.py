@@ -5,11 +5,12 @@ space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validatio
 most trials of a search are, and its network kept until the next one; those after which we look, the 5th and the 30th,
 are completed. No two networks are alike, which is the worst case: oneDNN keeps what it has made for the latest shapes,
 a thousand or so a thread. A worker that has grown since its first five tasks, by less than the tenth that is promised,
-leaves the next one to a fresh process: "one worker" is one of a search's, and may be several processes in turn. One row
-tells how many, another the most that was held after any later trial, mostly with its network kept.
+leaves the next one to a fresh process: "one worker" is one of a search's, and may be several `processes` in turn.
+Another row tells the most that was held after any later trial, mostly with its network kept.
 
 The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
-depth, widths and batch size on the same tiles, and calls `clear_session` between two of them.
+depth, widths and batch size on the same tiles, and calls `clear_session` between two of them. It has imported this
+package for its configurations and tiles, so TensorFlow uses oneDNN there as it does for ours.
 """
 
 import json
@@ -110,7 +111,11 @@ def main() -> None:
     workers, ours = zip(*measure_ours(), strict=True)
     peer = run_fresh(__file__, "peer")
     peer_name = f"Keras {metadata.version('keras')}, float32"
-    details = {"ours_mib": [round(mib) for mib in ours], "peer_mib": [round(mib) for mib in peer]}
+    details = {
+        "processes": len(set(workers)),
+        "ours_mib": [round(mib) for mib in ours],
+        "peer_mib": [round(mib) for mib in peer],
+    }
     early, last = EARLY - 1, TRIALS - 1
     Result(
         "memory",
@@ -126,7 +131,6 @@ def main() -> None:
     Result("memory", f"most after a later trial, as a multiple of after {EARLY}", "×", [most]).report()
     for trial in (early, last):
         Result("memory", f"after {trial + 1} trials", "MiB", [ours[trial]], [peer[trial]], peer_name).report()
-    Result("memory", f"for {TRIALS} trials", "workers", [len(set(workers))]).report()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ _INTRO = """# Benchmarks
 
 Made by `make bench` from [benchmarks/](../benchmarks): one script a figure, each beside a peer that is measured in the
 same run. A figure is a median, with the quartiles of its repeats below it; the ratio says how many times better ours is
-than the peer's. `make bench ARGS="cli_start"` measures one anew.
+than the peer's. `make bench ARGS="cli_start"` measures one anew, with what takes hours as it is remembered. A row is of
+the day that it names; how each is measured, below, is as of today.
 """
-_HEADER = "| benchmark | | ours | peer | ratio | promise | kept | more |\n|---|---|---|---|---|---|---|---|\n"
+_HEADER = "| benchmark | | ours | peer | ratio | promise | kept | day | more |\n|---|---|---|---|---|---|---|---|---|\n"
 _IN_COLUMNS = {
     *("benchmark", "case", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "ours_quartiles", "peer_quartiles"),
     *("target", "met", "machine", "measured", "share", "currency", "curves"),
@@ -78,7 +79,7 @@ def _row(result: Mapping[str, Any]) -> str:
     if result["peer"] is not None:
         peer = f"{_figure(result['peer'], result['peer_quartiles'], unit)}<br>{result['peer_name']}"
     ratio = "" if result["ratio"] is None else f"{result['ratio']:.3g}"
-    promise = (result["target"] or "", _KEPT[result["met"]])
+    promise = (result["target"] or "", _KEPT[result["met"]], result["measured"])
     cells = (result["benchmark"], result["case"], ours, peer, ratio, *promise, _details(result))
     return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |\n"
 

@@ -55,6 +55,7 @@ def main() -> None:
         higher_is_better=True,
         promise=Promise(-0.02),
         details={
+            "pairs": len(differences),
             "measured": min(row["measured"] for found in rows.values() for row in found),
             "differences": [round(each, 4) for each in differences],
             "scores": {precision: [round(score, 4) for score in found] for precision, found in scores.items()},

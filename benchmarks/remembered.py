@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import machine
+from marsseg.tracking.provenance import code_version
 
 
 def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
@@ -18,14 +19,14 @@ def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Map
         measure: Returns the figures by name.
 
     Returns:
-        Subject and figures, with the `machine` and the day that they were `measured`.
+        Subject and figures, with the `machine`, the day that they were `measured` and the version of the `code`.
     """
     subject = {**subject, "machine": machine()}
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     for row in map(json.loads, lines):
         if subject.items() <= row.items():
             return dict(row)
-    row = {**subject, **measure(), "measured": datetime.now(UTC).date().isoformat()}
+    row = {**subject, **measure(), "measured": datetime.now(UTC).date().isoformat(), "code": code_version()[:12]}
     with file.open("a", encoding="utf-8") as appended:
         appended.write(json.dumps(row) + "\n")
     return row

@@ -101,8 +101,9 @@ def test_the_page_has_one_table_a_machine() -> None:
     page = render_page([here, there], BENCHMARKS)
     table = page.partition("\n## On Abacus, ")[2].partition("\n## ")[0]
     row = r"a \| b | 2 s<br>1.5–3 | 6 s<br>5.5–38<br>other 1.0 | 3 | ≤ 2 s"
-    assert f"| throughput | {row} | **no** | steps 10 |\n" in table
-    assert f"| cli_start | {row} | yes | steps 10 |\n" in page.replace(table, "")
+    day = here["measured"]
+    assert f"| throughput | {row} | **no** | {day} | steps 10 |\n" in table
+    assert f"| cli_start | {row} | yes | {day} | steps 10 |\n" in page.replace(table, "")
 
 
 def test_the_page_shows_the_replay_of_the_machine_that_replayed_last() -> None:

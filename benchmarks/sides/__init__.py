@@ -2,5 +2,5 @@
 
 A side is started with a task and its settings, answers the first line that it is sent with what it is (`name`, …), and
 every further line with a figure; one that is asked questions finds them in these lines. Peers are written as their
-documentation teaches, with nothing of ours in them.
+documentation teaches. Nothing of ours is in them but for those of `live_search`, which train with our trainer.
 """

@@ -18,6 +18,16 @@ from marsseg.training.step import Evaluator
 from marsseg.training.trainer import EpochRecord, Training
 
 _VALIDATION_IMAGES = 8
+_ALL_AUGMENTATION = {
+    "augmentation.flips": True,
+    "augmentation.translation": 0.1,
+    "augmentation.rotation": 10.0,
+    "augmentation.contrast": 0.2,
+    "augmentation.brightness": 0.1,
+    "augmentation.cutmix": 0.5,
+    "augmentation.cutout": 0.5,
+    "augmentation.paste_rare": 0.5,
+}
 
 
 class _Epochs(Callback):
@@ -49,6 +59,7 @@ def config_of(settings: Settings) -> ExperimentConfig:
         "training.max_epochs": 10**6,
         "training.precision": settings.precision,
         "training.threads": settings.threads,
+        **(_ALL_AUGMENTATION if settings.augmented else {}),
     }
     return resolve_auto(ExperimentConfig().with_values(values))
 

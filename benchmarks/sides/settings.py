@@ -18,6 +18,7 @@ class Settings:
         num_images: Images an epoch, or a validation.
         threads: Processor cores to use.
         precision: Ours alone; `auto` by default.
+        augmented: Ours alone: every random change of the training images, instead of none.
     """
 
     task: str
@@ -27,6 +28,7 @@ class Settings:
     num_images: int = 160
     threads: int = 2
     precision: str = "auto"
+    augmented: bool = False
 
     def to_text(self) -> str:
         """For the command line."""

@@ -20,47 +20,59 @@ WEIGHTS_FILE = "best_weights.safetensors"
 _MAX_SAMPLES = 6
 
 
-def write_trial_report(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
-    """Writes what a trial's run shows; a report that stands there already is replaced, each file at once.
+def write_trial_report(
+    folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult", best_shown: int | None = None
+) -> None:
+    """Writes what a trial's run shows; of a report that stands there already each file is replaced at once.
 
     Args:
         folder: Where.
         config: The trial's config.
         data: What it was trained on.
         result: What it has reached.
+        best_shown: The best epoch of the report that stands there. Segments are short, and where the best epoch is the
+            same, what shows it stays: drawing it anew takes longer than all else at a segment's end.
     """
     # Whoever uploads the last one must not find half a picture.
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    _write_into(fresh, config, data, result)
+    _show_progress(fresh, result)
+    if result.best_epoch != best_shown:
+        _show_best(fresh, config, data, result)
+    if result.stopped_early or len(result.history) >= config.training.max_epochs:
+        _keep_weights(fresh, result)
     folder.mkdir(exist_ok=True)
     for file in fresh.iterdir():
         file.replace(folder / file.name)
     fresh.rmdir()
 
 
-def _write_into(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
-    from safetensors.numpy import save_file
-
-    names = class_names(config.data.num_classes)
-    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
-    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-    result.model.summary(print_fn=_writer(folder / "architecture.txt"), line_length=110)
+def _show_progress(folder: Path, result: "TrainResult") -> None:
     scores = {
         name: [record.metrics[name] for record in result.history]
         for name in ("val_mean_iou", "val_mean_iou_foreground", "val_mean_iou_all")
     }
     losses = [record.metrics["loss"] for record in result.history]
     draw_learning_curve(folder / "learning_curve.png", losses, scores, result.best_epoch)
+
+
+def _show_best(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
+    names = class_names(config.data.num_classes)
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    result.model.summary(print_fn=_writer(folder / "architecture.txt"), line_length=110)
     draw_confusion_matrix(folder / "confusion_matrix.png", result.best_confusion, names)
     images, masks = data.validation
     chosen = _choose_samples(masks, config.data.num_classes)
     predictions = result.evaluator.predict_labels(images[chosen])
     draw_samples(folder / "samples.png", images[chosen, ..., 0], masks[chosen], predictions, names)
-    if result.stopped_early or len(result.history) >= config.training.max_epochs:
-        weights = {weight.path: weight.numpy() for weight in result.model.weights}
-        save_file(weights, folder / WEIGHTS_FILE)
+
+
+def _keep_weights(folder: Path, result: "TrainResult") -> None:
+    from safetensors.numpy import save_file
+
+    save_file({weight.path: weight.numpy() for weight in result.model.weights}, folder / WEIGHTS_FILE)
 
 
 def _choose_samples(masks: NDArray[np.uint8], num_classes: int) -> list[int]:

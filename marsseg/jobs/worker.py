@@ -155,10 +155,12 @@ class _Worker:
             data = _prepare(config.data, config.cleaning, config.split)
         if data.fingerprint.digest != task.fingerprint:
             raise TrainingError(f"the data changed while it was in use: {config.data.source}")
+        # What is kept was reported by this worker, when it was paused.
+        best_shown = kept.best_epoch if kept else None
         training = kept or self._begin(task, config, data)
         result = training.run(task.until, [_Reporter(self.connection, task.folder)])
         self.connection.send(("alive", None))
-        write_trial_report(task.folder / "artifacts", config, data, result)
+        write_trial_report(task.folder / "artifacts", config, data, result, best_shown)
         outcome = _outcome(config, data, result)
         self.paused = None if outcome["completed"] else (task, training)
         return outcome

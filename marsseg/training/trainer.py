@@ -154,6 +154,11 @@ class Training:
         return len(self._progress.history)
 
     @property
+    def best_epoch(self) -> int:
+        """The epoch with the highest `val_mean_iou` so far, the earliest of equals; 0 before the first."""
+        return self._progress.best_epoch
+
+    @property
     def _stage(self) -> Stage:
         """The stage that the next epoch belongs to."""
         return [stage for stage in self._stages if stage.first_epoch <= self.epoch + 1][-1]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,22 @@ def test_trial_that_goes_on_next_is_not_built_again(
     assert epochs == [2, 3]
     assert outcome["completed"]
     assert outcome["weights_sha256"] == whole["weights_sha256"]
+
+
+def test_only_what_has_changed_is_drawn_again(worker: Connection, config: ExperimentConfig, tmp_path: Path) -> None:
+    many = config.with_values({"training.max_epochs": 9})
+    drawn, best = [], []
+    for epoch in range(1, 10):
+        _, outcome = train(worker, many, tmp_path / "trial", epoch)
+        best.append(outcome["best_epoch"])
+        stats = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "trial" / "artifacts").iterdir()}
+        drawn.append((stats["learning_curve.png"], stats["confusion_matrix.png"], stats["samples.png"]))
+    assert 1 < len(set(best)) < len(best), "a best epoch that changes, and one that stays"
+    for (before, now), (best_before, best_now) in zip(pairwise(drawn), pairwise(best), strict=True):
+        assert now[0] > before[0]
+        assert [new > old for new, old in zip(now[1:], before[1:], strict=True)] == [best_now != best_before] * 2
+    names = {path.name for path in (tmp_path / "trial" / "artifacts").iterdir()}
+    assert names >= {"config.toml", "architecture.txt", "samples.png", "best_weights.safetensors"}
 
 
 def test_trial_that_goes_on_after_another_starts_from_its_checkpoint(
