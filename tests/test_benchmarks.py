@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, PAGE, RESULTS, main, read_results, replace_results
-from benchmarks.default_search import read_estimate
+from benchmarks.default_search import read_estimate, seconds_beyond_epochs
 from benchmarks.page import draw_pictures, render_page
 from benchmarks.processes import side
 from benchmarks.remembered import remembered
 from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
 from benchmarks.turns import take_turns
+from marsseg.search.ledger import Ledger
+from tests.conftest import Marsexp
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 FIELDS = {"benchmark", "unit", "ours", "peer", "peer_name", "ratio", "repeats", "machine", "target", "met"}
@@ -163,6 +165,15 @@ def test_an_estimate_is_read_from_what_a_search_says() -> None:
     assert read_estimate(says.format("30 s")) == 0.5
     with pytest.raises(ValueError, match="expected an estimate"):
         read_estimate("search 'x': ...")
+
+
+def test_what_a_trial_costs_beyond_its_epochs(finished_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+    ledger = Ledger(finished_search.home / "ledger.db")
+    epochs = [record for trial in range(5) for record in ledger.epochs("tiny", trial)]
+    begins = min(record["finished_ms"] / 1000 - record["epoch_s"] for record in epochs)
+    trained_s = sum(record["epoch_s"] for record in epochs)
+    ended = begins + trained_s + 10
+    assert seconds_beyond_epochs(ledger, leaderboard, ended) == pytest.approx(2, abs=1e-3)
 
 
 def test_what_is_remembered_is_measured_once_a_subject_and_machine(tmp_path: Path) -> None:

@@ -30,13 +30,16 @@ def write_trial_report(
         config: The trial's config.
         data: What it was trained on.
         result: What it has reached.
-        best_shown: The best epoch of the report that stands there. Segments are short, and where the best epoch is the
-            same, what shows it stays: drawing it anew takes longer than all else at a segment's end.
+        best_shown: The best epoch of the report that stands there; None where nobody knows. Segments are short, and
+            where the best epoch is the same, what shows it stays: drawing it anew takes longer than all else at a
+            segment's end.
     """
     # Whoever uploads the last one must not find half a picture.
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
+    if best_shown is None:
+        _show_network(fresh, config, result)
     _show_progress(fresh, result)
     if result.best_epoch != best_shown:
         _show_best(fresh, config, data, result)
@@ -46,6 +49,12 @@ def write_trial_report(
     for file in fresh.iterdir():
         file.replace(folder / file.name)
     fresh.rmdir()
+
+
+def _show_network(folder: Path, config: ExperimentConfig, result: "TrainResult") -> None:
+    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    result.model.summary(print_fn=_writer(folder / "architecture.txt"), line_length=110)
 
 
 def _show_progress(folder: Path, result: "TrainResult") -> None:
@@ -59,9 +68,6 @@ def _show_progress(folder: Path, result: "TrainResult") -> None:
 
 def _show_best(folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
     names = class_names(config.data.num_classes)
-    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
-    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-    result.model.summary(print_fn=_writer(folder / "architecture.txt"), line_length=110)
     draw_confusion_matrix(folder / "confusion_matrix.png", result.best_confusion, names)
     images, masks = data.validation
     chosen = _choose_samples(masks, config.data.num_classes)
