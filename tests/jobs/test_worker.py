@@ -92,7 +92,8 @@ def test_trial_that_goes_on_next_is_not_built_again(
 
 
 def test_only_what_has_changed_is_drawn_again(worker: Connection, config: ExperimentConfig, tmp_path: Path) -> None:
-    many = config.with_values({"training.max_epochs": 9})
+    # So fast that some epochs are worse than those before.
+    many = config.with_values({"training.max_epochs": 9, "optimizer.learning_rate": 0.1})
     drawn, best = [], []
     for epoch in range(1, 10):
         _, outcome = train(worker, many, tmp_path / "trial", epoch)
