@@ -9,6 +9,7 @@ import typer
 
 from marsseg import __version__
 from marsseg.cli import data, doctor, runs, search, train
+from marsseg.jobs.interrupts import forget_closed_terminal
 
 app = typer.Typer(
     name="marsexp",
@@ -65,8 +66,9 @@ def main() -> None:
     sys.exit(status)
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(number: int, _: object) -> None:
     """Whoever ends the command politely gets the same clean stop as Ctrl-C."""
+    forget_closed_terminal(number)
     raise KeyboardInterrupt
 
 

@@ -89,13 +89,13 @@ def find_begun(ledger: Ledger, wanted: StudySettings) -> tuple[StudySettings, bo
         wanted: A new study, of which a number is put behind the name if that is taken by another.
 
     Returns:
-        What to run, with the data where it lies now, and whether it goes on.
+        What to run, with data and server where they are now, and whether it goes on.
     """
     name, number = wanted.name, 1
     while name in ledger.names():
         begun = stored_settings(ledger, name)
         if _hashes(begun) == _hashes(wanted):
-            return replace(begun, configs=wanted.configs), True
+            return replace(begun, configs=wanted.configs, tracking_uri=wanted.tracking_uri), True
         number += 1
         name = f"{wanted.name}-{number}"
     return replace(wanted, name=name), False

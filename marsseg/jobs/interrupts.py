@@ -1,10 +1,23 @@
 """Ctrl-C, SIGTERM or a closed terminal as a request to stop work between two writes, not in the middle of one."""
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+
+def forget_closed_terminal(number: int) -> None:
+    """After a SIGHUP nobody reads what is shown, and writing to a terminal that is gone would be an error."""
+    if number == signal.SIGHUP:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            # Once it is gone it is no terminal any more, but a device still.
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere, stream)
+        os.close(nowhere)
 
 
 @contextmanager
@@ -18,7 +31,8 @@ def deferred_interrupts() -> Iterator[threading.Event]:
     """
     requested = threading.Event()
 
-    def request(*_: Any) -> None:
+    def request(number: int, _: Any) -> None:
+        forget_closed_terminal(number)
         if requested.is_set():
             raise KeyboardInterrupt
         requested.set()

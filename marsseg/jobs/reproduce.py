@@ -16,6 +16,7 @@ from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolv
 from marsseg.jobs.progress import notify
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
 from marsseg.jobs.tracker import (
+    RECORDED_AGAIN,
     dataset_of,
     epoch_point,
     log_origin,
@@ -112,6 +113,8 @@ def _load_original(store: Any, record: RunRecord) -> _Original:
 def _changed_origin(record: RunRecord) -> list[str]:
     here, there = surroundings(), record.environment
     changes = []
+    if RECORDED_AGAIN in record.tags:
+        changes.append("versions: unknown; the run was recorded again after its store was lost")
     if record.tags.get("marsexp.code_version") != code_version():
         changes.append("code: the sources of marsexp are not those of the run")
     if there.get("python") != here["python"]:

@@ -259,9 +259,8 @@ def _base_config(
     space: Space, values: Mapping[str, Any], max_epochs: int, data: str | None, workers: int
 ) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
-    # Together: what is fixed may be allowed only with so many epochs.
-    config = ExperimentConfig().with_values({**space.fixed, "training.max_epochs": max_epochs})
-    config = with_assigned(config, fixed)
+    # All at once: each may be allowed only beside the others.
+    config = with_assigned(ExperimentConfig(), {**space.fixed, "training.max_epochs": max_epochs, **fixed})
     source = resolve_source(data or (None if config.data.source == SYNTHETIC else config.data.source))
     return resolve_auto(config.with_values({"data.source": source}), workers)
 

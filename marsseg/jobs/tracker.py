@@ -41,6 +41,8 @@ _STUDY_PARAMS = (
     *("engine", "sampler", "scheduler", "seed", "space_name", "workers"),
     *("min_epochs", "max_epochs", "reduction_factor"),
 )
+# Of a run whose store was lost: what trained it may have been another version or machine than what records it.
+RECORDED_AGAIN = "marsexp.recorded_again"
 _TIMING = ("learning_rate", "epoch_s", "images_per_second", "input_wait_s")
 _FACTS = ("best_val_mean_iou", "best_epoch", "epochs", "params", "flops", "peak_memory_mb", "duration_s")
 
@@ -177,16 +179,19 @@ class StudyTracker:
         """Leaves no run RUNNING behind a driver that stops before the end; a store that is away is left alone."""
         try:
             for trial in state.in_state(TrialState.RUNNING):
-                if trial.number in self._run_ids:
-                    self.recorder.set_status(self._run_ids[trial.number], "SCHEDULED")
-            if self._parent:
+                run_id = self._run_ids.get(trial.number)
+                if run_id and self.recorder.is_kept(run_id):
+                    self.recorder.set_status(run_id, "SCHEDULED")
+            if self._parent and self.recorder.is_kept(self._parent):
                 self.recorder.set_status(self._parent, "KILLED", time.time_ns() // 1_000_000)
         except Exception as error:
             print(f"the tracking store does not answer ({type(error).__name__})", file=sys.stderr)
 
     def _open_parent(self, state: SearchState) -> None:
         """Creates or finds the study's own run; a single training has none."""
-        if self._parent is not None or (self._settings.kind == "training" and self._settings.budget.trials == 1):
+        if self._settings.kind == "training" and self._settings.budget.trials == 1:
+            return
+        if self._parent is not None and self.recorder.is_kept(self._parent):
             return
         spec = RunSpec(
             identity={"marsexp.study": self._settings.uid, "marsexp.trial": "none"},
@@ -230,6 +235,8 @@ class StudyTracker:
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
             print(f"the tracking store does not answer ({first_line}); training goes on", file=sys.stderr)
             self._silent_until = time.monotonic() + _RETRY_S
+            # Opened again, it brings back an experiment that has been deleted meanwhile.
+            self._recorder = None
 
     def _sync(self, trial: Trial) -> None:
         """Sends what the store lacks of a trial; a run that somebody has deleted comes back only for that."""
@@ -242,6 +249,7 @@ class StudyTracker:
             if not self.recorder.restore(run_id):
                 self._sent_epochs.pop(trial.number, None)
                 run_id = self._open_run(trial)
+                self.recorder.set_tags(run_id, {RECORDED_AGAIN: "true"})
             self._send(trial, run_id)
 
     def _send(self, trial: Trial, run_id: str) -> None:
@@ -262,7 +270,7 @@ class StudyTracker:
             self.recorder.log_points(run_id, [result_point(trial.facts, finished_ms)])
             tags |= result_tags(trial.facts)
         artifacts = self._home.checkpoints(self._settings.name, trial.number) / "artifacts"
-        # What a running one left has been sent.
+        # A running one's come with its next pause.
         if artifacts.is_dir() and trial.state is not TrialState.RUNNING:
             self.recorder.log_folder(run_id, artifacts)
         # The ledger's trial learns its run only after the run was created.

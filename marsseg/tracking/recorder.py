@@ -59,7 +59,7 @@ class RunSpec:
 
 
 class Recorder:
-    """Writes to one store.
+    """Writes to one store; an experiment in MLflow's trash comes back for that.
 
     Args:
         store: Where.
@@ -68,9 +68,12 @@ class Recorder:
     def __init__(self, store: Store) -> None:
         self._client = store.client
         self._experiment_id = store.experiment_id
+        # In the trash it still has its name, so that no other can be made.
+        if self._client.get_experiment(self._experiment_id).lifecycle_stage == LifecycleStage.DELETED:
+            self._client.restore_experiment(self._experiment_id)
 
     def open_run(self, spec: RunSpec) -> str:
-        """Creates a run, or finds the one that was created before a kill.
+        """Creates a run, or finds the one that was created before a kill, in MLflow's trash too.
 
         Returns:
             Its ID.
@@ -82,6 +85,8 @@ class Recorder:
                 tags["mlflow.parentRunId"] = spec.parent_run_id
             run = self._client.create_run(self._experiment_id, spec.start_ms, tags, spec.name)
         run_id = str(run.info.run_id)
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            self._client.restore_run(run_id)
         # A kill may have come right after the run was created.
         params = [Param(path, str(value)[:_MAX_PARAM_LENGTH]) for path, value in spec.params.items()]
         for start in range(0, len(params), _MAX_PARAMS):
@@ -91,9 +96,9 @@ class Recorder:
         return run_id
 
     def find_run(self, identity: Mapping[str, str]) -> Run | None:
-        """The run that has all these tags, if there is one."""
+        """The run that has all these tags, if there is one, be it in MLflow's trash."""
         condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-        runs = self._client.search_runs([self._experiment_id], condition, max_results=1)
+        runs = self._client.search_runs([self._experiment_id], condition, ViewType.ALL, max_results=1)
         return runs[0] if runs else None
 
     def find_runs(self, tag: str, value: str) -> list[Run]:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from marsseg.errors import TrackingError
@@ -108,9 +107,6 @@ def _open(uri: str, artifacts: Path | None) -> Store:
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is not None:
-        if experiment.lifecycle_stage == LifecycleStage.DELETED:
-            # In MLflow's trash it still has its name, so that no other can be made.
-            client.restore_experiment(experiment.experiment_id)
         return Store(client, experiment.experiment_id, uri)
     location = artifacts.as_uri() if artifacts else None
     try:

@@ -177,14 +177,14 @@ def epochs_in_ledger(home: Path) -> int:
             return 0
 
 
-def start(marsexp: Marsexp, *arguments: str) -> subprocess.Popen[str]:
+def start(marsexp: Marsexp, *arguments: str, shown_on: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Starts the command in a session of its own."""
     return subprocess.Popen(
         marsexp.command(*arguments),
         cwd=marsexp.folder,
         env=marsexp.environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=shown_on,
         text=True,
         start_new_session=True,
         # Under nohup, which the tests may run under, it would be ignored.
@@ -238,8 +238,7 @@ def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFo
     left_behind.mkdir(parents=True)
     process = start(marsexp, *SEARCH)
     wait_for(lambda: epochs_in_ledger(marsexp.home) >= 1)
-    # As when a terminal is closed.
-    os.killpg(process.pid, signal.SIGHUP)
+    process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert not left_behind.exists()
@@ -248,6 +247,23 @@ def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFo
     states = {trial["state"] for trial in marsexp("leaderboard", "--json").json()["trials"]}
     assert "paused" in states
     assert "running" not in states
+
+
+def test_a_search_whose_terminal_is_closed_stops_as_cleanly(marsexp: Marsexp, wait_for: WaitFor) -> None:
+    from marsseg.tracking.store import open_store
+
+    write_tiles(marsexp.folder / "tiles.npz")
+    ours, theirs = os.openpty()
+    process = start(marsexp, *SEARCH, shown_on=theirs)
+    os.close(theirs)
+    wait_for(lambda: epochs_in_ledger(marsexp.home) >= 1)
+    os.close(ours)
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    store = open_store(marsexp.home)
+    states = {run.info.status for run in store.client.search_runs([store.experiment_id])}
+    assert "KILLED" in states
+    assert "RUNNING" not in states
 
 
 def test_a_search_goes_on_with_another_server_where_its_own_has_moved(copied_search: Marsexp) -> None:

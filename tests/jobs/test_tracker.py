@@ -93,11 +93,23 @@ def test_a_store_that_was_lost_is_filled_again_from_the_ledger(
         run = client.get_run(run_id)
         assert run.data.metrics["best_val_mean_iou"] == trial["best_val_mean_iou"]
         assert len(client.get_metric_history(run_id, "val_mean_iou")) == trial["epochs"]
+        assert run.data.tags["marsexp.recorded_again"] == "true"
 
 
-def test_an_experiment_that_was_deleted_comes_back(copied_search: Marsexp) -> None:
+def test_the_search_s_own_run_comes_back_with_its_trials_below_it(
+    copied_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
+    client = open_store(copied_search.home).client
+    client.delete_run(leaderboard["search_run_id"])
+    catch_up(copied_search.home)
+    assert client.get_run(leaderboard["search_run_id"]).info.lifecycle_stage == "active"
+
+
+def test_an_experiment_that_was_deleted_comes_back_for_who_records_not_for_who_reads(copied_search: Marsexp) -> None:
     store = open_store(copied_search.home)
     store.client.delete_experiment(store.experiment_id)
     again = open_store(copied_search.home)
     assert again.experiment_id == store.experiment_id
-    assert again.client.get_experiment(store.experiment_id).lifecycle_stage == "active"
+    assert store.client.get_experiment(store.experiment_id).lifecycle_stage == "deleted"
+    Recorder(again)
+    assert store.client.get_experiment(store.experiment_id).lifecycle_stage == "active"
