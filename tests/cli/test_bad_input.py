@@ -99,6 +99,13 @@ def test_bad_spaces(run: Callable[..., str], tmp_path: Path, name: str) -> None:
 
 
 SEVERAL = ("--objective", "params", "--objective", "val_mean_iou")
+WARM_SPACE = """
+[fixed]
+"warmup.epochs" = 10
+
+[parameters."augmentation.flips"]
+kind = "bool"
+"""
 BAD_OPTIONS = {
     "budget of 0": (("search", "--budget", "0"), "--budget"),
     "no budget": (("search",), "--budget"),
@@ -134,6 +141,10 @@ BAD_OPTIONS = {
     "name of two lines": (("search", "--budget", "2", "--name", "a\nb"), r"'a\nb'"),
     "unknown field to set": (("search", "--budget", "2", "--set", "model.blocks=3"), "did you mean 'num_blocks'"),
     "value that is not allowed": (("search", "--budget", "2", "--set", "model.num_blocks=9"), "model.num_blocks"),
+    "fixed value that needs more epochs": (
+        ("search", "--budget", "2", "--space", "warm.toml", "--max-epochs", "5", "--data", "synthetic"),
+        "warmup.epochs",
+    ),
     "set without value": (("search", "--budget", "2", "--set", "seed"), "path=value"),
     "tiles in another format": (("data", "synth", "--out", "tiles.txt"), "ends in .npz"),
     "more outliers than tiles": (("data", "synth", "--out", "t.npz", "--images", "5", "--outliers", "9"), "at most 5"),
@@ -145,7 +156,8 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_bad_options(run: Callable[..., str], name: str) -> None:
+def test_bad_options(run: Callable[..., str], tmp_path: Path, name: str) -> None:
+    (tmp_path / "warm.toml").write_text(WARM_SPACE, encoding="utf-8")
     arguments, expected = BAD_OPTIONS[name]
     assert expected in run(*arguments)
 

@@ -46,9 +46,10 @@ def test_nothing_was_begun(ledger: Ledger) -> None:
     assert find_begun(ledger, confirming()) == (confirming(), False)
 
 
-def test_it_goes_on_with_the_data_where_it_lies_now(ledger: Ledger) -> None:
-    ledger.create_search("rover-confirm-1x3", replace(confirming(**{"data.source": "/old.npz"}), note="mine").to_dict())
-    moved = confirming(**{"data.source": "/new.npz"})
+def test_it_goes_on_with_data_and_server_where_they_are_now(ledger: Ledger) -> None:
+    begun = replace(confirming(**{"data.source": "/old.npz"}), note="mine", tracking_uri="http://old")
+    ledger.create_search("rover-confirm-1x3", begun.to_dict())
+    moved = replace(confirming(**{"data.source": "/new.npz"}), tracking_uri="http://new")
     assert find_begun(ledger, moved) == (replace(moved, note="mine"), True)
 
 
