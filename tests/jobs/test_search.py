@@ -266,17 +266,6 @@ def test_a_search_whose_terminal_is_closed_stops_as_cleanly(marsexp: Marsexp, wa
     assert "RUNNING" not in states
 
 
-def test_a_search_goes_on_with_another_server_where_its_own_has_moved(copied_search: Marsexp) -> None:
-    from marsseg.tracking.store import open_store
-
-    uri = f"sqlite:///{copied_search.folder / 'elsewhere.db'}"
-    done = copied_search("search", "--resume", "tiny", "--tracking-uri", uri, "--json")
-    assert done.status == 0, done.stderr
-    assert done.json()["tracking_uri"] == uri
-    store = open_store(copied_search.home, uri)
-    assert len(store.client.search_runs([store.experiment_id])) == 6
-
-
 def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
     options = ("--budget", "1", "--max-epochs", "1", "--space", "space.toml", "--data", "tiles.npz")

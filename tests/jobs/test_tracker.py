@@ -113,3 +113,12 @@ def test_an_experiment_that_was_deleted_comes_back_for_who_records_not_for_who_r
     assert store.client.get_experiment(store.experiment_id).lifecycle_stage == "deleted"
     Recorder(again)
     assert store.client.get_experiment(store.experiment_id).lifecycle_stage == "active"
+
+
+def test_a_search_goes_on_with_another_server_where_its_own_has_moved(copied_search: Marsexp) -> None:
+    uri = f"sqlite:///{copied_search.folder / 'elsewhere.db'}"
+    done = copied_search("search", "--resume", "tiny", "--tracking-uri", uri, "--json")
+    assert done.status == 0, done.stderr
+    assert done.json()["tracking_uri"] == uri
+    store = open_store(copied_search.home, uri)
+    assert len(store.client.search_runs([store.experiment_id])) == 6
