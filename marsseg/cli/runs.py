@@ -39,16 +39,12 @@ def leaderboard(
 
     Example: marsexp leaderboard --top 5
     """
-    import gc
-
     from marsseg.errors import UsageError
     from marsseg.jobs.home import open_home
     from marsseg.jobs.leaderboard import load_leaderboard
 
     if json and csv:
         raise UsageError("expected --json or --csv, found both")
-    # It ends in a moment; of ten thousand trials, a quarter of the time would go into looking for garbage.
-    gc.disable()
     document = load_leaderboard(open_home(), search, sort)
     if optuna is not None:
         from marsseg.jobs.optuna_export import export_study

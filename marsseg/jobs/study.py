@@ -164,21 +164,23 @@ def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tra
     try:
         yield
     except KeyboardInterrupt:
-        tracker.interrupt(driver.state)
+        tracker.leave(driver.state, "KILLED")
         notify(f"stopped; {settings.resume_hint}")
         raise
-    except TrainingError as error:
-        raise TrainingError(f"{error}: see {log}; once that is mended, {settings.resume_hint}") from error
     except TakenOverError:
         raise
-    except MarsexpError as error:
-        raise type(error)(f"{error}; once that is mended, {settings.resume_hint}") from error
     except (MlflowException, SQLAlchemyError) as error:
         # MLflow lets errors of SQLAlchemy through; the ledger has everything.
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"'{settings.name}' could not be recorded ({first_line}); {settings.resume_hint}"
         raise TrackingError(message) from error
+    except MarsexpError as error:
+        if not isinstance(error, TrackingError):
+            tracker.leave(driver.state, "FAILED")
+        see = f": see {log}" if isinstance(error, TrainingError) else ""
+        raise type(error)(f"{error}{see}; once that is mended, {settings.resume_hint}") from error
     except Exception:
+        tracker.leave(driver.state, "FAILED")
         notify(f"stopped by an error; {settings.resume_hint}")
         raise
 

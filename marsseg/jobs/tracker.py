@@ -175,15 +175,20 @@ class StudyTracker:
                 self._sync(trial)
         self._behind.clear()
 
-    def interrupt(self, state: SearchState) -> None:
-        """Leaves no run RUNNING behind a driver that stops before the end; a store that is away is left alone."""
+    def leave(self, state: SearchState, status: str) -> None:
+        """Leaves no run RUNNING behind a driver that stops before the end; a store that is away is left alone.
+
+        Args:
+            state: The study as far as it came.
+            status: What MLflow calls such an end of the study's own run.
+        """
         try:
             for trial in state.in_state(TrialState.RUNNING):
                 run_id = self._run_ids.get(trial.number)
                 if run_id and self.recorder.is_kept(run_id):
                     self.recorder.set_status(run_id, "SCHEDULED")
             if self._parent and self.recorder.is_kept(self._parent):
-                self.recorder.set_status(self._parent, "KILLED", time.time_ns() // 1_000_000)
+                self.recorder.set_status(self._parent, status, time.time_ns() // 1_000_000)
         except Exception as error:
             print(f"the tracking store does not answer ({type(error).__name__})", file=sys.stderr)
 

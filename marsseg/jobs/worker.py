@@ -5,7 +5,6 @@ It writes checkpoints and a trial's pictures to disk; ledger and tracking store 
 
 import dataclasses
 import errno
-import gc
 import json
 import os
 import re
@@ -105,8 +104,6 @@ class _Worker:
         if self.is_ready:
             return
         import_tensorflow_quietly()
-        # A million objects of TensorFlow's stay for good: looking for garbage among them takes a third of a second.
-        gc.freeze()
         self.is_ready = True
         self.connection.send(("alive", None))
 

@@ -130,3 +130,8 @@ def test_a_search_whose_workers_cannot_begin_stops_before_a_trial_fails(marsexp:
     assert "ImportError: no library of that name" in Path(found[1]).read_text(encoding="utf-8")
     assert found[2] == "go on with: marsexp search --resume faulty"
     assert not [trial for trial in trials(marsexp) if trial.state is TrialState.FAILED]
+    from marsseg.tracking.store import open_store
+
+    store = open_store(marsexp.home)
+    (of_search,) = store.client.search_runs([store.experiment_id])
+    assert of_search.info.status == "FAILED", "none is shown as if it still ran"
