@@ -24,7 +24,7 @@ def state_of(marsexp: Marsexp, trial: int) -> TrialState | None:
 def test_a_trial_that_hangs_fails_and_the_search_completes(marsexp: Marsexp) -> None:
     stopped = set()
     with subprocess.Popen(
-        marsexp.command("search", "--budget", "3", "--space", "smoke", "--name", NAME),
+        marsexp.command("search", "--budget", "3", "--space", "smoke", "--workers", "1", "--name", NAME),
         cwd=marsexp.folder,
         env=marsexp.environment,
         stdout=subprocess.PIPE,

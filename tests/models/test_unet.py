@@ -1,5 +1,6 @@
 """The U-Net: every depth and option, its twin of Keras' own layers, names and seeds."""
 
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -92,10 +93,25 @@ def name_options(options: dict[str, object]) -> str:
     return ",".join(f"{option}={value}" for option, value in options.items())
 
 
+@cache
+def built_once(name: str) -> tuple[keras.Model, np.ndarray, list[np.ndarray]]:
+    """The float32 network of these options, its images and its initial weights; building one takes seconds."""
+    (options,) = [options for options in OPTIONS if name_options(options) == name]
+    model, images = build(**options)
+    return model, images, model.get_weights()
+
+
+def initial(options: dict[str, object]) -> tuple[keras.Model, np.ndarray]:
+    """That network as if it had just been built."""
+    model, images, weights = built_once(name_options(options))
+    model.set_weights(weights)
+    return model, images
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=name_options)
 class TestOption:
     def test_gradient_reaches_every_weight(self, options: dict[str, object]) -> None:
-        model, images = build(**options)
+        model, images = initial(options)
         # What begins at 0, as the spatial transformer's last layer, hides what stands before it until the first step.
         noise = np.random.default_rng(2)
         model.set_weights([weight + noise.normal(0, 0.01, weight.shape) for weight in model.get_weights()])
@@ -111,7 +127,7 @@ class TestOption:
         assert dead == []
 
     def test_twin_of_kerass_own_layers_gives_the_same_logits(self, options: dict[str, object]) -> None:
-        model, images = build(**options)
+        model, images = initial(options)
         for _ in range(3):
             model(images, training=True)
         twin, _ = build(portable=True, seed=9, **options)
@@ -121,7 +137,7 @@ class TestOption:
         assert all(type(layer).__module__.startswith("keras.") for layer in twin.layers)
 
     def test_saved_and_loaded_gives_the_same_logits(self, options: dict[str, object], tmp_path: Path) -> None:
-        model, images = build(**options)
+        model, images = initial(options)
         model(images, training=True)
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -131,7 +147,7 @@ class TestOption:
     def test_mixed_precision_gives_float32_logits_from_float32_weights(
         self, options: dict[str, object], precision: str, tolerance: float
     ) -> None:
-        model, images = build(**options)
+        model, images = initial(options)
         expected, paths = model(images).numpy(), [weight.path for weight in model.weights]
         assert len(set(paths)) == len(paths)
         keras.config.set_dtype_policy(f"mixed_{precision}")
