@@ -108,9 +108,7 @@ def _fill(writer: LedgerWriter, settings: StudySettings, num_trials: int) -> Non
     first = settings.rungs.levels[0]
     writer.append("tracked", run_id=luck.randbytes(16).hex())
     for trial in range(num_trials):
-        writer.append(
-            "proposed", trial, values=proposer.propose([], seed=trial), cost={"epoch": _EPOCH_S, "start": 2.0}
-        )
+        writer.append("proposed", trial, values=proposer.propose([], seed=trial), cost=_COST)
         if luck.random() < _REJECTED_SHARE:
             writer.append("rejected", trial, reason=f"the same as trial {trial // 2}")
             continue

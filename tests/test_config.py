@@ -15,8 +15,6 @@ from marsseg.errors import ConfigError
 
 DEFAULT = ExperimentConfig()
 
-# Schema version 1. A changed default changes these; so does a new field. Once runs are stored somewhere, a change
-# here needs a new `schema_version`.
 # Fields may be added; a default never changes within a schema version, nor does the hash of a config.
 DEFAULTS_OF_SCHEMA_VERSION_1 = {
     "schema_version": 1,

@@ -39,10 +39,12 @@ def _common(
     """Finds, tracks and proves the best segmentation network that you can afford."""
 
 
-search.register(app)
-train.register(app)
-runs.register(app)
-doctor.register(app)
+for _command in (
+    *(search.search, train.train),
+    *(runs.leaderboard, runs.show, runs.reproduce, runs.evaluate, runs.ui),
+    doctor.doctor,
+):
+    app.command()(_command)
 app.add_typer(data.app, name="data")
 
 

@@ -6,11 +6,6 @@ from marsseg.cli import options
 from marsseg.cli.output import print_json
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("doctor")(doctor)
-
-
 def doctor(
     tracking_uri: options.TrackingUri = None,
     json: options.Json = False,

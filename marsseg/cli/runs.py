@@ -15,12 +15,6 @@ _OwnData = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    for command in (leaderboard, show, reproduce, evaluate, ui):
-        app.command(command.__name__)(command)
-
-
 def leaderboard(
     search: Annotated[str | None, typer.Argument(metavar="SEARCH", help="By default the latest search.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N.")] = None,

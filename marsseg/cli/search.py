@@ -8,12 +8,6 @@ import typer
 from marsseg.cli import options
 from marsseg.cli.output import exit_status, print_json, print_leaderboard, print_plan
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("search")(search)
-
-
 # What may stand beside --resume: the rest was settled when the search began.
 _BESIDE_RESUME = {"resume", "budget", "data", "record", "confirm", "seeds", "tracking_uri", "json", "debug"}
 

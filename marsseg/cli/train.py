@@ -7,12 +7,6 @@ import typer
 from marsseg.cli import options
 from marsseg.cli.output import exit_status, print_json, print_leaderboard
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("train")(train)
-
-
 # What may stand beside --resume: the rest was settled when the training began.
 _BESIDE_RESUME = {"resume", "data", "tracking_uri", "json", "debug"}
 

@@ -17,8 +17,6 @@ from marsseg.data.tiles import Tiles
 from marsseg.errors import UsageError
 from marsseg.new_file import check_new_file, write_new_file
 
-__all__ = ["CleaningResult", "clean_file", "outlier_indices"]
-
 
 @dataclass(frozen=True)
 class CleaningResult:

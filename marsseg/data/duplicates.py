@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["near_duplicate_groups"]
-
 # How many of a hash's 64 bits may differ. Frequencies see through noise, compression, brightness and shading;
 # differences between neighbours, along rows and along columns, see through what covers a part of the tile. Of real
 # tiles with a bright spot, a box, a border or a quarter of another tile on them the three propose 96 of 100, and 0.6 %

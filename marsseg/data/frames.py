@@ -10,8 +10,6 @@ from pathlib import Path
 
 from marsseg.errors import DataError, NotFoundError
 
-__all__ = ["FoundFrames", "Frame", "find_ai4mars_frames", "find_folder_frames"]
-
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 # Below labels/: Curiosity's and the older rovers' crowd-sourced labels, and Perseverance's with the same classes. What

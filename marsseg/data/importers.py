@@ -13,8 +13,6 @@ from marsseg.data.frames import Frame
 from marsseg.data.pictures import read_image, read_mask
 from marsseg.errors import DataError
 
-__all__ = ["AI4MARS_LABELS", "CutTiles", "Cutting", "cut_frames"]
-
 # Soil, bedrock, sand, big rock; what nobody labelled is our background.
 AI4MARS_LABELS: Mapping[int, int] = {0: 1, 1: 2, 2: 3, 3: 4, 255: 0}
 

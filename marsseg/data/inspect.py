@@ -15,8 +15,6 @@ from PIL import Image
 from marsseg.data.duplicates import near_duplicate_groups
 from marsseg.data.tiles import Tiles, class_palette, classes_present, pixels_per_class
 
-__all__ = ["Inspection", "OutlierGroup", "find_outlier_groups", "inspect_tiles", "render_group"]
-
 # So many different images must share one mask before it is suspected. On real terrain the masks that come again by
 # nature are straight bands, such as sky over soil (five tiles of 2,505 share the most common one); others do not.
 MIN_GROUP, MIN_GROUP_SHARE = 4, 0.002

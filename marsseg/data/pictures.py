@@ -11,8 +11,6 @@ from PIL import Image
 
 from marsseg.errors import DataError
 
-__all__ = ["read_image", "read_mask"]
-
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 

@@ -19,8 +19,6 @@ from marsseg.data.split import Split, join_groups, limit_training, split_tiles
 from marsseg.data.tiles import Tiles
 from marsseg.errors import DataError
 
-__all__ = ["Fingerprint", "Part", "PreparedData", "changed_parts", "prepare_data"]
-
 FINGERPRINT_PARTS = ("pixels", "masks", "split", "cleaning")
 
 

@@ -17,8 +17,6 @@ from marsseg.config import SYNTHETIC
 from marsseg.data.tiles import MIN_SIDE, Tiles
 from marsseg.errors import DataError, NotFoundError
 
-__all__ = ["load_raw", "load_tiles", "normalise_images", "tiles_from_pairs"]
-
 TRAINING_SET, TEST_SET, FRAMES = "training_set", "test_set", "frames"
 # A half-precision float is off by 0.06 grey levels at most; unless all pixels are 8-bit levels, some lie farther off.
 _LEVEL_TOLERANCE = 0.1

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from marsseg.data.tiles import classes_present
 from marsseg.errors import DataError
 
-__all__ = ["Split", "join_groups", "limit_training", "split_tiles"]
-
 HELD_OUT_SHARE = 0.1
 TRAIN, VALIDATION, TEST = range(3)
 UNPLACED = -1

@@ -12,8 +12,6 @@ from scipy import ndimage
 
 from marsseg.errors import DataError
 
-__all__ = ["Terrain", "generate_terrain"]
-
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_NAMES", "MIN_SIDE", "Tiles", "class_names", "class_palette", "classes_present", "pixels_per_class"]
-
 CLASS_NAMES = ("background", "soil", "bedrock", "sand", "big_rock")
 # Background, soil, bedrock, sand, big rock; other class counts take what follows.
 _COLORS = ("1f1f1f", "c98d4f", "6f79a8", "e8d27a", "d62f2f", "4fa36b", "9a5fb0", "5cc3d6")

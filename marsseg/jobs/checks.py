@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from marsseg import __version__
 from marsseg.config import SYNTHETIC
-from marsseg.errors import MarsexpError
+from marsseg.errors import MarsexpError, first_line
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
 from marsseg.jobs.inputs import DATA_VARIABLE
 from marsseg.tracking.provenance import environment
@@ -215,7 +215,7 @@ def _explain(error: sqlite3.Error, path: Path) -> tuple[State, str, str]:
     if "no such table" in str(error):
         return "warning", "holds nothing yet", "nothing: the next search fills it"
     advice = f"bring back a copy of {path}, or move it away to begin anew"
-    return "problem", f"{path} cannot be read ({str(error).splitlines()[0]})", advice
+    return "problem", f"{path} cannot be read ({first_line(error)})", advice
 
 
 def check_server(tracking_uri: str) -> Check:
@@ -253,7 +253,7 @@ def _first_cause(error: BaseException) -> str:
     """The innermost message: the layers above repeat the address and the number of attempts."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)
 
 
 def check_data(source: str | None) -> Check:

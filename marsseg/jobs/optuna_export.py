@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 
-from marsseg.errors import TrackingError, UsageError
+from marsseg.errors import TrackingError, UsageError, first_line
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
@@ -67,7 +67,7 @@ def export_study(home: Home, search: str, url: str) -> str:
     try:
         _new_study(url, settings).add_trials(frozen)
     except (optuna.exceptions.StorageInternalError, sa.exc.SQLAlchemyError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise TrackingError(f"{url}: the study could not be written ({reason})") from None
     notify(f"wrote {len(frozen)} trials to the study '{name}'; look at them with: optuna-dashboard {url}")
     return name

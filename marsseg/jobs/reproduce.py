@@ -240,7 +240,7 @@ def _document(
 def _differences(
     original: Mapping[int, Mapping[str, float]], rerun: Mapping[int, Mapping[str, float]]
 ) -> dict[int, float]:
-    """The largest difference of any metric at each epoch that the rerun has; infinite where one side lacks a metric."""
+    """The largest difference of any metric at each epoch that the rerun has; 1e9 where one side lacks a metric."""
     differences = {}
     for epoch, metrics in rerun.items():
         before = original.get(epoch, {})

@@ -71,7 +71,6 @@ class RunRecord:
         status: As the UI shows it.
         start_ms: Unix time in milliseconds.
         tags: By name.
-        params: As logged; texts.
         metrics: The newest value of each.
         config: What was trained.
         config_changes: Fields whose value in the stored config is not the one logged when the run was created.
@@ -84,7 +83,6 @@ class RunRecord:
     status: str
     start_ms: int
     tags: dict[str, str]
-    params: dict[str, str]
     metrics: dict[str, float]
     config: ExperimentConfig
     config_changes: tuple[str, ...]
@@ -121,7 +119,6 @@ def load_run(store: Store, run_id: str) -> RunRecord:
         status=run.info.status,
         start_ms=run.info.start_time,
         tags=dict(run.data.tags),
-        params=dict(logged),
         metrics=dict(run.data.metrics),
         config=config,
         config_changes=changes,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marsseg.data.prepare import PreparedData, changed_parts
-from marsseg.errors import DataError, MarsexpError, TakenOverError, TrackingError, TrainingError, UsageError
+from marsseg.errors import DataError, MarsexpError, TakenOverError, TrackingError, TrainingError, UsageError, first_line
 from marsseg.jobs.admission import Admission
 from marsseg.jobs.candidates import build_candidates
 from marsseg.jobs.data_size import DataSize
@@ -171,8 +171,7 @@ def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tra
         raise
     except (MlflowException, SQLAlchemyError) as error:
         # MLflow lets errors of SQLAlchemy through; the ledger has everything.
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"'{settings.name}' could not be recorded ({first_line}); {settings.resume_hint}"
+        message = f"'{settings.name}' could not be recorded ({first_line(error)}); {settings.resume_hint}"
         raise TrackingError(message) from error
     except MarsexpError as error:
         if not isinstance(error, TrackingError):

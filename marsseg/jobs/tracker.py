@@ -16,6 +16,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from marsseg.config import ExperimentConfig
+from marsseg.errors import first_line
 from marsseg.jobs.descriptions import first_description, merge, study_section, trial_section
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
@@ -237,8 +238,7 @@ class StudyTracker:
                 del self._behind[number]
         except Exception as error:
             # Training is worth more than its record, and the ledger keeps what the store missed.
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"the tracking store does not answer ({first_line}); training goes on", file=sys.stderr)
+            print(f"the tracking store does not answer ({first_line(error)}); training goes on", file=sys.stderr)
             self._silent_until = time.monotonic() + _RETRY_S
             # Opened again, it brings back an experiment that has been deleted meanwhile.
             self._recorder = None

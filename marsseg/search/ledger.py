@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from marsseg.errors import LedgerError, NotFoundError, TakenOverError, UsageError, nearest_name_hint
+from marsseg.errors import LedgerError, NotFoundError, TakenOverError, UsageError, first_line, nearest_name_hint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BUSY_TIMEOUT_S = 60
@@ -302,4 +302,4 @@ def _now_ms() -> int:
 
 
 def _reason(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+    return first_line(getattr(error, "orig", None) or error)

@@ -42,7 +42,14 @@ def checkout() -> dict[str, str]:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=_PACKAGE.parent, capture_output=True, text=True, timeout=30, check=False
+            ["git", *arguments],
+            cwd=_PACKAGE.parent,
+            capture_output=True,
+            encoding="utf-8",
+            # A changed file may be in another encoding.
+            errors="replace",
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

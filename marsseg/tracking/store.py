@@ -16,7 +16,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from marsseg.errors import TrackingError
+from marsseg.errors import TrackingError, first_line
 from marsseg.tracking.view import experiment_tags
 
 EXPERIMENT = "marsexp"
@@ -146,9 +146,6 @@ def _follow_moved_artifacts(store: Store, artifacts: Path) -> None:
 def _one_line_errors(uri: str) -> Iterator[None]:
     try:
         yield
-    except TrackingError:
-        raise
     except Exception as error:
         # MLflow lets errors of SQLAlchemy, of requests and of the file system through.
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrackingError(f"{uri}: cannot be opened as a tracking store ({first_line})") from error
+        raise TrackingError(f"{uri}: cannot be opened as a tracking store ({first_line(error)})") from error

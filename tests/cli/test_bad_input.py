@@ -106,6 +106,7 @@ WARM_SPACE = """
 [parameters."augmentation.flips"]
 kind = "bool"
 """
+RECIPE = ("train", "depth_4", "--data", "synthetic")
 BAD_OPTIONS = {
     "budget of 0": (("search", "--budget", "0"), "--budget"),
     "no budget": (("search",), "--budget"),
@@ -114,7 +115,7 @@ BAD_OPTIONS = {
     "curves over a file": (("search", "--budget", "2", "--space", "smoke", "--record", "space.toml"), "space.toml"),
     "seeds of nothing": (("search", "--budget", "2", "--seeds", "5"), "--confirm 3 --seeds 5"),
     "seeds beyond the last": (
-        ("train", "depth_4", "--data", "synthetic", "--set", "seed=2147483647", "--seeds", "2"),
+        (*RECIPE, "--set", "seed=2147483647", "--seeds", "2"),
         "'depth_4' with --seeds 2: seed: input should be less than 2147483648, found 2147483648",
     ),
     "unknown engine": (("search", "--budget", "2", "--engine", "optima"), "did you mean 'optuna'"),
@@ -150,6 +151,22 @@ BAD_OPTIONS = {
     "more outliers than tiles": (("data", "synth", "--out", "t.npz", "--images", "5", "--outliers", "9"), "at most 5"),
     "tag without value": (("search", "--budget", "2", "--tag", "x"), "key=value"),
     "no recipe": (("train",), "recipe"),
+    "more GPUs than there are": (
+        (*RECIPE, "--gpus", "1"),
+        "--gpus 1: expected at most as many GPUs as there are, found none that TensorFlow can use",
+    ),
+    "more GPUs set than there are": (
+        (*RECIPE, "--set", "training.gpus=2"),
+        "'depth_4' has training.gpus = 2: expected at most as many",
+    ),
+    "GPUs given twice": (
+        (*RECIPE, "--gpus", "2", "--set", "training.gpus=2"),
+        "--set training.gpus: take it away, there is --gpus",
+    ),
+    "several GPUs for a trial": (
+        ("search", "--budget", "2", "--space", "smoke", "--data", "synthetic", "--set", "training.gpus=2"),
+        "a search gives each trial one GPU",
+    ),
     "unknown command": (("serach",), "'search'"),
     "unknown option": (("search", "--bugdet", "2"), "--bugdet"),
 }

@@ -22,15 +22,17 @@ def schema(name: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("leaderboard", ("leaderboard", "--json")),
         ("leaderboard", ("leaderboard", "tiny", "--json", "--top", "1")),
         ("show", ("show", "best", "--json")),
         ("evaluate", ("evaluate", "best", "--split", "test", "--json")),
-        ("data-inspect", ("data", "inspect", "--data", "tiles.npz", "--json")),
     ],
 )
 def test_documents_follow_their_schemas(finished_search: Marsexp, name: str, arguments: tuple[str, ...]) -> None:
     jsonschema.validate(finished_search(*arguments).json(), schema(name))
+
+
+def test_whole_leaderboard_follows_its_schema(leaderboard: dict[str, Any]) -> None:
+    jsonschema.validate(leaderboard, schema("leaderboard"))
 
 
 def test_leaderboard_for_people_and_as_csv(finished_search: Marsexp, leaderboard: dict[str, Any]) -> None:

@@ -3,11 +3,7 @@
 import pytest
 
 from marsseg.jobs.devices import default_workers, share_out, visible_gpus
-from marsseg.training.runtime import this_machine
-from tests.conftest import Marsexp, make_marsexp, write_tiles
-from tests.jobs.test_train import TINY
-
-without_gpu = pytest.mark.skipif(bool(this_machine().gpus), reason="this machine has GPUs")
+from tests.conftest import Marsexp
 
 
 @pytest.mark.parametrize(
@@ -49,7 +45,6 @@ def test_without_gpus_a_workers_environment_is_left_alone() -> None:
     assert share_out([], 2, 1) == [{}, {}]
 
 
-@without_gpu
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (16, 2)])
 def test_a_processor_trains_two_at_a_time_unless_it_has_a_single_core(
     cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
@@ -58,51 +53,6 @@ def test_a_processor_trains_two_at_a_time_unless_it_has_a_single_core(
     assert default_workers() == workers
 
 
-@pytest.fixture(scope="module")
-def with_recipe(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
-    marsexp = make_marsexp(tmp_path_factory.mktemp("gpus"))
-    write_tiles(marsexp.folder / "tiles.npz")
-    (marsexp.folder / "tiny.toml").write_text(TINY.format(seed=0, max_epochs=1), encoding="utf-8")
-    return marsexp
-
-
-@without_gpu
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--gpus", "1"), "--gpus 1: expected at most as many GPUs as there are, found none that TensorFlow can use"),
-        (("--gpus", "2"), "--gpus 2: expected at most as many"),
-        (("--set", "training.gpus=2"), "'tiny' has training.gpus = 2: expected at most as many"),
-        (("--gpus", "2", "--set", "training.gpus=2"), "--set training.gpus: take it away, there is --gpus"),
-    ],
-)
-def test_more_gpus_than_there_are_are_refused_before_any_work(
-    with_recipe: Marsexp, arguments: tuple[str, ...], words: str
-) -> None:
-    done = with_recipe("train", "tiny.toml", "--data", "tiles.npz", *arguments)
-    assert (done.status, done.stdout) == (2, "")
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert _studies(with_recipe) == []
-
-
-def _studies(marsexp: Marsexp) -> list[str]:
-    from marsseg.jobs.home import Home
-    from marsseg.search.ledger import Ledger
-
-    return Ledger(Home(marsexp.home).ledger).names()
-
-
-def test_a_search_gives_each_trial_one_gpu(with_recipe: Marsexp) -> None:
-    done = with_recipe(
-        *("search", "--budget", "2", "--space", "space.toml", "--data", "tiles.npz"), "--set", "training.gpus=2"
-    )
-    assert (done.status, done.stdout) == (2, "")
-    assert "a search gives each trial one GPU" in done.stderr
-    assert _studies(with_recipe) == []
-
-
-@without_gpu
 def test_a_rerun_on_fewer_gpus_is_refused_before_any_work(copied_search: Marsexp) -> None:
     done = copied_search("reproduce", "best", "--set", "training.gpus=2")
     assert (done.status, done.stdout) == (2, "")

@@ -7,8 +7,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from marsseg.jobs.confirm import chosen
-from marsseg.search.state import SearchState, Trial, TrialState
 from tests.conftest import Marsexp, make_marsexp, write_tiles
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -99,16 +97,3 @@ def test_the_plan_names_objectives_and_nothing_is_written_down(
     check_schema(planned.json(), "plan")
     assert planned.json()["objectives"] == ["val_mean_iou", "params"]
     assert marsexp("leaderboard", "planned").status == 1
-
-
-@pytest.mark.parametrize(("sizes", "expected"), [((5, 4, 5, 1), [2, 1, 3, 0]), ((), [2, 0, 1, 3])])
-def test_the_front_is_confirmed_first_then_the_others_by_score(sizes: tuple[int, ...], expected: list[int]) -> None:
-    scores = (0.5, 0.4, 0.6, 0.1)
-    trials = [
-        Trial(number, {}, TrialState.COMPLETED, best_val_mean_iou=score, sizes={"params": size} if size else {})
-        for number, (score, size) in enumerate(zip(scores, sizes or (0,) * 4, strict=True))
-    ]
-    stopped = Trial(4, {}, TrialState.STOPPED, best_val_mean_iou=0.9, sizes={"params": 1})
-    state = SearchState((*trials, stopped))
-    assert [trial.number for trial in chosen(state, 4)] == expected
-    assert [trial.number for trial in chosen(state, 2)] == expected[:2]

@@ -108,11 +108,14 @@ def test_dataset_and_model_are_as_the_page_says(runs: dict[str, list[Run]]) -> N
         assert len(run.outputs.model_outputs) == int(completed)
 
 
-def test_example_prints_the_leaderboard(finished_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+def test_examples_print_the_leaderboard_and_load_its_model(
+    finished_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
     script = EXAMPLES[0].replace("mlruns/", "home/")
     assert script != EXAMPLES[0]
+    script += EXAMPLES[1].replace("runs.loc[0,", "runs.loc[runs['tags.marsexp.state'].eq('completed').idxmax(),")
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", script + "print(model.input_shape, model.output_shape)"],
         cwd=finished_search.folder,
         env=finished_search.environment,
         capture_output=True,
@@ -120,26 +123,13 @@ def test_example_prints_the_leaderboard(finished_search: Marsexp, leaderboard: d
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    head, *rows, history = done.stdout.splitlines()
+    head, *rows, history, shapes = done.stdout.splitlines()
     assert head.split() == ["trial", "state", "best_val_mean_iou", "num_blocks", "loss"]
     scored = [trial for trial in leaderboard["trials"] if trial["best_val_mean_iou"] is not None]
     scored.sort(key=lambda trial: -trial["best_val_mean_iou"])
     assert [int(row.split()[0]) for row in rows] == [trial["trial"] for trial in scored]
     assert history.count("(") == scored[0]["epochs"]
-
-
-def test_model_of_the_page_loads(finished_search: Marsexp) -> None:
-    script = EXAMPLES[0].replace("mlruns/", "home/") + EXAMPLES[1] + "print(model.input_shape, model.output_shape)"
-    script = script.replace("runs.loc[0,", "runs.loc[runs['tags.marsexp.state'].eq('completed').idxmax(),")
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=finished_search.folder,
-        env=finished_search.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.splitlines()[-1:] == ["(None, 32, 64, 1) (None, 32, 64, 5)"], done.stderr
+    assert shapes == "(None, 32, 64, 1) (None, 32, 64, 5)"
 
 
 @pytest.mark.parametrize("condition", re.findall(r"^\| [^|]+ \| ``(.*?)`` \|$", PAGE, re.MULTILINE))

@@ -198,27 +198,20 @@ def test_search_page_leads_to_its_leaderboard(browser: Browser, leaderboard: dic
     assert [row[0] for row in rows] == [f"tiny-trial-{trial['trial']}" for trial in trials]
 
 
-def test_a_search_is_opened_by_its_name(finished_search: Marsexp) -> None:
-    server = start_ui(finished_search, "tiny", "--port", str(free_port()))
-    try:
-        assert server.stdout is not None
-        assert server.stdout.readline().strip().endswith("&viewStateShareKey=search-tiny")
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
-
-
-def test_a_server_that_serves_already_is_only_named(finished_search: Marsexp, tmp_path: Path) -> None:
+def test_a_search_is_opened_by_its_name_and_a_server_that_serves_already_only_named(
+    finished_search: Marsexp, tmp_path: Path
+) -> None:
     port = free_port()
-    server = start_ui(finished_search, "--port", str(port))
+    server = start_ui(finished_search, "tiny", "--port", str(port))
     try:
         assert server.stdout is not None
         own = server.stdout.readline().strip()
+        assert own.endswith("&viewStateShareKey=search-tiny")
         for path in (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/"):
             done = finished_search("ui", "--tracking-uri", path)
-            assert (done.status, done.stdout.strip()) == (0, own)
+            assert (done.status, done.stdout.strip()) == (0, own.replace("search-tiny", "leaderboard"))
         elsewhere = Marsexp(tmp_path, tmp_path / "home")("ui", "tiny", "--tracking-uri", path)
-        assert elsewhere.stdout.strip() == own.replace("leaderboard", "search-tiny")
+        assert elsewhere.stdout.strip() == own
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=30)

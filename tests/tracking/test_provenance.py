@@ -1,5 +1,6 @@
 """Where a run comes from."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,6 @@ from marsseg.tracking.provenance import code_version, environment
 
 
 def test_code_version_follows_the_sources(tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(Path(marsseg.__file__).parent, tmp_path / "marsseg")
     script = "from marsseg.tracking.provenance import code_version; print(code_version())"
 
@@ -22,6 +21,20 @@ def test_code_version_follows_the_sources(tmp_path: Path) -> None:
     with (tmp_path / "marsseg" / "metrics.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert copied_version() != code_version()
+
+
+def test_changes_in_another_encoding_are_kept(tmp_path: Path) -> None:
+    shutil.copytree(Path(marsseg.__file__).parent, tmp_path / "marsseg")
+    (tmp_path / "pyproject.toml").touch()
+    note = tmp_path / "note.txt"
+    note.write_bytes(b"grey\n")
+    author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    for command in (("init",), ("add", "."), (*author, "commit", "--message", "first")):
+        subprocess.run(["git", *command], cwd=tmp_path, capture_output=True, check=True)
+    note.write_bytes("grün\n".encode("latin-1"))
+    script = "from marsseg.tracking.provenance import checkout; print(ascii(checkout()['diff']))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "gr\\ufffdn" in done.stdout, done.stderr
 
 
 def test_environment_names_what_can_change_a_bit() -> None:
