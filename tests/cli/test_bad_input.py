@@ -177,6 +177,7 @@ def test_bad_options(run: Callable[..., str], tmp_path: Path, name: str) -> None
     (tmp_path / "warm.toml").write_text(WARM_SPACE, encoding="utf-8")
     arguments, expected = BAD_OPTIONS[name]
     assert expected in run(*arguments)
+    assert not (tmp_path / "home" / "ledger.db").exists()
 
 
 NOT_THERE = {
