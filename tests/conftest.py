@@ -129,10 +129,23 @@ def make_marsexp(folder: Path) -> Marsexp:
     return Marsexp(folder, folder / "home")
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store that holds nothing: MLflow takes seconds to make one."""
+    from marsseg.tracking.store import open_store
+
+    home = tmp_path_factory.mktemp("empty")
+    open_store(home)
+    return home / "mlflow.db"
+
+
 @pytest.fixture
-def marsexp(tmp_path: Path) -> Marsexp:
-    """The command in an empty folder, with a tiny space beside it."""
-    return make_marsexp(tmp_path)
+def marsexp(tmp_path: Path, empty_store: Path) -> Marsexp:
+    """The command in a folder with a tiny space and an empty store."""
+    marsexp = make_marsexp(tmp_path)
+    marsexp.home.mkdir()
+    shutil.copy(empty_store, marsexp.home)
+    return marsexp
 
 
 @pytest.fixture(scope="session")

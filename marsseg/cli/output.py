@@ -1,6 +1,5 @@
 """How commands print their results on stdout."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,9 @@ _MAX_FAILED = 10
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Prints one JSON document."""
-    print(json.dumps(document, indent=2, allow_nan=False))
+    from pydantic_core import to_json
+
+    print(to_json(document, indent=2, ensure_ascii=True, inf_nan_mode="null").decode())
 
 
 def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marsseg.config import parse_config
 from marsseg.jobs.descriptions import merge, study_section
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
-from marsseg.jobs.trial_report import WEIGHTS_FILE
+from marsseg.jobs.trial_report import MODEL_FILE
 from marsseg.report.leaderboard import render_csv, render_html
 from marsseg.report.search_figures import (
     draw_budget,
@@ -24,7 +23,6 @@ from marsseg.search.importance import parameter_importances
 from marsseg.search.proposer import observe
 from marsseg.search.state import SearchState, TrialState
 from marsseg.tracking.recorder import NOTE_TAG, Point, Recorder
-from marsseg.training.runtime import import_tensorflow_quietly, leave_gpus_alone
 
 
 def log_study_report(
@@ -99,25 +97,10 @@ def _show_front(folder: Path, settings: StudySettings, document: Mapping[str, An
 def log_models(
     home: Home, settings: StudySettings, state: SearchState, image_shape: tuple[int, int], recorder: Recorder
 ) -> None:
-    """Logs the model of every completed trial that has none yet, made of Keras' own layers alone."""
+    """Logs the model of every completed trial that has none yet, as its worker has saved it."""
+    # All configs of a study have the same data.
+    num_classes = settings.config(next(iter(settings.configs))).data.num_classes
     for trial in state.in_state(TrialState.COMPLETED):
-        folder = home.checkpoints(settings.name, trial.number) / "artifacts"
-        if not (folder / WEIGHTS_FILE).is_file() or not recorder.is_kept(trial.run_id):
-            continue
-        if not recorder.has_model(trial.run_id):
-            recorder.log_model(trial.run_id, _load_portable_model(folder, image_shape))
-
-
-def _load_portable_model(folder: Path, image_shape: tuple[int, int]) -> Any:
-    # TensorFlow takes seconds to import, and only here does the driver need it.
-    import_tensorflow_quietly()
-    leave_gpus_alone()
-    from safetensors.numpy import load_file
-
-    from marsseg.training.network import build_network
-
-    config = parse_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    weights = load_file(folder / WEIGHTS_FILE)
-    model = build_network(config, image_shape, portable=True)
-    model.set_weights([weights[weight.path] for weight in model.weights])
-    return model
+        file = home.checkpoints(settings.name, trial.number) / MODEL_FILE
+        if file.is_file() and recorder.is_kept(trial.run_id) and not recorder.has_model(trial.run_id):
+            recorder.log_model(trial.run_id, file, (*image_shape, 1), (*image_shape, num_classes))

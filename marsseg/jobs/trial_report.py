@@ -1,4 +1,4 @@
-"""The files that a trial leaves for the tracking store: pictures, config, architecture and, once complete, weights."""
+"""What a trial leaves for the tracking store: pictures, config, architecture and, once complete, weights and model."""
 
 import shutil
 from collections.abc import Callable
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from marsseg.training.trainer import TrainResult
 
 WEIGHTS_FILE = "best_weights.safetensors"
+# Beside the folder, since it is no artifact of the run's but a logged model.
+MODEL_FILE = "model.keras"
 _MAX_SAMPLES = 6
 
 
@@ -45,6 +47,7 @@ def write_trial_report(
         _show_best(fresh, config, data, result)
     if result.stopped_early or len(result.history) >= config.training.max_epochs:
         _keep_weights(fresh, result)
+        _save_portable_model(folder.with_name(MODEL_FILE), config, data, result)
     folder.mkdir(exist_ok=True)
     for file in fresh.iterdir():
         file.replace(folder / file.name)
@@ -79,6 +82,18 @@ def _keep_weights(folder: Path, result: "TrainResult") -> None:
     from safetensors.numpy import save_file
 
     save_file({weight.path: weight.numpy() for weight in result.model.weights}, folder / WEIGHTS_FILE)
+
+
+def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
+    """The best weights in a network that loads where this package is absent."""
+    from marsseg.training.network import build_network
+
+    model = build_network(config, data.images.shape[1:3], portable=True)
+    weights = {weight.path: weight for weight in result.model.weights}
+    model.set_weights([weights[weight.path] for weight in model.weights])
+    fresh = path.with_name(f"new.{path.name}")
+    model.save(fresh)
+    fresh.replace(path)
 
 
 def _choose_samples(masks: NDArray[np.uint8], num_classes: int) -> list[int]:

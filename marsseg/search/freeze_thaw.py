@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
 from marsseg.search.scheduler import Decision, Propose, Rungs, RunSegment, finish_leader, leader_of, start_new
 from marsseg.search.state import SearchState, Trial, TrialState
 
@@ -144,8 +142,8 @@ class FreezeThaw:
         mean, deviation = model.predict([(step.trial.number, step.horizon) for step in steps])
         gain = (mean - best) / deviation
         improvement = deviation * (gain * norm.cdf(gain) + norm.pdf(gain))
-        utility = improvement / np.array([step.cost for step in steps]) ** _PRICE_POWER
-        utility = np.round(utility / (utility.max() or 1.0), _DIGITS)
+        utility = improvement / [step.cost**_PRICE_POWER for step in steps]
+        utility = (utility / (utility.max() or 1.0)).round(_DIGITS)
         step = min(
             zip(-utility, steps, strict=True), key=lambda pair: (pair[0], pair[1].trial.number, pair[1].horizon)
         )[1]

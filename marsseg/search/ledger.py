@@ -10,12 +10,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
+from pydantic_core import from_json
 
 from marsseg.errors import LedgerError, NotFoundError, TakenOverError, UsageError, first_line, nearest_name_hint
 
@@ -53,8 +53,7 @@ _epochs = sa.Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One entry of a search's record.
 
     Args:
@@ -137,8 +136,9 @@ class Ledger:
         query = sa.select(*columns).where(_events.c.search_id == search_id).order_by(_events.c.sequence)
         with _transaction(self._engine) as connection:
             rows = connection.execute(query).all()
-        # Many thousand small documents take three times as long to read as one large one.
-        payloads = json.loads(f"[{','.join(payload for _, _, payload, _ in rows)}]")
+        # One large document is read in a third of the time of many thousand small ones, and by pydantic in a third of
+        # that of Python's own reader.
+        payloads = from_json(f"[{','.join([payload for _, _, payload, _ in rows])}]")
         return [
             Event(kind, trial, payload, created_ms)
             for (kind, trial, _, created_ms), payload in zip(rows, payloads, strict=True)

@@ -1,47 +1,71 @@
-"""Logs a Keras model as MLflow's logged model, with signature, below a run."""
+"""Logs a saved Keras model as MLflow's logged model, with signature, below a run."""
 
 import os
+import shutil
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
 _REQUIREMENTS = ("mlflow", "keras", "tensorflow", "numpy")
+# Where MLflow's flavour of Keras looks.
+_FILE = Path("data", "model.keras")
 
 
-def log_keras_model(client: MlflowClient, experiment_id: str, run_id: str, model: Any) -> None:
+def log_keras_model(
+    client: MlflowClient,
+    experiment_id: str,
+    run_id: str,
+    file: Path,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+) -> None:
     """Adds a model to a run that has none yet.
 
-    It loads with `mlflow.keras.load_model` and `mlflow.pyfunc.load_model`.
+    It loads with `mlflow.keras.load_model` and `mlflow.pyfunc.load_model`. `mlflow.keras.save_model` would need the
+    model itself, and with it TensorFlow, which takes longer to import than all of this.
 
     Args:
         client: Talks to the store.
         experiment_id: The run's experiment.
         run_id: Whose model it is.
-        model: A built Keras model; loadable elsewhere where all its layers are Keras' own.
+        file: What Keras has saved; loadable elsewhere where all its layers are Keras' own.
+        input_shape: Without the batch; float32.
+        output_shape: The same.
     """
-    import mlflow.keras
+    import mlflow.pyfunc
     import numpy as np
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    shapes = (model.input_shape, model.output_shape)
-    inputs, outputs = (Schema([TensorSpec(np.dtype("float32"), (-1, *shape[1:]))]) for shape in shapes)
+    inputs, outputs = (Schema([TensorSpec(np.dtype("float32"), (-1, *shape))]) for shape in (input_shape, output_shape))
     logged = client.create_logged_model(experiment_id, "model", run_id, model_type="keras")
     try:
-        with tempfile.TemporaryDirectory() as temporary:
+        description = Model(artifact_path="model", run_id=run_id, model_id=logged.model_id)
+        description.add_flavor(
+            "keras",
+            data=_FILE.parent.name,
+            keras_version=version("keras"),
+            keras_backend="tensorflow",
+            save_exported_model=False,
+        )
+        with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+            # There is a signature, and an example would be tried out at once, with TensorFlow.
+            warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
             folder = Path(temporary) / "model"
-            mlflow.keras.save_model(
-                model,
+            mlflow.pyfunc.save_model(
                 os.fspath(folder),
-                mlflow_model=Model(artifact_path="model", run_id=run_id, model_id=logged.model_id),
+                loader_module="mlflow.keras",
+                mlflow_model=description,
                 signature=ModelSignature(inputs, outputs),
                 pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
             )
+            (folder / _FILE).parent.mkdir()
+            shutil.copyfile(file, folder / _FILE)
             client.log_model_artifacts(logged.model_id, os.fspath(folder))
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)

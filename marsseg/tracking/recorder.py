@@ -148,9 +148,9 @@ class Recorder:
         """Adds or replaces tags."""
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    def log_model(self, run_id: str, model: Any) -> None:
-        """Adds a Keras model to a run that has none yet."""
-        log_keras_model(self._client, self._experiment_id, run_id, model)
+    def log_model(self, run_id: str, file: Path, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
+        """Adds a model that Keras has saved to a run that has none yet, its shapes without the batch."""
+        log_keras_model(self._client, self._experiment_id, run_id, file, input_shape, output_shape)
 
     def has_model(self, run_id: str) -> bool:
         """Whether a run has a logged model."""

@@ -165,10 +165,3 @@ def configure_runtime(threads: int) -> None:
     for gpu in tf.config.list_physical_devices("GPU"):
         if not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def leave_gpus_alone() -> None:
-    """Keeps this process off the GPUs, which belong to its workers; before its first operation."""
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")

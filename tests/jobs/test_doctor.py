@@ -20,7 +20,7 @@ from marsseg.jobs.first_steps import train_first_steps
 from marsseg.jobs.home import Home
 from marsseg.training.precision import choose_precision
 from marsseg.training.runtime import resolve_auto, this_machine
-from tests.conftest import Done, Marsexp, write_tiles
+from tests.conftest import Done, Marsexp, make_marsexp, write_tiles
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / "doctor.json").read_text(encoding="utf-8"))
 
@@ -82,7 +82,8 @@ def test_sound_machine(finished_search: Marsexp, leaderboard: dict[str, Any]) ->
     assert 0 < worker["step_ms"] / 1000 < worker["first_step_s"]
 
 
-def test_troubles_are_told_together_and_end_with_status_1(marsexp: Marsexp) -> None:
+def test_troubles_are_told_together_and_end_with_status_1(tmp_path: Path) -> None:
+    marsexp = make_marsexp(tmp_path)
     marsexp.home.mkdir()
     (marsexp.home / "ledger.db").write_text("this was a database once " * 100, encoding="utf-8")
     broken = marsexp.folder / "broken"

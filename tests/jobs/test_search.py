@@ -16,7 +16,7 @@ import pytest
 
 from marsseg.jobs.home import Home
 from marsseg.jobs.stored import load_settings
-from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, write_tiles
+from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, make_marsexp, write_tiles
 
 SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
 SEARCH += ("--workers", "1")
@@ -88,9 +88,11 @@ def test_winner_is_a_logged_model_that_loads_without_our_package(
     location = store.client.get_logged_model(output.model_id).artifact_location
     script = (
         "import sys; sys.modules['marsseg'] = None\n"
-        "import mlflow.keras, numpy as np\n"
-        f"model = mlflow.keras.load_model({location!r})\n"
-        "print(model.predict(np.zeros((2, 32, 64, 1), 'float32'), verbose=0).shape)\n"
+        "import mlflow.keras, mlflow.pyfunc, numpy as np\n"
+        "images = np.random.default_rng(0).random((2, 32, 64, 1), 'float32')\n"
+        f"logits = mlflow.keras.load_model({location!r}).predict(images, verbose=0)\n"
+        f"assert np.array_equal(logits, mlflow.pyfunc.load_model({location!r}).predict(images))\n"
+        "print(logits.shape)\n"
     )
     import sys
 
@@ -266,7 +268,8 @@ def test_a_search_whose_terminal_is_closed_stops_as_cleanly(marsexp: Marsexp, wa
     assert "RUNNING" not in states
 
 
-def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Marsexp) -> None:
+def test_two_searches_started_at_once_without_a_store_both_complete(tmp_path: Path) -> None:
+    marsexp = make_marsexp(tmp_path)
     write_tiles(marsexp.folder / "tiles.npz")
     options = ("--budget", "1", "--max-epochs", "1", "--space", "space.toml", "--data", "tiles.npz")
     options += ("--set", "model.num_blocks=2")
@@ -285,7 +288,8 @@ def test_two_searches_started_at_once_on_a_fresh_store_both_complete(marsexp: Ma
         assert [trial["state"] for trial in document["trials"]] == ["completed"]
 
 
-def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(marsexp: Marsexp) -> None:
+def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(tmp_path: Path) -> None:
+    marsexp = make_marsexp(tmp_path)
     write_tiles(marsexp.folder / "tiles.npz")
     search = ("search", "--budget", "3", *SEARCH[3:], "--set", "model.num_blocks=2")
     plan = marsexp(*search, "--workers", "2", "--dry-run", "--json").json()
