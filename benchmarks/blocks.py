@@ -27,7 +27,7 @@ _NOT_BLOCKS = {*_PLAIN, "optimizer.learning_rate", "optimizer.weight_decay", "au
 def main() -> None:
     """One row a choice."""
     plain = resolve_auto(ExperimentConfig().with_values(_PLAIN))
-    configure_runtime(int(plain.training.threads))
+    configure_runtime(plain.training.threads)
     plain_step = _step(plain)
     for name, values in choices():
         config = plain.with_values(values)

@@ -6,12 +6,13 @@ Joins the other rooms of this package; batches and augmentation live elsewhere.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marsseg.config import ExperimentConfig
+from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig
 from marsseg.data.clean import outlier_indices
 from marsseg.data.duplicates import near_duplicate_groups
 from marsseg.data.sources import load_tiles
@@ -125,6 +126,16 @@ def prepare_data(config: ExperimentConfig) -> PreparedData:
         source=tiles.source,
         fingerprint=_fingerprint(images, masks, split, removed),
     )
+
+
+def remembered_data(config: ExperimentConfig) -> PreparedData:
+    """`prepare_data`, whose last result is kept in memory: trials of one search mostly share their data."""
+    return _remember(config.data, config.cleaning, config.split)
+
+
+@lru_cache(maxsize=1)
+def _remember(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> PreparedData:
+    return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
 
 
 def load_cleaned(config: ExperimentConfig) -> tuple[Tiles, dict[int, str]]:

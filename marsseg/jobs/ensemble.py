@@ -112,9 +112,7 @@ def predict_labels(
     for member in members:
         member.config.model.check_image_fits(images.shape[1], images.shape[2])
     import_tensorflow_quietly()
-    threads = members[0].config.training.threads
-    if isinstance(threads, int):
-        configure_runtime(threads)
+    configure_runtime(members[0].config.training.threads)
 
     from marsseg.training.step import Evaluator
 

@@ -3,7 +3,6 @@
 Goes the way of a real trial, from the new process to the step, but touches neither stores nor checkpoints.
 """
 
-import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
-from marsseg.errors import TrainingError
+from marsseg.errors import TrainingError, in_one_line
+from marsseg.jobs.worker import redirect_output
 from marsseg.search.executor import LocalExecutor
 from marsseg.training.callback import Callback
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly
@@ -83,16 +83,13 @@ def train_first_steps(config: ExperimentConfig, timeout_s: float) -> FirstSteps:
 def serve_first_steps(connection: Connection) -> None:
     """Runs in the worker: takes one task, sends what it saw."""
     task: _Task = connection.recv()
-    descriptor = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+    redirect_output(task.log)
     # Whatever ends it from here on is told, not tried again.
     connection.send(("alive", None))
     try:
         connection.send(("done", asdict(_train(task.config))))
     except Exception as error:
-        connection.send(("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
+        connection.send(("failed", in_one_line(error)))
 
 
 class _StepClock(Callback):
@@ -113,8 +110,6 @@ def _train(config: ExperimentConfig) -> FirstSteps:
     began = time.monotonic()
     import_tensorflow_quietly()
     imported = time.monotonic()
-    if not isinstance(config.training.threads, int):
-        raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
     configure_runtime(config.training.threads)
     import tensorflow as tf
 

@@ -16,14 +16,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig, parse_config
-from marsseg.data.prepare import PreparedData, prepare_data
-from marsseg.errors import CheckpointError, MarsexpError, TrainingError
+from marsseg.config import ExperimentConfig, parse_config
+from marsseg.data.prepare import PreparedData, remembered_data
+from marsseg.errors import CheckpointError, MarsexpError, TrainingError, in_one_line
 from marsseg.jobs.worker_memory import Growth, forget_peak, free_memory, peak_mb, resident_bytes
 from marsseg.models.operations import count_operations
 from marsseg.training.callback import Callback
@@ -84,7 +83,7 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         # First, so that the log tells why TensorFlow could not be imported.
-        _redirect_output(task.log)
+        redirect_output(task.log)
         worker.get_ready()
         connection.send(worker.run(task))
         free_memory()
@@ -114,8 +113,6 @@ class _Worker:
         """
         try:
             config = parse_config(json.loads(task.config))
-            if not isinstance(config.training.threads, int):
-                raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
             configure_runtime(config.training.threads)
             kept = self._take_up(task) if isinstance(task, TrainTask) else None
             if self.paused is None and self._has_grown():
@@ -129,7 +126,7 @@ class _Worker:
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
                 return "unable", f"{error.strerror}: {error.filename or task.log}"
             traceback.print_exc()
-            return "failed", _in_one_line(error)
+            return "failed", _explain(error)
 
     def _has_grown(self) -> bool:
         held = resident_bytes()
@@ -149,7 +146,7 @@ class _Worker:
         print(f"{task.folder.name} to epoch {task.until}", flush=True)
         forget_peak()
         with _signs_of_life(self.connection):
-            data = _prepare(config.data, config.cleaning, config.split)
+            data = remembered_data(config)
         if data.fingerprint.digest != task.fingerprint:
             raise TrainingError(f"the data changed while it was in use: {config.data.source}")
         # What is kept was reported by this worker, when it was paused.
@@ -198,10 +195,10 @@ class _Worker:
         return Training(config, data, start)
 
 
-def _in_one_line(error: Exception) -> str:
-    kind = type(error).__name__
-    what = _GRAPH_NODE.sub("", str(error).splitlines()[0]) if str(error) else "no message"
-    return f"memory ran out: {what}" if kind in _OUT_OF_MEMORY else f"{kind}: {what}"
+def _explain(error: Exception) -> str:
+    line = _GRAPH_NODE.sub("", in_one_line(error))
+    kind, _, what = line.partition(": ")
+    return f"memory ran out: {what}" if kind in _OUT_OF_MEMORY else line
 
 
 def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> dict[str, Any]:
@@ -224,7 +221,8 @@ def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult"
     }
 
 
-def _redirect_output(log: Path) -> None:
+def redirect_output(log: Path) -> None:
+    """Sends all that this process would show to the end of a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -250,11 +248,6 @@ def _signs_of_life(connection: Connection) -> Iterator[None]:
     finally:
         is_done.set()
         teller.join()
-
-
-@lru_cache(maxsize=1)
-def _prepare(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> PreparedData:
-    return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
 
 
 class _Reporter(Callback):

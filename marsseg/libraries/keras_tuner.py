@@ -16,9 +16,9 @@ from marsseg.libraries.spaces import open_space
 from marsseg.libraries.training import set_up  # isort: skip
 import keras
 import keras_tuner
-import numpy as np
 import tensorflow as tf
 
+from marsseg.data.tiles import pixels_per_class
 from marsseg.losses import Loss, build_loss
 from marsseg.search.keras_tuner_proposer import declare_space, read_values
 from marsseg.search.space import Space
@@ -92,7 +92,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         """
         config, data = set_up(self.config(hp))
         model = build_network(config, data.images.shape[1:3])
-        pixels = np.bincount(data.train.masks.ravel(), minlength=config.data.num_classes)
+        pixels = pixels_per_class(data.train.masks, config.data.num_classes)
         model.compile(optimizer=_build_optimizer(config.optimizer), loss=_on_labels(build_loss(config.loss, pixels)))
         return model
 

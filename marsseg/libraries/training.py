@@ -1,10 +1,9 @@
 """The trainer of every trial of `marsexp search`, for a search of your own: same config, same bits."""
 
 from collections.abc import Callable
-from functools import lru_cache
 
-from marsseg.config import CleaningConfig, DataConfig, ExperimentConfig, SplitConfig
-from marsseg.data.prepare import PreparedData, prepare_data
+from marsseg.config import ExperimentConfig
+from marsseg.data.prepare import PreparedData, remembered_data
 from marsseg.training.callback import Callback
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
@@ -49,15 +48,8 @@ def set_up(config: ExperimentConfig) -> tuple[ExperimentConfig, PreparedData]:
         MarsexpError: If the data cannot be trained on.
     """
     config = resolve_auto(config)
-    if isinstance(config.training.threads, int):
-        configure_runtime(config.training.threads)
-    return config, _prepare(config.data, config.cleaning, config.split)
-
-
-# Trials of one search mostly share their data.
-@lru_cache(maxsize=1)
-def _prepare(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) -> PreparedData:
-    return prepare_data(ExperimentConfig(data=data, cleaning=cleaning, split=split))
+    configure_runtime(config.training.threads)
+    return config, remembered_data(config)
 
 
 class _Teller(Callback):

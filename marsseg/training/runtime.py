@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
@@ -135,7 +135,7 @@ def _hidden(names: Iterable[str]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def configure_runtime(threads: int) -> None:
+def configure_runtime(threads: int | Literal["auto"]) -> None:
     """Makes TensorFlow deterministic on this many threads; once a process, before its first operation.
 
     On a GPU it takes memory as it needs it, where by itself it takes all there is.
@@ -144,8 +144,10 @@ def configure_runtime(threads: int) -> None:
         threads: The number of threads changes the order of sums, and with it the last bits of every weight.
 
     Raises:
-        TrainingError: If TensorFlow already runs with another number of threads.
+        TrainingError: If TensorFlow already runs with another number of threads, or the number is not settled.
     """
+    if threads == "auto":
+        raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
     import tensorflow as tf
 
     # Else oneDNN looks for the best way to compute the gradient of a convolution's weights anew in every step.

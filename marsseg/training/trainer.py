@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from marsseg.config import ExperimentConfig
 from marsseg.data.pipeline import TrainingSet, steps_per_epoch
 from marsseg.data.prepare import PreparedData
-from marsseg.data.tiles import class_names
+from marsseg.data.tiles import class_names, pixels_per_class
 from marsseg.errors import TrainingError
 from marsseg.metrics import segmentation_scores
 from marsseg.training.callback import Callback
@@ -178,7 +178,7 @@ class Training:
         if self._entered is not None:
             self._replicas.begin_stage(stage.optimizer)
         self._entered = stage
-        pixels = np.bincount(self._training_set.masks.ravel(), minlength=self._config.data.num_classes)
+        pixels = pixels_per_class(self._training_set.masks, self._config.data.num_classes)
         self._step = build_train_step(self._replicas, build_network_loss(self._config, stage.loss, pixels))
 
     def _batches(self, until: int) -> Any:

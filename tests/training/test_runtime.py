@@ -89,6 +89,11 @@ def test_another_number_of_threads_is_refused_once_tensorflow_computes(tensorflo
     assert tf.config.threading.get_inter_op_parallelism_threads() == tensorflow_runtime
 
 
+def test_a_number_of_threads_that_is_not_settled_is_refused() -> None:
+    with pytest.raises(TrainingError, match="expected a config without 'auto'"):
+        configure_runtime("auto")
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_keras_is_not_asked_for_is_left_out_unless_the_process_is_somebody_elses(whole: bool) -> None:
     names = ("matplotlib", "pandas", "scipy", "sklearn")
