@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import psutil
 import pytest
 
 from marsseg.jobs.home import Home
 from marsseg.jobs.stored import load_settings
-from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, make_marsexp, write_tiles
+from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, make_marsexp, workers_of, write_tiles
 
 SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
 SEARCH += ("--workers", "1")
@@ -97,7 +96,7 @@ def test_winner_is_a_logged_model_that_loads_without_our_package(
     import sys
 
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "(2, 32, 64, 5)", done.stderr
+    assert done.stdout.splitlines()[-1:] == ["(2, 32, 64, 5)"], done.stderr
 
 
 def test_store_still_works_where_its_folder_is_copied_to(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
@@ -199,11 +198,12 @@ def start_the_same_search(finished_search: Marsexp, marsexp: Marsexp) -> subproc
     return start(marsexp, *TINY_SEARCH)
 
 
-def test_killed_search_resumes_to_the_undisturbed_leaderboard(
+def test_a_search_and_its_workers_are_killed_and_the_leaderboard_is_the_undisturbed_ones(
     finished_search: Marsexp, leaderboard: dict[str, Any], marsexp: Marsexp, wait_for: WaitFor
 ) -> None:
-    process = start_the_same_search(finished_search, marsexp)
-    for epochs_before_kill, tears_checkpoints in ((2, False), (5, True)):
+    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
+    process = start(marsexp, *TINY_SEARCH)
+    for epochs_before_kill, tears_checkpoints in ((2, False), (4, True)):
         wait_for(lambda enough=epochs_before_kill: epochs_in_ledger(marsexp.home) >= enough)
         # The driver and its worker at once, in the middle of whatever they are doing.
         os.killpg(process.pid, signal.SIGKILL)
@@ -214,23 +214,12 @@ def test_killed_search_resumes_to_the_undisturbed_leaderboard(
         unfinished = marsexp("leaderboard", "--json").json()
         assert unfinished["epochs_spent"] < leaderboard["epochs_spent"]
         process = start(marsexp, "search", "--resume", "tiny")
+    wait_for(lambda: epochs_in_ledger(marsexp.home) >= 6)
+    (worker,) = workers_of(process.pid)
+    worker.kill()
     _, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
     assert comparable(marsexp("leaderboard", "--json").json()) == comparable(leaderboard)
-
-
-def test_killed_worker_is_replaced_and_nothing_changes(
-    finished_search: Marsexp, leaderboard: dict[str, Any], marsexp: Marsexp, wait_for: WaitFor
-) -> None:
-    process = start_the_same_search(finished_search, marsexp)
-    wait_for(lambda: epochs_in_ledger(marsexp.home) >= 2)
-    children = psutil.Process(process.pid).children()
-    (worker,) = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    worker.kill()
-    process.communicate(timeout=240)
-    assert process.returncode == 0
-    after = marsexp("leaderboard", "--json").json()
-    assert comparable(after) == comparable(leaderboard)
 
 
 def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFor) -> None:
