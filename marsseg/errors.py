@@ -73,7 +73,7 @@ def nearest_name_hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
-def in_one_line(error: BaseException) -> str:
+def kind_and_first_line(error: BaseException) -> str:
     """Returns the kind of an error that nobody foresaw, and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 

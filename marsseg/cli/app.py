@@ -85,7 +85,7 @@ def _interrupt(number: int, _: object) -> None:
 
 def _describe(error: Exception) -> tuple[str, int]:
     """An error as one line and an exit status."""
-    from marsseg.errors import MarsexpError, UsageError, in_one_line
+    from marsseg.errors import MarsexpError, UsageError, kind_and_first_line
 
     if isinstance(error, MarsexpError):
         return f"marsexp: {error}", 2 if isinstance(error, UsageError) else 1
@@ -98,7 +98,7 @@ def _describe(error: Exception) -> tuple[str, int]:
             return str(format_message()), 2
         command = context.command_path if context else "marsexp"
         return f"marsexp: {' '.join(format_message().split())}; see {command} --help", 2
-    return f"marsexp: unexpected {in_one_line(error)}; --debug shows where", 1
+    return f"marsexp: unexpected {kind_and_first_line(error)}; --debug shows where", 1
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ _MAX_FAILED = 10
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Prints one JSON document."""
-    from pydantic_core import to_json
+    from marsseg.plain_json import write_json
 
-    print(to_json(document, indent=2, ensure_ascii=True, inf_nan_mode="null").decode())
+    print(write_json(document))
 
 
 def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:

@@ -23,6 +23,7 @@ MIN_BAND_GROUP, MIN_BAND_GROUP_SHARE = 6, 0.005
 MAX_OUTLIER_SHARE = 0.5
 
 _GAP = 4
+_MAX_TILES = 24
 
 
 @dataclass(frozen=True)
@@ -146,18 +147,17 @@ def inspect_tiles(tiles: Tiles) -> Inspection:
     )
 
 
-def render_group(tiles: Tiles, indices: tuple[int, ...], max_tiles: int = 24) -> Image.Image:
+def render_group(tiles: Tiles, indices: tuple[int, ...]) -> Image.Image:
     """Draws a contact sheet of some tiles: each image above its mask in colours.
 
     Args:
         tiles: images and masks.
-        indices: which tiles to draw.
-        max_tiles: how many of them at most.
+        indices: which tiles to draw; of more than 24 the first.
 
     Returns:
         An RGB picture, six tiles a row.
     """
-    chosen, palette = indices[:max_tiles], class_palette(tiles.num_classes)
+    chosen, palette = indices[:_MAX_TILES], class_palette(tiles.num_classes)
     height, width = tiles.images.shape[1:]
     columns = max(1, min(6, len(chosen)))
     rows = max(1, math.ceil(len(chosen) / columns))

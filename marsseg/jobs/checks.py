@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from marsseg import __version__
 from marsseg.config import SYNTHETIC
-from marsseg.errors import MarsexpError, first_line, in_one_line
+from marsseg.errors import MarsexpError, first_line, kind_and_first_line
 from marsseg.jobs.home import ENVIRONMENT_VARIABLE, Home
 from marsseg.jobs.inputs import DATA_VARIABLE
 from marsseg.tracking.provenance import environment
@@ -285,5 +285,5 @@ def attempt(topic: str, name: str, look: Callable[[], list[Check]]) -> list[Chec
     except OSError as error:
         return [Check(topic, name, "problem", str(error), "see who may read it, and whether its disk is there")]
     except Exception as error:
-        found = f"unexpected {in_one_line(error)}"
+        found = f"unexpected {kind_and_first_line(error)}"
         return [Check(topic, name, "problem", found, "a fault of marsexp itself; tell those who make it")]

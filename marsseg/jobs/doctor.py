@@ -28,7 +28,7 @@ _TRAINING_TIMEOUT_S = 120.0
 _STATES = ("ok", "warning", "problem")
 
 
-def examine(tracking_uri: str | None = None) -> dict[str, Any]:
+def examine(tracking_uri: str | None) -> dict[str, Any]:
     """Looks at software, machine, storage, data and training; changes nothing.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from marsseg.config import ExperimentConfig
-from marsseg.errors import TrainingError, in_one_line
+from marsseg.errors import TrainingError, kind_and_first_line
 from marsseg.jobs.worker import redirect_output
 from marsseg.search.executor import LocalExecutor
 from marsseg.training.callback import Callback
@@ -89,7 +89,7 @@ def serve_first_steps(connection: Connection) -> None:
     try:
         connection.send(("done", asdict(_train(task.config))))
     except Exception as error:
-        connection.send(("failed", in_one_line(error)))
+        connection.send(("failed", kind_and_first_line(error)))
 
 
 class _StepClock(Callback):

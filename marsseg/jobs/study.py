@@ -137,7 +137,7 @@ def _run(
         standing = Standing(settings, state, records)
         with _saying_how_to_go_on(settings, log, driver, tracker):
             _drive(driver, tracker, standing, forecasting)
-            return _conclude(home, ledger, settings, size.image_shape, tracker)
+            return _conclude(home, ledger, settings, data, tracker)
 
 
 def _drive(driver: Driver, tracker: "StudyTracker", standing: Standing, forecasting: Forecasting | None) -> None:
@@ -204,7 +204,7 @@ def _announce(standing: Standing) -> None:
 
 
 def _conclude(
-    home: Home, ledger: Ledger, settings: StudySettings, image_shape: tuple[int, int], tracker: "StudyTracker"
+    home: Home, ledger: Ledger, settings: StudySettings, data: PreparedData, tracker: "StudyTracker"
 ) -> dict[str, Any]:
     from marsseg.jobs.study_report import log_models, log_study_report
 
@@ -212,7 +212,7 @@ def _conclude(
     state = replay(ledger.events(settings.name))
     tracker.catch_up(state)
     state = replay(ledger.events(settings.name))
-    log_models(home, settings, state, image_shape, tracker.recorder)
+    log_models(home, settings, state, data.images.shape[1:3], data.num_classes, tracker.recorder)
     document = leaderboard_document(settings, state)
     if state.run_id:
         histories = {

@@ -1,6 +1,5 @@
 """What a study's own run shows once the study is over, and the finalists' models."""
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from marsseg.jobs.descriptions import merge, study_section
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.trial_report import MODEL_FILE
+from marsseg.plain_json import write_json
 from marsseg.report.leaderboard import render_csv, render_html
 from marsseg.report.search_figures import (
     draw_budget,
@@ -49,7 +49,7 @@ def log_study_report(
         folder = Path(temporary)
         (folder / "leaderboard.csv").write_text(render_csv(document), encoding="utf-8")
         (folder / "leaderboard.html").write_text(render_html(document), encoding="utf-8")
-        (folder / "leaderboard.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
+        (folder / "leaderboard.json").write_text(write_json(document), encoding="utf-8")
         if settings.space:
             (folder / "space.toml").write_text(tomli_w.dumps(dict(settings.space)), encoding="utf-8")
             _draw_choices(folder, settings, state, document)
@@ -95,11 +95,14 @@ def _show_front(folder: Path, settings: StudySettings, document: Mapping[str, An
 
 
 def log_models(
-    home: Home, settings: StudySettings, state: SearchState, image_shape: tuple[int, int], recorder: Recorder
+    home: Home,
+    settings: StudySettings,
+    state: SearchState,
+    image_shape: tuple[int, int],
+    num_classes: int,
+    recorder: Recorder,
 ) -> None:
     """Logs the model of every completed trial that has none yet, as its worker has saved it."""
-    # All configs of a study have the same data.
-    num_classes = settings.config(next(iter(settings.configs))).data.num_classes
     for trial in state.in_state(TrialState.COMPLETED):
         file = home.checkpoints(settings.name, trial.number) / MODEL_FILE
         if file.is_file() and recorder.is_kept(trial.run_id) and not recorder.has_model(trial.run_id):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from marsseg.training.trainer import TrainResult
 
 WEIGHTS_FILE = "best_weights.safetensors"
-# Beside the folder, since it is no artifact of the run's but a logged model.
+# Beside the folder of artifacts: it becomes a logged model.
 MODEL_FILE = "model.keras"
 _MAX_SAMPLES = 6
 
@@ -28,7 +28,7 @@ def write_trial_report(
     """Writes what a trial's run shows; of a report that stands there already each file is replaced at once.
 
     Args:
-        folder: Where.
+        folder: Where; the model of a completed trial beside it.
         config: The trial's config.
         data: What it was trained on.
         result: What it has reached.
@@ -86,14 +86,21 @@ def _keep_weights(folder: Path, result: "TrainResult") -> None:
 
 def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
     """The best weights in a network that loads where this package is absent."""
+    import tensorflow as tf
+
+    from marsseg.training.checkpoint import write_durably
     from marsseg.training.network import build_network
 
-    model = build_network(config, data.images.shape[1:3], portable=True)
-    weights = {weight.path: weight for weight in result.model.weights}
-    model.set_weights([weights[weight.path] for weight in model.weights])
-    fresh = path.with_name(f"new.{path.name}")
+    # What was trained may have left a GPU no room.
+    with tf.device("CPU"):
+        model = build_network(config, data.images.shape[1:3], portable=True)
+        weights = {weight.path: weight for weight in result.model.weights}
+        model.set_weights([weights[weight.path] for weight in model.weights])
+    # Keras writes to no other suffix.
+    fresh = path.with_stem(f"{path.stem}.new")
     model.save(fresh)
-    fresh.replace(path)
+    write_durably(path, fresh.read_bytes())
+    fresh.unlink()
 
 
 def _choose_samples(masks: NDArray[np.uint8], num_classes: int) -> list[int]:

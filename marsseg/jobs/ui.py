@@ -29,7 +29,7 @@ _STOP_TIMEOUT_S = 10
 _LOOKED_AT = 200
 
 
-def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None = None) -> int:
+def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None) -> int:
     """Prints the address that opens the leaderboard; an embedded store is served until interrupted.
 
     Args:

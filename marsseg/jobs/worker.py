@@ -1,6 +1,6 @@
 """The worker process: trains segments, and times a step before the first, for whoever holds the other end of its pipe.
 
-It writes checkpoints and a trial's pictures to disk; ledger and tracking store belong to the driver.
+It writes checkpoints, a trial's pictures and its model to disk; ledger and tracking store belong to the driver.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsseg.config import ExperimentConfig, parse_config
 from marsseg.data.prepare import PreparedData, remembered_data
-from marsseg.errors import CheckpointError, MarsexpError, TrainingError, in_one_line
+from marsseg.errors import CheckpointError, MarsexpError, TrainingError, first_line, kind_and_first_line
 from marsseg.jobs.worker_memory import Growth, forget_peak, free_memory, peak_mb, resident_bytes
 from marsseg.models.operations import count_operations
 from marsseg.training.callback import Callback
@@ -46,7 +46,7 @@ class TrainTask:
 
     Args:
         config: The experiment config as JSON, `auto` resolved.
-        folder: Where checkpoints are, and pictures go.
+        folder: Where checkpoints are, and pictures and model go.
         until: Last epoch.
         fingerprint: Digest of the data that the driver saw.
         log: Where everything goes that would be shown.
@@ -154,8 +154,9 @@ class _Worker:
         training = kept or self._begin(task, config, data)
         result = training.run(task.until, [_Reporter(self.connection, task.folder)])
         self.connection.send(("alive", None))
-        write_trial_report(task.folder / "artifacts", config, data, result, best_shown)
+        # Before pictures are drawn: they are no part of what training needs.
         outcome = _outcome(config, data, result)
+        write_trial_report(task.folder / "artifacts", config, data, result, best_shown)
         self.paused = None if outcome["completed"] else (task, training)
         return outcome
 
@@ -196,9 +197,8 @@ class _Worker:
 
 
 def _explain(error: Exception) -> str:
-    line = _GRAPH_NODE.sub("", in_one_line(error))
-    kind, _, what = line.partition(": ")
-    return f"memory ran out: {what}" if kind in _OUT_OF_MEMORY else line
+    ran_out = type(error).__name__ in _OUT_OF_MEMORY
+    return _GRAPH_NODE.sub("", f"memory ran out: {first_line(error)}" if ran_out else kind_and_first_line(error))
 
 
 def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> dict[str, Any]:

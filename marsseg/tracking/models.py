@@ -53,6 +53,9 @@ def log_keras_model(
             keras_backend="tensorflow",
             save_exported_model=False,
         )
+        description.model_size_bytes = file.stat().st_size
+        # A uv project in the folder that the command was typed in is not the model's.
+        os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
         with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
             # There is a signature, and an example would be tried out at once, with TensorFlow.
             warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)

@@ -13,7 +13,7 @@ from marsseg.training.network import build_network, build_network_loss
 from marsseg.training.replicas import Replicas
 from marsseg.training.step import build_train_step
 
-_WARM_UP = 2
+_WARM_UP, _TIMED = 2, 5
 
 
 def build_step(
@@ -38,24 +38,18 @@ def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tupl
     return images, tf.constant(luck.integers(0, config.data.num_classes, shape, np.int32))
 
 
-def measure_step(
-    config: ExperimentConfig,
-    image_shape: tuple[int, int],
-    repeats: int = 5,
-    on_step: Callable[[], None] = lambda: None,
-) -> float:
+def measure_step(config: ExperimentConfig, image_shape: tuple[int, int], on_step: Callable[[], None]) -> float:
     """Seconds of a training step, the median of some.
 
     Args:
         config: `auto` resolved; the process is set up for it.
         image_shape: (height, width) of the images.
-        repeats: How many steps are timed.
         on_step: Called after each step, those for nothing included.
     """
     images, labels = random_batch(config, image_shape)
     _, step = build_step(config, image_shape)
     seconds = []
-    for _ in range(_WARM_UP + repeats):
+    for _ in range(_WARM_UP + _TIMED):
         begin = time.perf_counter()
         float(step(images, labels))
         seconds.append(time.perf_counter() - begin)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from marsseg.config import ExperimentConfig, load_recipe
+from marsseg.jobs.trial_report import MODEL_FILE
 from marsseg.training.callback import Callback
 from marsseg.training.checkpoint import Checkpoint, load_latest_checkpoint, save_checkpoint
 from tests.conftest import Marsexp
@@ -152,8 +153,9 @@ class Recorder(Callback):
 def train_whole_and_cut(
     recipe: str, tiles: Path, folder: Path, threads: int, cuts: Sequence[int]
 ) -> tuple["TrainResult", "TrainResult"]:
-    """The results of four epochs in one go, and of four that are cut after these."""
+    """The results of four epochs in one go, whose model is in `folder`, and of four that are cut after these."""
     from marsseg.data.prepare import prepare_data
+    from marsseg.jobs.trial_report import write_trial_report
     from marsseg.training.trainer import Training
 
     (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
@@ -162,6 +164,7 @@ def train_whole_and_cut(
     )
     data = prepare_data(config)
     whole = Training(config, data).run(4)
+    write_trial_report(folder / "artifacts", config, data, whole)
     for before, until in pairwise((0, *cuts, 4)):
         start = load_latest_checkpoint(folder / "checkpoints")
         assert (start.epoch if start else 0) == before
@@ -176,11 +179,23 @@ def assert_equal_bits(whole: "TrainResult", cut: "TrainResult") -> None:
     np.testing.assert_array_equal(cut.best_confusion, whole.best_confusion)
 
 
+def assert_saved(result: "TrainResult", folder: Path) -> None:
+    """The model that was saved computes what the trained one does."""
+    import keras
+
+    images = np.random.default_rng(0).random((2, 32, 64, 1), np.float32)
+    saved = keras.saving.load_model(folder / MODEL_FILE)
+    expected = result.model.predict(images, verbose=0)
+    np.testing.assert_allclose(saved.predict(images, verbose=0), expected, rtol=1e-3, atol=1e-4)
+    assert np.ptp(expected) > 0.1
+
+
 def test_dual_network_in_two_stages_cut_within_and_between_them_ends_in_the_same_bits(
     tiles: Path, tmp_path: Path, tensorflow_runtime: int
 ) -> None:
     whole, cut = train_whole_and_cut(DUAL, tiles, tmp_path, tensorflow_runtime, cuts=(1, 2))
     assert_equal_bits(whole, cut)
+    assert_saved(whole, tmp_path)
     rates = [record.learning_rate for record in whole.history]
     assert rates == pytest.approx([5e-3, 1e-2, 5e-3, 2.5e-3]), "half the way up, up; then the second stage's, and half"
 
@@ -188,6 +203,7 @@ def test_dual_network_in_two_stages_cut_within_and_between_them_ends_in_the_same
 def test_in_two_segments_it_ends_in_the_same_bits(tiles: Path, tmp_path: Path, tensorflow_runtime: int) -> None:
     whole, cut = train_whole_and_cut(NADAM, tiles, tmp_path, tensorflow_runtime, cuts=(2,))
     assert_equal_bits(whole, cut)
+    assert_saved(whole, tmp_path)
     losses = [record.metrics["loss"] for record in whole.history]
     assert len(set(losses)) == 4
     assert losses[-1] < losses[0]

@@ -85,18 +85,23 @@ def test_winner_is_a_logged_model_that_loads_without_our_package(
     run = store.client.get_run(leaderboard["trials"][0]["run_id"])
     (output,) = run.outputs.model_outputs
     location = store.client.get_logged_model(output.model_id).artifact_location
+    weights = store.client.download_artifacts(run.info.run_id, "best_weights.safetensors", str(tmp_path))
     script = (
         "import sys; sys.modules['marsseg'] = None\n"
-        "import mlflow.keras, mlflow.pyfunc, numpy as np\n"
+        "import mlflow.keras, mlflow.pyfunc, numpy as np, safetensors.numpy\n"
         "images = np.random.default_rng(0).random((2, 32, 64, 1), 'float32')\n"
-        f"logits = mlflow.keras.load_model({location!r}).predict(images, verbose=0)\n"
+        f"model = mlflow.keras.load_model({location!r})\n"
+        "logits = model.predict(images, verbose=0)\n"
         f"assert np.array_equal(logits, mlflow.pyfunc.load_model({location!r}).predict(images))\n"
         "print(logits.shape)\n"
+        f"best = safetensors.numpy.load_file({weights!r})\n"
+        "assert all(np.array_equal(weight.numpy(), best[weight.path]) for weight in model.weights)\n"
+        "print(len(model.weights) == len(best))\n"
     )
     import sys
 
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1:] == ["(2, 32, 64, 5)"], done.stderr
+    assert done.stdout.splitlines()[-2:] == ["(2, 32, 64, 5)", "True"], done.stderr
 
 
 def test_store_still_works_where_its_folder_is_copied_to(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
@@ -191,11 +196,6 @@ def start(marsexp: Marsexp, *arguments: str, shown_on: int = subprocess.PIPE) ->
         # Under nohup, which the tests may run under, it would be ignored.
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
-
-
-def start_the_same_search(finished_search: Marsexp, marsexp: Marsexp) -> subprocess.Popen[str]:
-    (marsexp.folder / "tiles.npz").write_bytes((finished_search.folder / "tiles.npz").read_bytes())
-    return start(marsexp, *TINY_SEARCH)
 
 
 def test_a_search_and_its_workers_are_killed_and_the_leaderboard_is_the_undisturbed_ones(

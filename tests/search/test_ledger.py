@@ -268,6 +268,14 @@ def filled(ledger: Ledger, path: Path) -> Path:
     return path
 
 
+def test_an_event_may_name_a_file_that_is_no_utf_8(ledger: Ledger) -> None:
+    reason = "no room: " + b"/rover/gr\xfcn".decode("utf-8", "surrogateescape")
+    with ledger.drive("one") as writer:
+        appended = writer.append("failed", 0, reason=reason)
+    assert appended.payload["reason"] == reason
+    assert ledger.events("one") == [appended]
+
+
 def test_a_torn_ledger_is_refused_in_one_line(filled: Path) -> None:
     os.truncate(filled, filled.stat().st_size // 2)
     with pytest.raises(LedgerError, match="cannot be opened as a ledger"):
