@@ -15,7 +15,7 @@ from marsseg.data.inspect import find_outlier_groups
 from marsseg.data.sources import FRAMES, TRAINING_SET, load_raw, tiles_from_pairs
 from marsseg.data.tiles import Tiles
 from marsseg.errors import UsageError
-from marsseg.new_file import check_new_file, write_new_file
+from marsseg.files import check_new_file, write_new_file
 
 
 @dataclass(frozen=True)

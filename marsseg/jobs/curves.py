@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from marsseg.files import write_new_file
 from marsseg.jobs.home import Home
-from marsseg.new_file import write_new_file
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import Trial, replay
 

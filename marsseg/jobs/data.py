@@ -17,9 +17,9 @@ from marsseg.data.sources import load_tiles
 from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
 from marsseg.errors import UsageError
+from marsseg.files import check_new_file, write_new_file
 from marsseg.jobs.inputs import resolve_source
 from marsseg.jobs.progress import notify
-from marsseg.new_file import check_new_file, write_new_file
 
 # Reading so many takes about half a minute.
 _FRAMES_BETWEEN_NOTICES = 1000

@@ -9,6 +9,7 @@ from typing import Any
 from marsseg.config import SYNTHETIC, ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import SpaceError, UsageError, nearest_name_hint
+from marsseg.files import check_new_file
 from marsseg.jobs.candidates import BASE
 from marsseg.jobs.confirm import confirm, confirmation_name
 from marsseg.jobs.curves import record_curves
@@ -30,7 +31,6 @@ from marsseg.jobs.settings import Filters, StudySettings
 from marsseg.jobs.shipped import find_space
 from marsseg.jobs.stored import load_settings
 from marsseg.jobs.study import create_study, resume_study
-from marsseg.new_file import check_new_file
 from marsseg.search.budget import Budget
 from marsseg.search.engines import SAMPLERS, SAMPLERS_OF_SEVERAL_OBJECTIVES, check_sampler_is_installed
 from marsseg.search.ledger import Ledger, check_name

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.data.tiles import class_names
+from marsseg.files import write_durably
 from marsseg.report.figures import draw_confusion_matrix, draw_learning_curve, draw_samples
 
 if TYPE_CHECKING:
@@ -88,7 +89,6 @@ def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedDat
     """The best weights in a network that loads where this package is absent."""
     import tensorflow as tf
 
-    from marsseg.training.checkpoint import write_durably
     from marsseg.training.network import build_network
 
     # What was trained may have left a GPU no room.
@@ -99,7 +99,7 @@ def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedDat
     # Keras writes to no other suffix.
     fresh = path.with_stem(f"{path.stem}.new")
     model.save(fresh)
-    write_durably(path, fresh.read_bytes())
+    write_durably(path, lambda file: file.write(fresh.read_bytes()))
     fresh.unlink()
 
 

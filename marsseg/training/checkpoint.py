@@ -6,7 +6,6 @@ of its bytes, so that a torn file is known at once; it is written beside its pla
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marsseg.errors import CheckpointError
+from marsseg.files import write_durably
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -83,7 +83,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     content = save(ordered, metadata={"epoch": str(checkpoint.epoch), "state": json.dumps(checkpoint.state)})
     digest = hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]
     path = folder / f"epoch-{checkpoint.epoch:05d}-{digest}.safetensors"
-    write_durably(path, content)
+    write_durably(path, lambda file: file.write(content))
     others = [file for file in _newest_first(folder) if file != path]
     # What is not older was torn, and training has gone on from behind it; it must not count as one that is kept.
     older = [file for file in others if _epoch(file) < checkpoint.epoch]
@@ -130,19 +130,6 @@ def load_latest_checkpoint(folder: Path) -> Checkpoint | None:
             f"{folder}: expected a whole checkpoint, found {len(files)} torn; delete it to start anew"
         )
     return None
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: to a temporary file, flushed to the disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _epoch(path: Path) -> int:

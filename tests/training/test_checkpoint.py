@@ -15,7 +15,6 @@ from marsseg.training.checkpoint import (
     load_latest_checkpoint,
     save_checkpoint,
     weights_sha256,
-    write_durably,
 )
 
 
@@ -153,13 +152,6 @@ def test_a_pickle_under_a_checkpoints_name_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011  # which one is of no matter
         load_latest_checkpoint(tmp_path)
     assert not mark.exists()
-
-
-def test_write_durably_replaces_a_file_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_durably(path, b"old")
-    write_durably(path, b"new")
-    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", b"new")]
 
 
 def test_hash_of_weights_is_sha256_over_path_shape_type_and_bytes_in_order_of_paths() -> None:

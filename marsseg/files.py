@@ -1,4 +1,4 @@
-"""Files that a person names for results: never in the place of another, and whole from the moment they exist."""
+"""Files that are whole from the moment they exist; what a person names for results is never in the place of another."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def check_new_file(path: Path) -> None:
 
 
 def write_new_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes to a temporary file beside `path`, then renames, so that a torn `path` never exists.
+    """Writes a result whole or not at all.
 
     Args:
         path: As `check_new_file` wants it.
@@ -30,14 +30,25 @@ def write_new_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         UsageError: If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("xb") as file:
+        write_durably(path, write)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from None
+
+
+def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file whole or not at all: to a temporary one beside it, flushed to the disk, then renamed.
+
+    Args:
+        path: Whose place it takes, if there is one.
+        write: Fills the open file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from None
     finally:
         temporary.unlink(missing_ok=True)

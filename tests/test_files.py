@@ -1,0 +1,26 @@
+"""A file is there whole or not at all."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from marsseg.errors import UsageError
+from marsseg.files import write_durably, write_new_file
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"old", b"new"):
+        write_durably(path, lambda file, content=content: file.write(content))
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", b"new")]
+
+
+def test_one_that_cannot_be_filled_is_not_there(tmp_path: Path) -> None:
+    def fill(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UsageError, match=r"result: cannot be written \(No space left on device\); nothing was changed"):
+        write_new_file(tmp_path / "result", fill)
+    assert list(tmp_path.iterdir()) == []
