@@ -17,8 +17,8 @@ from tests.search.proposer_laws import (
 
 class TestBayesian(ProposerLaws, ModelLaws):
     # Each takes a fifth of a second; 23 were enough to see all.
-    num_proposals = 60
-    enough_to_see_all = 60
+    num_proposals = 40
+    enough_to_see_all = 40
 
     @pytest.fixture
     def build(self) -> Build:
