@@ -43,8 +43,9 @@ format: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write docs/cli.md from the commands' own help
+docs: $(STAMP) ## Write docs/cli.md and docs/config.md from the commands' and the config's own words
 	$(BIN)/python -m marsseg.cli.reference docs/cli.md
+	$(BIN)/python -m marsseg.config.reference docs/config.md
 
 bench: $(STAMP) ## Run the benchmarks and write docs/benchmarks.md; some as ARGS="cli_start"
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -20,8 +20,8 @@ _HEAD = """# The command
 {about}
 
 Results go to stdout, progress and notices to stderr. A command ends with status 0 if it did what was asked, 1 if it
-failed, 2 if it was used wrongly, 130 if it was interrupted. The documents that `--json` prints have their schemas in
-[schemas](schemas).
+failed, 2 if it was used wrongly, 130 if it was interrupted (`marsexp ui`, which runs until then: 0). The documents that
+`--json` prints have their schemas in [schemas](schemas).
 """
 
 

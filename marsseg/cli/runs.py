@@ -7,7 +7,12 @@ import typer
 from marsseg.cli import options
 from marsseg.cli.output import print_json, print_leaderboard
 
-_Run = Annotated[str, typer.Argument(metavar="RUN", help="A run ID or its beginning, 'best' or 'best:SEARCH'.")]
+_Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run ID or its beginning, 'best' (the winner of what was started last) or 'best:NAME'."
+    ),
+]
 
 _OwnData = Annotated[
     str | None,
@@ -16,7 +21,9 @@ _OwnData = Annotated[
 
 
 def leaderboard(
-    search: Annotated[str | None, typer.Argument(metavar="SEARCH", help="By default the latest search.")] = None,
+    search: Annotated[
+        str | None, typer.Argument(metavar="SEARCH", help="By default what was started last, search or training.")
+    ] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N.")] = None,
     sort: Annotated[
         str, typer.Option("--sort", metavar="METRIC", help="The column to sort by; completed ones first.")
@@ -106,7 +113,11 @@ def reproduce(
 
 def evaluate(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Run IDs or their beginnings, 'best' or 'best:SEARCH'.")
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run IDs or their beginnings, 'best' (the winner of what was started last) or 'best:NAME'.",
+        ),
     ],
     data: _OwnData = None,
     split: Annotated[str, typer.Option("--split", metavar="S", help="validation, test or all images.")] = "validation",

@@ -51,7 +51,9 @@ def search(
             help="What counts: val_mean_iou alone, or repeated with params or flops, for a Pareto front.",
         ),
     ] = None,
-    min_epochs: Annotated[int | None, typer.Option("--min-epochs", min=1, metavar="N", help="The first rung.")] = None,
+    min_epochs: Annotated[
+        int | None, typer.Option("--min-epochs", min=1, metavar="N", help="After which a new trial is first paused.")
+    ] = None,
     max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
     reduction_factor: Annotated[
         int | None,

@@ -3,7 +3,7 @@
 A field's default never changes within a schema version. What the values mean lives in the rooms that use them.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -30,7 +30,10 @@ NoneByName = BeforeValidator(_none_by_name)
 
 
 class DataConfig(Group):
-    """Which images and masks."""
+    """Which images and masks: a file, or `synthetic` terrain, of which the other fields say how much and which.
+
+    `train_limit` takes so many images of the training part.
+    """
 
     source: str = SYNTHETIC
     num_classes: int = Field(5, ge=2, le=255)
@@ -40,13 +43,13 @@ class DataConfig(Group):
 
 
 class CleaningConfig(Group):
-    """Which images are left out before the split."""
+    """Which images are left out before the split: those that share a mask which cannot be right for all of them."""
 
     remove_outliers: bool = True
 
 
 class SplitConfig(Group):
-    """How many images are held out; None means 10 % of the cleaned images each."""
+    """How many images are held out; `none` means 10 % of the cleaned images each."""
 
     validation_images: Annotated[int | None, NoneByName] = Field(None, ge=1)
     test_images: Annotated[int | None, NoneByName] = Field(None, ge=0)
@@ -68,7 +71,11 @@ def _parse_rates(value: Any) -> Any:
 class UNetConfig(Group):
     """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597), or two of them, and what may be added.
 
-    `dual_unet` has a second one of `global_blocks` levels that sees the image at half its size.
+    Filters double from `base_filters` at each level, up to `max_filters`. Squeeze-and-excitation (`se`) and `cbam`
+    stand at every level of the encoder, on every skip connection, or in the bottleneck; `dilation` replaces the
+    convolutions of the bottleneck and adds some to the skip connections. With `stn` a spatial transformer turns, shifts
+    and stretches the image, and the result back. Without `predict_background` the result is never class 0. `dual_unet`
+    has a second network of `global_blocks` levels that sees the image at half its size.
     """
 
     family: Literal["unet", "dual_unet"] = "unet"
@@ -89,6 +96,7 @@ class UNetConfig(Group):
         Field(min_length=1, max_length=6),
         BeforeValidator(_parse_rates),
         PlainSerializer(lambda rates: ",".join(map(str, rates)), return_type=str),
+        Field(description="one to six whole numbers ≥ 1, joined by `,`"),
     ] = (1, 2)
     residual: bool = False
     global_blocks: int = Field(2, ge=1, le=5)
@@ -199,8 +207,9 @@ def _parse_loss_terms(value: Any) -> Any:
 
 
 class LossConfig(Group):
-    """A weighted sum of losses.
+    """A weighted sum of losses; classes weigh by their share of the pixels where `class_weights` says so.
 
+    `background_weight` multiplies the weight of class 0; alpha weighs what a class misses, beta what it takes too much.
     Of a `dual_unet` it is taken of the final output, and with `fine_output_weight` of the fine branch's; that of the
     global branch has cross-entropy, with `global_output_weight`.
     """
@@ -209,6 +218,7 @@ class LossConfig(Group):
         tuple[tuple[LossName, float], ...],
         BeforeValidator(_parse_loss_terms),
         PlainSerializer(dict, return_type=dict[str, float]),
+        Field(description=f"`NAME` or `WEIGHT*NAME`, joined by `+`: {', '.join(get_args(LossName))}"),
     ] = (("cross_entropy", 1.0),)
     class_weights: Literal["none", "frequency", "log"] = "none"
     background_weight: float = Field(1.0, ge=0)
@@ -283,7 +293,10 @@ class ScheduleConfig(Group):
 
 
 class WarmupConfig(Group):
-    """A first stage with its own loss and optimizer, whose weights the main stage goes on from; none with 0 epochs."""
+    """A first stage with its own loss and optimizer, whose weights the main stage goes on from; none with 0 epochs.
+
+    By default there is none.
+    """
 
     epochs: int = Field(ge=0)
     loss: LossConfig = LossConfig()
@@ -294,7 +307,9 @@ class WarmupConfig(Group):
 class TrainingConfig(Group):
     """How long and on what; `auto` is resolved when a run is created.
 
-    `gpus` is what one training is spread over; without a GPU, the processor stands in for one.
+    `gpus` is what one training is spread over; without a GPU, the processor stands in for one. With `weight_averaging`
+    a running average of the weights is validated and kept. `early_stopping_patience` ends a training after so many
+    epochs without a better `val_mean_iou`.
     """
 
     batch_size: int = Field(16, ge=1)
