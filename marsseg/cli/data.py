@@ -121,7 +121,7 @@ def ai4mars(
 ) -> None:
     """Cut an AI4Mars tree into tiles.
 
-    Curiosity's 1024x1024 frames are reduced by 4 to the scale of the course's tiles. Soil, bedrock, sand and big rock
+    Curiosity's 1024x1024 frames are first reduced by 4. Soil, bedrock, sand and big rock
     become 1 to 4, what has no label 0. Tiles without any label and the test part are left out; all tiles of a frame
     stay in one part of a split.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="D", help="A course file (.npz) or 'synthetic'; default: MARSEXP_DATA, then synthetic."
+        "--data", metavar="D", help="A data set (.npz) or 'synthetic'; default: MARSEXP_DATA, then synthetic."
     ),
 ]
 Set = Annotated[

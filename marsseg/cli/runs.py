@@ -16,7 +16,7 @@ _Run = Annotated[
 
 _OwnData = Annotated[
     str | None,
-    typer.Option("--data", metavar="D", help="A course file (.npz) or 'synthetic'; default: what was trained on."),
+    typer.Option("--data", metavar="D", help="A data set (.npz) or 'synthetic'; default: what was trained on."),
 ]
 
 

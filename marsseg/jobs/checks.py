@@ -269,7 +269,7 @@ def check_data(source: str | None) -> Check:
         # How many classes there are, each command says for itself.
         tiles = load_tiles(path, num_classes=255)
     except (MarsexpError, OSError) as error:
-        advice = f"{DATA_VARIABLE} names a course file (.npz); or take it away for synthetic terrain"
+        advice = f"{DATA_VARIABLE} names a data set (.npz); or take it away for synthetic terrain"
         return Check("data", DATA_VARIABLE, "problem", str(error), advice, facts)
     count, height, width = tiles.images.shape
     facts |= {"images": count, "height": height, "width": width}
