@@ -154,7 +154,7 @@ class _Worker:
         training = kept or self._begin(task, config, data)
         result = training.run(task.until, [_Reporter(self.connection, task.folder)])
         self.connection.send(("alive", None))
-        # Before pictures are drawn: they are no part of what training needs.
+        # First, so that the peak of memory is the training's, not that of pictures and model.
         outcome = _outcome(config, data, result)
         write_trial_report(task.folder / "artifacts", config, data, result, best_shown)
         self.paused = None if outcome["completed"] else (task, training)
