@@ -85,7 +85,7 @@ def focal(pixels: Pixels, gamma: float) -> tf.Tensor:
         A scalar; 0 where every pixel is left out.
     """
     log_probability = tf.reduce_sum(pixels.truth * pixels.log_probability, 0)
-    # 1 − p without cancellation; a root has no slope at 0.
+    # 1 − p without cancellation; a root's gradient at 0 is infinite.
     doubt = tf.maximum(-tf.math.expm1(log_probability), _EPSILON)
     return -pixels.mean(doubt**gamma * log_probability)
 
@@ -129,7 +129,7 @@ def focal_tversky(pixels: Pixels, alpha: float, beta: float, exponent: float) ->
         pixels: Of one batch.
         alpha: Weight ≥ 0 of false negatives.
         beta: Weight ≥ 0 of false positives.
-        exponent: Above 0; below 1 it keeps the slope where a class is nearly right.
+        exponent: Above 0; below 1 the gradient stays large where a class is nearly right.
 
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.
@@ -139,7 +139,7 @@ def focal_tversky(pixels: Pixels, alpha: float, beta: float, exponent: float) ->
     hits = tf.reduce_sum(truth * probability, 1)
     misses = alpha * tf.reduce_sum(truth * (1 - probability), 1)
     false_alarms = beta * tf.reduce_sum(others * probability, 1)
-    # 1 − T without cancellation; a root has no slope at 0.
+    # 1 − T without cancellation; a root's gradient at 0 is infinite.
     terms = tf.maximum((misses + false_alarms) / (hits + misses + false_alarms + _EPSILON), _EPSILON) ** exponent
     return _mean_over_classes(pixels, terms)
 
@@ -167,12 +167,12 @@ def lovasz_softmax(pixels: Pixels) -> tf.Tensor:
     is_true = tf.gather(truth, order, batch_dims=1)
     total = tf.reduce_sum(truth, 1, keepdims=True)
     intersection, union = total - tf.cumsum(is_true, 1), total + tf.cumsum(1 - is_true, 1)
-    slopes = tf.where(is_true > 0, 1 / union, tf.math.divide_no_nan(intersection, union * (union - 1)))
+    deltas = tf.where(is_true > 0, 1 / union, tf.math.divide_no_nan(intersection, union * (union - 1)))
     # Back where they belong, so that no gradient goes through the order.
     num_classes, num_pixels = tf.unstack(tf.shape(errors))
     places = tf.reshape(order + num_pixels * tf.range(num_classes)[:, None], [-1, 1])
-    slopes = tf.reshape(tf.scatter_nd(places, tf.reshape(slopes, [-1]), [tf.size(slopes)]), tf.shape(errors))
-    return _mean_over_classes(pixels, tf.reduce_sum(errors * tf.stop_gradient(slopes), 1))
+    deltas = tf.reshape(tf.scatter_nd(places, tf.reshape(deltas, [-1]), [tf.size(deltas)]), tf.shape(errors))
+    return _mean_over_classes(pixels, tf.reduce_sum(errors * tf.stop_gradient(deltas), 1))
 
 
 def _mean_over_classes(pixels: Pixels, terms: tf.Tensor) -> tf.Tensor:

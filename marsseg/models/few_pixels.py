@@ -22,8 +22,8 @@ _FEW_TO_ENLARGE = {"bfloat16": 128, "float32": 32}
 class MatmulConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` with stride 1 and padded borders: the same weights, the same function.
 
-    A constant matrix picks the pixels under the kernel, so that a second product is the convolution. Its slopes are
-    products too; in half precision that of the input is rounded once more, before what each place gives is added up.
+    A constant matrix picks the pixels under the kernel, so that a second product is the convolution. Its gradients
+    are products too; in half precision the input's is rounded once more, before what each place gives is added up.
 
     Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, height, width,
     filters).

@@ -11,7 +11,7 @@ from keras import layers
 class NearestUpSampling2D(layers.UpSampling2D):
     """`keras.layers.UpSampling2D` with its defaults: each pixel becomes four.
 
-    Keras repeats pixels with a dozen operations for each side and as many for their slopes, all of which have to be
+    Keras repeats pixels with a dozen operations for each side and as many for their gradients, all of which have to be
     traced; here each pixel, then each row, is put beside itself.
 
     Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, 2·height, 2·width,

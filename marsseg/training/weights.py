@@ -108,5 +108,5 @@ def _parts(vector: tf.Variable, variables: Sequence[keras.Variable]) -> list[tup
 
 
 def _shaped(part: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """Most weights are vectors; each operation that is not needed need not be traced, with its slope."""
+    """Most weights are vectors; each operation that is not needed need not be traced, nor its gradient."""
     return part if len(part.shape) == len(shape) == 1 else tf.reshape(part, shape)

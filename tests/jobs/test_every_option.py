@@ -1,6 +1,6 @@
 """Every option of network, loss, optimizer and training at once: the bits hold however it is cut.
 
-One recipe has a U-Net of four blocks, whose last see few pixels, the other a dual U-Net in two stages.
+One recipe has a U-Net of three blocks, whose last see few pixels, the other a dual U-Net in two stages.
 """
 
 import os
@@ -32,7 +32,7 @@ validation_images = 4
 test_images = 2
 
 [model]
-num_blocks = 4
+num_blocks = 3
 base_filters = 4
 max_filters = 8
 se = "encoder"
@@ -87,7 +87,7 @@ test_images = 2
 
 [model]
 family = "dual_unet"
-num_blocks = 3
+num_blocks = 2
 global_blocks = 2
 base_filters = 4
 residual = true
@@ -131,10 +131,10 @@ ADAMW = RECIPE.format(optimizer="adamw", precision="bfloat16")
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course file of 30 tiles of 32x64, which four blocks halve to 2x4."""
+    """A course file of 30 tiles of 16x32, which three blocks halve to 2x4."""
     from marsseg.data.synthetic import generate_terrain
 
-    terrain = generate_terrain(30, 32, 64, 0)
+    terrain = generate_terrain(30, 16, 32, 0)
     path = tmp_path_factory.mktemp("data") / "tiles.npz"
     np.savez(path, training_set=np.stack([terrain.images, terrain.masks], axis=1))
     return path
@@ -183,7 +183,7 @@ def assert_saved(result: "TrainResult", folder: Path) -> None:
     """The model that was saved computes what the trained one does."""
     import keras
 
-    images = np.random.default_rng(0).random((2, 32, 64, 1), np.float32)
+    images = np.random.default_rng(0).random((2, 16, 32, 1), np.float32)
     saved = keras.saving.load_model(folder / MODEL_FILE)
     expected = result.model.predict(images, verbose=0)
     np.testing.assert_allclose(saved.predict(images, verbose=0), expected, rtol=1e-3, atol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 from marsseg.search.schedulers import SCHEDULERS
 from tests.jobs.kill_walk import ENGINES, search_of, search_that_measures, walk
 
-STRIDE = 17
+STRIDE = 23
 # Keras Tuner's proposals take longer.
 STRIDES = {"optuna": STRIDE, "keras-tuner": 2 * STRIDE}
 
@@ -27,7 +27,7 @@ def test_a_search_with_several_objectives_killed_at_a_write_goes_on_to_the_same_
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
 def test_a_search_that_measures_steps_killed_at_any_write_goes_on_to_the_same_ledger(tmp_path: Path) -> None:
-    assert walk(tmp_path, search_that_measures(), stride=7, remember_proposals=True) > 80
+    assert walk(tmp_path, search_that_measures(), stride=13, remember_proposals=True) > 80
 
 
 @pytest.mark.usefixtures("no_waiting_for_the_disk")

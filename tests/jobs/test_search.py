@@ -118,7 +118,7 @@ def test_keras_tuner_searches_too_and_says_no_more_than_the_other_engine(marsexp
     write_tiles(marsexp.folder / "tiles.npz")
     done = marsexp(
         *("search", "--budget", "2", "--engine", "keras-tuner", "--space", "space.toml", "--data", "tiles.npz"),
-        *("--max-epochs", "1", "--name", "keras", "--json"),
+        *("--max-epochs", "1", "--workers", "1", "--name", "keras", "--json"),
     )
     assert done.status == 0, done.stderr
     assert [trial["state"] for trial in done.json()["trials"]] == ["completed"] * 2
@@ -310,14 +310,14 @@ def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(tm
 def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
     small = ("--max-epochs", "1", "--set", "model.num_blocks=2", "--set", "split.test_images=8")
-    search = ("search", "--budget", "3", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2", "--workers", "2")
+    search = ("search", "--budget", "3", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2")
     text = marsexp(*search).stdout
     document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(document, json.loads((schemas / "leaderboard.json").read_text(encoding="utf-8")))
     trained = marsexp("leaderboard", "s-confirm-2x2", "--json").json()["trials"]
     assert len(trained) == 4, "going on trains nothing again"
-    assert load_settings(Home(marsexp.home), "s-confirm-2x2", "training").workers == 2
+    assert load_settings(Home(marsexp.home), "s-confirm-2x2", "training").workers == 1, "as many as the search's"
     by_run = {trial["run_id"]: trial for trial in trained}
     best = [trial["trial"] for trial in document["trials"][:2]]
     assert [result["trial"] for result in document["confirmed"]] == best

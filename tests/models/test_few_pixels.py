@@ -30,7 +30,7 @@ def enlargements(use_bias: bool) -> Pair:
 
 
 def values_and_gradients(pair: Pair, height: int, width: int) -> list[list[np.ndarray]]:
-    """Outputs, slopes of the input and slopes of the weights, of both layers with the same weights."""
+    """Outputs, gradients of the input and gradients of the weights, of both layers with the same weights."""
     noise = np.random.default_rng(0)
     inputs = tf.Variable(noise.normal(size=(3, height, width, CHANNELS)), dtype=pair[0].compute_dtype)
     for layer in pair:

@@ -13,17 +13,17 @@ SHAPE = 3, 2, 5, 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_pixels_and_slopes_are_those_of_kerass_layer(dtype: str) -> None:
+def test_pixels_and_gradients_are_those_of_kerass_layer(dtype: str) -> None:
     rng = np.random.default_rng(0)
     inputs = tf.constant(rng.normal(size=SHAPE), dtype)
     # Whole numbers, so that sums of four are exact whatever their order.
-    slopes = tf.constant(rng.integers(-9, 10, (3, 4, 10, 4)), dtype)
+    upstream = tf.constant(rng.integers(-9, 10, (3, 4, 10, 4)), dtype)
     found = []
     for layer in (NearestUpSampling2D(dtype=dtype), keras.layers.UpSampling2D(dtype=dtype)):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = layer(inputs)
-        found.append((outputs, tape.gradient(outputs, inputs, slopes)))
+        found.append((outputs, tape.gradient(outputs, inputs, upstream)))
     for ours, kerass in zip(*found, strict=True):
         assert ours.dtype == kerass.dtype == dtype
         np.testing.assert_array_equal(tf.cast(ours, tf.float32), tf.cast(kerass, tf.float32))
