@@ -1,4 +1,4 @@
-# Everything a newcomer needs; each target sets up what it depends on.
+# Every command a newcomer needs; each target sets up what it depends on.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,16 +19,16 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	@touch $@
 
-setup: $(STAMP) ## Make the virtual environment and install
+setup: $(STAMP) ## Create the virtual environment and install
 
 search: $(STAMP) ## Run a search; pass options as ARGS="--space smoke --budget 6"
 	$(BIN)/marsexp search $(if $(findstring --budget,$(ARGS)),,$(if $(findstring --resume,$(ARGS)),,--budget 40)) $(ARGS)
 
-# Two at a time, since half of them wait for processes they have started; each file is one process's.
+# Two at a time, since half of the tests wait for processes they have started; each file runs in one process.
 test: $(STAMP) ## Run the tests; pass options as ARGS="-k ledger"
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-drill: $(STAMP) ## Kill searches wherever that can be done, for an hour; a shorter one as ARGS="--kills 20"
+drill: $(STAMP) ## Kill searches at every point where that is possible, for an hour; ARGS="--kills 20" for less
 	$(BIN)/python -m pytest drills -s $(ARGS)
 
 lint: $(STAMP) ## Check style, imports and the Dockerfile
@@ -40,15 +40,15 @@ lint: $(STAMP) ## Check style, imports and the Dockerfile
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
-format: $(STAMP) ## Put the code into shape
+format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write docs/cli.md and docs/config.md from the commands' and the config's own words
+docs: $(STAMP) ## Generate docs/cli.md and docs/config.md from the help texts of the commands and the config
 	$(BIN)/python -m marsseg.cli.reference docs/cli.md
 	$(BIN)/python -m marsseg.config.reference docs/config.md
 
-bench: $(STAMP) ## Run the benchmarks and write docs/benchmarks.md; some as ARGS="cli_start"
+bench: $(STAMP) ## Run the benchmarks and write docs/benchmarks.md; ARGS="cli_start" for some
 	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(STAMP) ## Build the wheel into dist/

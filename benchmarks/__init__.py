@@ -1,1 +1,1 @@
-"""Benchmarks: one script a figure, each beside a peer that is measured in the same run."""
+"""Benchmarks: one script per figure, each beside a peer that is measured in the same run."""

@@ -1,8 +1,8 @@
-"""Runs benchmarks one after the other, keeps each one's lines as they come, and writes the page.
+"""Runs benchmarks one after another, keeps each one's lines as they come, and writes the page.
 
-`python -m benchmarks` runs what has no result of this machine yet, so that it goes on after an interruption; once
-everything has one it begins anew. `python -m benchmarks cli_start` runs what is named. New lines replace those that the
-benchmark had of this machine; those of other machines stay.
+`python -m benchmarks` runs the benchmarks without a result from this machine, so that it resumes after an interruption;
+once all have one it starts again. `python -m benchmarks cli_start` runs the benchmarks named. New lines replace those
+of the same benchmark from this machine; those from other machines stay.
 """
 
 import json
@@ -43,13 +43,13 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main(names: Sequence[str]) -> int:
-    """Runs what is named, or what has no result of this machine yet.
+    """Runs the benchmarks named, or those without a result from this machine.
 
     Args:
-        names: Benchmarks; none for all.
+        names: Names of benchmarks; none for all.
 
     Returns:
-        The exit status: 0 done, 1 one of them failed, 2 one of the names is none.
+        The exit status: 0 done, 1 a benchmark failed, 2 a name is unknown.
     """
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
@@ -72,7 +72,7 @@ def main(names: Sequence[str]) -> int:
 
 
 def run_benchmark(name: str) -> list[str] | None:
-    """Runs a script in a process of its own and passes its lines on.
+    """Runs a script in a process of its own and passes on its lines.
 
     Returns:
         The lines that are results, or None if it failed.
@@ -97,7 +97,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def replace_results(path: Path, benchmark: str, lines: Sequence[str]) -> None:
-    """Puts a benchmark's lines in the place of this machine's before; the file is whole at any moment."""
+    """Replaces this machine's earlier lines of a benchmark; the file is whole at any moment."""
     replaced = (benchmark, machine())
     others = [
         json.dumps(result, ensure_ascii=False)
@@ -113,6 +113,6 @@ if __name__ == "__main__":
     try:
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
-        print("benchmarks: stopped; the same command goes on", file=sys.stderr)
+        print("benchmarks: stopped; resume with the same command", file=sys.stderr)
         status = 130
     sys.exit(status)

@@ -1,7 +1,7 @@
-"""Milliseconds of a training step with each choice of the space `unet` alone: 4 levels, 16 filters, batch 16.
+"""Milliseconds of a training step with each option of the space `unet` alone: 4 levels, 16 filters, batch 16.
 
-Forward, loss, backward and update. The peer of each row is our own network with every choice at its default, in the
-same process, step by step in turns: a block may cost at most twice the plain network's step.
+Forward, loss, backward and update. The peer of each row is our own network with every hyperparameter at its default, in
+the same process, with interleaved steps: a block may cost at most twice the plain network's step.
 """
 
 import time
@@ -20,12 +20,12 @@ from marsseg.training.runtime import configure_runtime, resolve_auto
 _IMAGE_SHAPE = 64, 128
 _PLAIN = {"model.num_blocks": 4, "model.base_filters": 16, "training.batch_size": 16}
 _REPEATS, _WARM_UP = 9, 2
-# What decides the size of everything, and what a step does not see.
+# Fields that set the size of everything, and fields that a step does not depend on.
 _NOT_BLOCKS = {*_PLAIN, "optimizer.learning_rate", "optimizer.weight_decay", "augmentation.flips"}
 
 
 def main() -> None:
-    """One row a choice."""
+    """Reports one row per option."""
     plain = resolve_auto(ExperimentConfig().with_values(_PLAIN))
     configure_runtime(plain.training.threads)
     plain_step = _step(plain)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def choices() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each option of each parameter, its parents at the last value that lets it be."""
+    """Each option of each parameter, its parents at the last value under which it is active."""
     space = load_space(find_space("unet"))
     for parameter in space.parameters:
         if parameter.path in _NOT_BLOCKS:

@@ -1,7 +1,7 @@
 """Seconds from starting `marsexp --help` to its end, in a fresh process.
 
-The peers are the other commands of the field that are installed with it, asked for the same: `mlflow --help` and
-`optuna --help`. Each command is started by the script that the installer made for it; files are in the system's cache.
+The peers are other commands of the field that are installed along with it: `mlflow --help` and `optuna --help`. Each
+command is started by the script that the installer made for it; files are in the operating system's cache.
 """
 
 import sys

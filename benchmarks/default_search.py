@@ -1,11 +1,11 @@
-"""Minutes that `marsexp search --budget 40` takes, everything at its default, and how far the printed estimate was off.
+"""Minutes of `marsexp search --budget 40` with everything at its default, and the error of the printed estimate.
 
-One search in a fresh folder, from its command to its end, pictures and models included: the space `cpu` on its own
-240 tiles of synthetic terrain where there is no GPU. The estimate is what the command says before it trains anything.
-What a trial costs beyond its epochs is what is left of the minutes after the first epoch has begun once the seconds of
-all epochs, spread over the workers, are taken away, divided by the trials: networks built anew, checkpoints, pictures,
-MLflow, the search's own report, and workers that wait for each other. Tracing is in the epochs. Nobody else's search is
-run beside it: what others do with the same budget is another benchmark's.
+One search in a fresh folder, from its command to its end, including plots and models: the space `cpu` on its own 240
+tiles of synthetic terrain where there is no GPU. The estimate is the one that the command prints before it trains
+anything. The cost of a trial beyond its epochs is the time from the start of the first epoch to the end, minus the
+seconds of all epochs, spread over the workers, divided by the number of trials: rebuilt networks, checkpoints, plots,
+MLflow, the search's own report, and workers that wait for each other. Tracing is part of the epochs. There is no peer
+here: what others do with the same budget is another benchmark's subject.
 """
 
 import json
@@ -28,7 +28,7 @@ _ESTIMATE = re.compile(r"expected to take about (?:(\d+) h )?(\d+) (min|s)")
 
 
 def main() -> None:
-    """Searches once."""
+    """Runs one search."""
     with tempfile.TemporaryDirectory() as folder:
         command = [str(Path(sys.executable).with_name("marsexp")), "search", "--budget", str(_BUDGET), "--json"]
         began = time.time()
@@ -58,12 +58,12 @@ def main() -> None:
 
 
 def seconds_beyond_epochs(ledger: Ledger, document: Mapping[str, Any], ended: float) -> float:
-    """What a trial cost beyond its epochs.
+    """The seconds that a trial cost beyond its epochs.
 
     Args:
-        ledger: Holds the search.
-        document: Its leaderboard.
-        ended: Unix time of its end.
+        ledger: The ledger that holds the search.
+        document: The search's leaderboard.
+        ended: Unix time of the search's end.
     """
     name = document["search"]
     trained = [trial["trial"] for trial in document["trials"] if trial["epochs"]]
@@ -74,10 +74,10 @@ def seconds_beyond_epochs(ledger: Ledger, document: Mapping[str, Any], ended: fl
 
 
 def read_estimate(notices: str) -> float:
-    """The minutes that a search says it will take.
+    """The minutes that a search's printed estimate gives.
 
     Raises:
-        ValueError: If it does not say.
+        ValueError: If there is no estimate.
     """
     found = _ESTIMATE.search(notices)
     if found is None:

@@ -1,7 +1,7 @@
 """Seconds from a network's settings to the end of its first training step: 4 levels, 16 filters, batch 16.
 
-Building the network, its optimizer and its input, tracing and one step; imports and data stand before the clock. Plain
-Keras builds, compiles and fits one batch. Every figure comes from a fresh process, ours and the peer's in turns.
+Building the network, its optimizer and its input, tracing and one step; imports and data loading are not timed. Plain
+Keras builds, compiles and fits one batch. Every figure comes from a fresh process, ours and the peer's interleaved.
 """
 
 from benchmarks.processes import side

@@ -1,13 +1,13 @@
-"""Seconds from asking for the leaderboard of a search of 10,000 trials to having it.
+"""Seconds from requesting the leaderboard of a search of 10,000 trials to receiving it.
 
 The search is written by the ledger's own functions as a search of the space `unet` would write it: rejected and failed
-trials, promotions, 67,000 epochs. *In process* is reading and ranking in a fresh process without its imports; the
-commands are timed as a whole, their start included, with all trials printed.
+trials, promotions, 67,000 epochs. *In process* is reading and ranking in a fresh process, without its imports; the
+commands are timed as a whole, including start-up, with all trials printed.
 
-The peer is Optuna, since its study is what our ledger is: the search's own record in SQLite. It holds as many trials of
-the same space with the same scores of epochs, the first 500 added by `study.add_trials`, the others copies of these. In
-process it is asked as its documentation teaches, `optuna.load_study` and `study.trials_dataframe`; the command is
-`optuna trials`.
+The peer is Optuna, since its study is what our ledger is: the search's own record in SQLite. It holds as many trials
+of the same space with the same scores per epoch, the first 500 added by `study.add_trials`, the others copies of them.
+In process it is queried as its documentation teaches, by `optuna.load_study` and `study.trials_dataframe`; the command
+is `optuna trials`.
 """
 
 import os
@@ -33,7 +33,7 @@ from marsseg.search.optuna_proposer import build_distribution
 from marsseg.search.state import replay
 
 NUM_TRIALS = 10_000
-# The peer takes a quarter of a minute each time.
+# The peer takes fifteen seconds each time.
 REPEATS = 3
 COMMANDS = {
     "the command, printing JSON": (["leaderboard", "--json"], "json"),
@@ -67,9 +67,9 @@ def fill_study(home: Home, study_file: Path) -> None:
 
 
 def _copy_rows(connection: sqlite3.Connection, table: str, times: int) -> None:
-    """Until each trial's rows are there so many times, as those of trials of their own."""
+    """Copies rows until each trial is there this many times, each copy as a trial of its own."""
     names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-    # A table's own key is its first column, and made by itself but for the trials' table.
+    # A table's own key is its first column; SQLite generates it, except in the trials' table.
     names = names if table == "trials" else names[1:]
     for copy in range(1, times):
         shifted = [f"{name} + {copy * _ADDED}" if name in ("trial_id", "number") else name for name in names]

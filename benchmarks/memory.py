@@ -1,15 +1,15 @@
-"""Resident memory of a process that trains one network after the other: after 5 trials and after 30, each at rest.
+"""Resident memory of a process that trains one network after another: after 5 trials and after 30, each at rest.
 
 Ours is a search's own worker, on as many threads as a search gives it: configurations drawn at random from the shipped
-space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validation and pictures. Each is then paused, as
-most trials of a search are, and its network kept until the next one; those after which we look, the 5th and the 30th,
-are completed. No two networks are alike, which is the worst case: oneDNN keeps what it has made for the latest shapes,
-a thousand or so a thread. A worker that has grown since its first five tasks, by less than the tenth that is promised,
-leaves the next one to a fresh process: "one worker" is one of a search's, and may be several `processes` in turn.
-Another row tells the most that was held after any later trial, mostly with its network kept.
+space `cpu`, one epoch each on a few synthetic tiles, with checkpoint, validation and plots. Each trial is then paused,
+as most trials of a search are, and its network kept until the next one; the trials after which we measure, the 5th and
+the 30th, are completed. No two networks are alike, which is the worst case: oneDNN caches the primitives of the latest
+shapes, about a thousand per thread. A worker that has grown since its first five tasks, by less than the promised
+tenth, leaves the next task to a fresh process: "one worker" is one worker of a search, and may be several `processes`
+in turn. Another row reports the most memory held after any later trial, mostly with its network kept.
 
 The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
-depth, widths and batch size on the same tiles, and calls `clear_session` between two of them. It has imported this
+depth, widths and batch size on the same tiles, and calls `clear_session` after each network. It has imported this
 package for its configurations and tiles, so TensorFlow uses oneDNN there as it does for ours.
 """
 
@@ -57,7 +57,7 @@ def load_data() -> PreparedData:
 
 
 def measure_ours() -> list[tuple[int, float]]:
-    """Trains as a search does with one worker; after each trial the process that it is, and MiB."""
+    """Trains as a search does with one worker; returns the worker's process ID and MiB after each trial."""
     digest = load_data().fingerprint.digest
     executor = LocalExecutor(serve, 1, FINAL_KINDS)
     figures = []
@@ -80,7 +80,7 @@ def measure_ours() -> list[tuple[int, float]]:
 def resident_mib_at_rest(process: psutil.Process) -> float:
     """The memory of a process once it has nothing more to do."""
     before = None
-    # A worker frees its memory after it has told its result.
+    # A worker frees its memory after it has reported its result.
     while (now := process.cpu_times()[:2]) != before:
         before = now
         time.sleep(_REST_S)

@@ -1,4 +1,4 @@
-"""The page of all results: one table a machine, and how each benchmark measures, from its own docstring."""
+"""The page of all results: one table per machine, and how each benchmark measures, from its own docstring."""
 
 import ast
 import json
@@ -11,10 +11,10 @@ from benchmarks.replay.figure import draw_regret, table
 _FOLDER = Path(__file__).parent
 _INTRO = """# Benchmarks
 
-Made by `make bench` from [benchmarks/](../benchmarks): one script a figure, each beside a peer that is measured in the
-same run. A figure is a median, with the quartiles of its repeats below it; the ratio says how many times better ours is
-than the peer's. `make bench ARGS="cli_start"` measures one anew, with what takes hours as it is remembered. A row is of
-the day that it names; how each is measured, below, is as of today.
+Made by `make bench` from [benchmarks/](../benchmarks): one script per figure, each beside a peer that is measured in
+the same run. A figure is a median, with the quartiles of its repeats below it; the ratio says how many times better our
+figure is than the peer's. `make bench ARGS="cli_start"` measures one benchmark again, reusing remembered measurements
+that take hours. Each row is from the day that it names; the descriptions of the benchmarks below are as of today.
 """
 _HEADER = "| benchmark | | ours | peer | ratio | promise | kept | day | more |\n|---|---|---|---|---|---|---|---|---|\n"
 _IN_COLUMNS = {
@@ -46,23 +46,23 @@ def render_page(results: Iterable[Mapping[str, Any]], order: Sequence[str]) -> s
         parts.append(f"### {name}\n\n{_docstring(name)}\n")
         replayed = _replayed(results, name)
         if replayed:
-            parts.append(f"![Regret against price](pictures/{name}.png)\n\n{table(replayed)}")
+            parts.append(f"![Regret vs. budget](pictures/{name}.png)\n\n{table(replayed)}")
     return "\n".join(parts)
 
 
 def draw_pictures(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """The pictures that stand on the page.
+    """Draws the plots of the page.
 
     Args:
         results: Lines of the benchmarks.
-        folder: Where the pictures lie.
+        folder: Where the plots are written.
     """
     for name in dict.fromkeys(result["benchmark"] for result in results if "policies" in result):
         draw_regret(_replayed(results, name), folder / f"{name}.png")
 
 
 def _replayed(results: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
-    """The lines with all policies, of the machine that replayed last: another one may lack a peer."""
+    """The lines with all policies, from the machine that replayed last: another one may lack a peer."""
     found = [result for result in results if result["benchmark"] == name and "policies" in result]
     return [result for result in found if result["machine"] == found[-1]["machine"]]
 

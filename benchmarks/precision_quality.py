@@ -1,9 +1,9 @@
-"""What bfloat16 costs in quality: `val_mean_iou_foreground`, the mean of the last five of 27 epochs, against float32.
+"""The quality that bfloat16 costs: `val_mean_iou_foreground`, the mean of the last five of 27 epochs, against float32.
 
 Ten seeds on real tiles, each seed trained in both precisions: 4 levels, 16 filters, batch 16, 240 training images,
-background left out of loss and head, focal Tversky, Adam 1e-3. The interval is the paired difference's, by Student's t.
-`MARSEXP_DATA` names the tiles; without it the built-in synthetic terrain stands in, and the row says so. Each training
-is kept in `benchmarks/precision_quality.jsonl`.
+background left out of loss and head, focal Tversky, Adam 1e-3. The interval is that of the paired difference, by
+Student's t. `MARSEXP_DATA` names the tiles; without it the built-in synthetic terrain is used instead, and the row says
+so. Each training run is kept in `benchmarks/precision_quality.jsonl`.
 """
 
 import os
@@ -37,7 +37,7 @@ _VALUES = {
 
 
 def main() -> None:
-    """Trains what is missing, then compares."""
+    """Runs the missing training runs, then compares."""
     source = os.environ.get("MARSEXP_DATA", SYNTHETIC)
     data = Path(source).stem
     rows = {

@@ -1,4 +1,4 @@
-"""Figures from processes of their own, where imports and warm caches would spoil them."""
+"""Figures from separate processes, so that imports and warm caches do not distort them."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def run_fresh(script: str | Path, *arguments: str, environ: Mapping[str, str] | 
 
 
 def wall_seconds(command: Sequence[str], environ: Mapping[str, str] | None = None) -> float:
-    """How long a command takes, from its start to its end.
+    """The seconds that a command takes, from its start to its end.
 
     Raises:
         RuntimeError: If it fails.
@@ -38,13 +38,13 @@ def wall_seconds(command: Sequence[str], environ: Mapping[str, str] | None = Non
 
 
 def fresh_home(folder: str | Path) -> dict[str, str]:
-    """The environment for commands that work in a folder of their own: what names a server or data is not inherited."""
+    """The environment of commands with a folder of their own: what names a server or data is not inherited."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("MARSEXP_", "MLFLOW_"))}
     return {**environ, ENVIRONMENT_VARIABLE: str(folder)}
 
 
 def resident_mib(pid: int | None = None) -> float:
-    """The memory that a process holds now; this one's by default."""
+    """The memory that a process holds now; by default this one."""
     return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
@@ -52,10 +52,10 @@ class Side:
     """One side of a comparison, in a process that stays; see `benchmarks.sides`.
 
     Args:
-        process: Just started.
+        process: The side's process, just started.
 
     Attributes:
-        about: What it says of itself.
+        about: Its description of itself.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -71,7 +71,7 @@ class Side:
         """Its next figure.
 
         Args:
-            question: What it is about, where a side asks for more than its settings; as JSON.
+            question: The input of a side that needs more than its settings; sent as JSON.
 
         Raises:
             RuntimeError: If the process has ended.
@@ -90,7 +90,7 @@ class Side:
 def side(name: str, settings: Settings | None = None, python: str = sys.executable) -> Iterator[Side]:
     """Starts a side and ends it with the block."""
     command = [python, "-m", f"benchmarks.sides.{name}", *([settings.to_text()] if settings else [])]
-    # What importing marsseg has set here is ours alone; our side sets it for itself.
+    # Importing marsseg has set this here, for us alone; our side sets it for itself.
     environ = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
     with subprocess.Popen(
         command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -107,7 +107,7 @@ def torch_python() -> str | None:
 
 
 def syne_tune_python() -> str | None:
-    """A Python that has Syne Tune, as `benchmarks.sides.syne_tune` wants it: the one of MARSEXP_SYNE_TUNE_PYTHON."""
+    """A Python that has Syne Tune, as `benchmarks.sides.syne_tune` needs it: the one MARSEXP_SYNE_TUNE_PYTHON names."""
     return os.environ.get("MARSEXP_SYNE_TUNE_PYTHON")
 
 

@@ -1,4 +1,4 @@
-"""Searches as they would be recorded, without any training: for benchmarks of what is done with the record."""
+"""Searches as they would be recorded, without any training: for benchmarks of code that uses the record."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def build_settings(budget: int) -> StudySettings:
 
 
 def epoch_record(trial: int, epoch: int, quality: float, luck: random.Random) -> dict[str, Any]:
-    """An epoch as a worker tells of it."""
+    """An epoch as a worker reports it."""
     score = quality * (1 - 0.7**epoch) + luck.gauss(0, 0.01)
     names = ("val_mean_iou", "val_mean_iou_foreground", "val_mean_iou_all", *(f"val_iou_{n}" for n in _CLASSES))
     metrics = {"loss": 2 * 0.9**epoch + luck.random(), **{name: score + luck.gauss(0, 0.05) for name in names}}
@@ -71,7 +71,7 @@ def epoch_record(trial: int, epoch: int, quality: float, luck: random.Random) ->
 
 
 def segment_facts(records: Sequence[Mapping[str, Any]], max_epochs: int, luck: random.Random) -> dict[str, Any]:
-    """A finished segment as a worker tells of it, from all epochs of its trial so far."""
+    """A finished segment as a worker reports it, from all epochs of its trial so far."""
     scores = [record["metrics"]["val_mean_iou"] for record in records]
     return {
         "completed": len(scores) >= max_epochs,
@@ -88,10 +88,10 @@ def segment_facts(records: Sequence[Mapping[str, Any]], max_epochs: int, luck: r
 
 
 def fill_ledger(home: Home, num_trials: int) -> None:
-    """Writes a finished search into a fresh ledger: every trial to the first rung, one in three on to the next."""
+    """Writes a finished search to a fresh ledger: every trial to the first rung, one in three on to the next."""
     settings = build_settings(num_trials)
     Ledger(home.ledger).create_search(NAME, settings.to_dict())
-    # The ledger's own writer, over one connection that waits for no disk: what is filled here may be lost.
+    # The ledger's own writer, over one connection that does not wait for the disk: this ledger may be lost.
     engine = sa.create_engine(f"sqlite:///{home.ledger}", poolclass=sa.StaticPool)
     with engine.connect() as connection:
         for setting in ("synchronous = off", "journal_mode = memory"):

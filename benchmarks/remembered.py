@@ -1,4 +1,4 @@
-"""Measurements that outlive a run: one JSON line each, so that what takes long can be interrupted and gone on with."""
+"""Measurements that outlive a run: one JSON line each, so that long benchmarks can be interrupted and resumed."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,15 +11,15 @@ from marsseg.tracking.provenance import code_version
 
 
 def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
-    """The figures of a subject on this machine, from the file or else measured and appended to it.
+    """The figures of a subject on this machine, from the file, or measured and appended to it.
 
     Args:
-        file: Lines of subject and figures together.
-        subject: What is measured, as plain values.
+        file: JSON lines of subject and figures together.
+        subject: The thing measured, as plain values.
         measure: Returns the figures by name.
 
     Returns:
-        Subject and figures, with the `machine`, the day that they were `measured` and the version of the `code`.
+        Subject and figures, with the `machine`, the day they were `measured` and the version of the `code`.
     """
     subject = {**subject, "machine": machine()}
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

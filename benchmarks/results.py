@@ -1,6 +1,6 @@
-"""A benchmark's result: what was measured, beside which peer, and what was promised.
+"""A benchmark's result: the figures, the peer's figures, and the promise.
 
-A script's name is its benchmark's; each row of it is a `Result`, printed by `Result.report` as one line of JSON.
+A benchmark has its script's name; each of its rows is a `Result`, printed by `Result.report` as one line of JSON.
 """
 
 import json
@@ -21,11 +21,11 @@ from marsseg.training.runtime import this_machine
 
 @dataclass(frozen=True)
 class Promise:
-    """What a benchmark has to show.
+    """The bound that a benchmark has to keep.
 
     Args:
-        limit: The bound; it may be reached.
-        of: Whether it bounds our own figure, or its ratio to the peer's from below.
+        limit: The bound, inclusive.
+        of: Whether it bounds our own figure, or the ratio to the peer's from below.
     """
 
     limit: float
@@ -38,13 +38,13 @@ class Result:
 
     Args:
         benchmark: The script's name.
-        case: What this row measures, in a few words.
-        unit: Of the figures: `s`, `ms`, `images/s`, `MiB`.
-        ours: Our figures, one a repeat.
-        peer: The peer's; empty where it is not installed.
-        peer_name: Who that is, with its version where it is installed; None where nothing is compared.
+        case: The measurement of this row, in a few words.
+        unit: The figures' unit: `s`, `ms`, `images/s`, `MiB`.
+        ours: Our figures, one per repeat.
+        peer: The peer's figures; empty where it is not installed.
+        peer_name: The peer's name, with its version where it is installed; None where nothing is compared.
         higher_is_better: True for rates, False for times and sizes.
-        promise: What it has to show, or None.
+        promise: The bound to keep, or None.
         details: Further plain values for the line.
     """
 
@@ -112,9 +112,9 @@ class Result:
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on; neither its name nor any path."""
+    """The machine measured on, without its name or any path."""
     here = environment()
-    # Virtual machines hide their processor's model, but not what it can do.
+    # Virtual machines hide their CPU's model, but not its instructions.
     bfloat16 = " and ".join(this_machine().bfloat16_flags) or "no bfloat16"
     gpus = [f", {gpu.name}" for gpu in this_machine().gpus]
     system = platform.freedesktop_os_release()["PRETTY_NAME"] if sys.platform == "linux" else platform.system()

@@ -1,7 +1,7 @@
-"""How cost grows: images a second in training and the process's memory, one size changed at a time.
+"""How cost grows: images per second in training and the process's memory, with one size changed at a time.
 
 Around 4 levels, 16 filters, batches of 16 and 160 images; epochs as in `throughput`, without a peer. `resident_mib` is
-what the process holds after its epochs, libraries included.
+the memory that the process holds after its epochs, libraries included.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _REPEATS = 3
 
 
 def main() -> None:
-    """One row a size."""
+    """Reports one row per size."""
     for name, settings in _sizes(Settings("train", threads=available_cores())):
         with side("marsexp", settings) as ours:
             ours.ask()

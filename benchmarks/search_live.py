@@ -1,11 +1,11 @@
 """Real searches of equal wall-clock time: the winner's score on held-out tiles, after full training.
 
 Ours with its defaults, Keras Tuner's own Hyperband tuner, and Optuna's own loop with TPE and its Hyperband pruner, the
-latter two driving the same trainer, and Keras Tuner's promoted trials going on from checkpoints: 20 minutes each on the
-space `cpu` with 400 training images, a process of its own, nothing else beside it; three seeds. Each winner is then
-trained in full with a seed that no search had, and scored by `val_mean_iou` on tiles that none of them saw.
-`MARSEXP_DATA` names the tiles; without it the built-in terrain stands in, and the row says so. Each search is kept in
-`benchmarks/search_live.jsonl`, so that the four hours can be taken in parts: an interrupted run goes on.
+latter two driving the same trainer, with Keras Tuner's promoted trials resuming from checkpoints: 20 minutes each on
+the space `cpu` with 400 training images, each in a process of its own with nothing else running; three seeds. Each
+winner is then trained in full with a seed that no search used, and scored by `val_mean_iou` on tiles that none of them
+saw. `MARSEXP_DATA` names the tiles; without it the built-in terrain is used instead, and the row says so. Each search
+is kept in `benchmarks/search_live.jsonl`, so that the four hours can be split up: an interrupted run resumes.
 """
 
 import json
@@ -31,7 +31,7 @@ _METRIC = "test_mean_iou"
 
 
 def main() -> None:
-    """Searches what is missing, then compares."""
+    """Runs the missing searches, then compares."""
     source = os.environ.get("MARSEXP_DATA", SYNTHETIC)
     data = Path(source).stem
     scores: dict[str, list[float]] = {who: [] for who in SEARCHES}

@@ -1,14 +1,14 @@
-"""What a search of 1,000 trials costs beside its training, and how long it takes to go on with.
+"""The overhead of a search of 1,000 trials beyond its training, and how long it takes to resume.
 
-Everything is real but the training, which is a formula that takes no time: the driver, its ledger on the disk, the
+Everything is real except the training, which is a formula that takes no time: the driver, its ledger on disk, the
 proposals and promotions of a search of the space `unet` with its defaults. The tracking store has a benchmark of its
-own. A trial's overhead is the time from its start to the next one's, with the epochs and promotions in between.
+own. A trial's overhead is the time from its start to the next trial's, with the epochs and promotions in between.
 
-Going on is what `--resume` does before it can hand out the next segment: reading the ledger, adding it up, deciding,
-and proposing with what is known of all trials; in a fresh process, without its imports.
+*Going on* is what `--resume` does before it can hand out the next segment: reading and replaying the ledger, deciding,
+and proposing from the results of all trials; in a fresh process, without its imports.
 
-The peer is Optuna's own study in SQLite with the same sampler over the same space, asked and told. It is told one score
-a trial and not each epoch, and so writes less.
+The peer is Optuna's own study in SQLite with the same sampler over the same space, by ask and tell. It is told one
+score per trial instead of every epoch, and so writes less.
 """
 
 import itertools
@@ -50,14 +50,14 @@ _DATA = DataSize((64, 128), train_images=200, validation_images=40)
 
 @dataclass
 class FormulaExecutor:
-    """One worker that has trained whatever it is handed as soon as it is asked."""
+    """One worker whose tasks are finished as soon as it is polled."""
 
     messages: list[Message] = field(default_factory=list)
     records: dict[Any, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def num_free(self) -> int:
-        """One, unless something has been handed out."""
+        """One, unless a task has been handed out."""
         return 0 if self.messages else 1
 
     def submit(self, key: Any, task: TrainTask, runtime: Any = None, held: Any = ()) -> None:
@@ -70,7 +70,7 @@ class FormulaExecutor:
         self.messages.append(Message(key, "done", segment_facts(records, _MAX_EPOCHS, luck)))
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """All that was made up."""
+        """All messages made up so far."""
         messages, self.messages = self.messages, []
         return messages
 
@@ -85,13 +85,13 @@ class Starts:
         """Nothing."""
 
     def on_change(self, state: SearchState, trial: Trial) -> None:
-        """Notes a trial's first segment."""
+        """Records the time of a trial's first segment."""
         if trial.state is TrialState.RUNNING and trial.epochs == 0:
             self.seconds.append(time.perf_counter())
 
 
 def search_ours(home: Home, sampler: str) -> list[float]:
-    """When each trial started."""
+    """The times at which each trial started."""
     settings = replace(build_settings(NUM_TRIALS), sampler=sampler, scheduler=default_scheduler(1))
     ledger, starts = Ledger(home.ledger), Starts()
     ledger.create_search(NAME, settings.to_dict())
@@ -112,7 +112,7 @@ def search_ours(home: Home, sampler: str) -> list[float]:
 
 
 def search_peer(study_file: Path, sampler: str) -> list[float]:
-    """When each trial was asked for."""
+    """The times at which each trial was asked for."""
     space = build_settings(NUM_TRIALS).build_space()
     study = optuna.create_study(
         study_name=NAME,
@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def _windows(starts: list[float]) -> list[float]:
-    """Seconds a trial, hundred by hundred."""
+    """Seconds per trial, hundred by hundred."""
     return [(end - begin) / WINDOW for begin, end in itertools.pairwise(starts[::WINDOW])]
 
 

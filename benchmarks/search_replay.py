@@ -1,20 +1,21 @@
-"""Search policies on recorded learning curves: what each hands over for a share of full training's price.
+"""Search policies on recorded learning curves: what each hands over for a share of the cost of full training.
 
-A draw takes two thirds of the curves, at most 40, in an order of chance; every policy gets the configurations in that
-order, and may spend a share of what training all of them in full takes. It hands over the checkpoint of the highest
-score, the mean of its last three epochs of `val_mean_iou_foreground`; the regret is what the best configuration scores
-after full training, minus that. Prices are in epochs, and in modelled cost: there a configuration's own cost an epoch
-counts, and each time that a worker turns to another one the building of a network. The peers run as themselves, in the
-libraries' own loops.
+A draw takes two thirds of the curves, at most 40, in random order; every policy gets the configurations in that order,
+and may spend a share of the cost of training all of them in full. It hands over the checkpoint with the highest score,
+the mean of its last three epochs of `val_mean_iou_foreground`; the regret is the best configuration's score after full
+training, minus that score. Costs are in epochs, and in modelled cost: the latter counts each configuration's own cost
+per epoch, and the building of a network each time a worker switches to another configuration. The peers run as
+themselves, in the libraries' own loops.
 
-A further row is a search as `--budget 40` spends it: every configuration is begun, the winner is the completed trial
-with the best epoch, and it is compared with promotion, each at the price that it takes.
+A further row is a search as `--budget 40` runs it: every configuration is started, the winner is the completed trial
+with the best epoch, and it is compared with promotion, each at its own cost.
 
-Every third curve was kept aside: our scheduler's settings were chosen on the others, and these were looked at once,
-after that. *top k* trains all for r epochs and the best k of them in full; r is chosen with hindsight, for each draw
-and price anew. Keras Tuner's Hyperband takes 27 configurations for its first bracket: from draws of fewer it is left
-out, and after that bracket it asks for more than a draw has. `python -m benchmarks.search_replay --curves FILE` takes
-other curves, `--draws N` fewer draws; `make bench` takes `benchmarks/curves.jsonl`.
+Every third curve was kept aside: our scheduler's settings were chosen on the others, and these were evaluated once,
+after that. *top k* trains all for r epochs and the best k of them in full; r is chosen with hindsight, separately for
+each draw and cost. Keras Tuner's Hyperband takes 27 configurations for its first bracket: it is left out for smaller
+draws, and after that bracket it asks for more configurations than a draw has.
+`python -m benchmarks.search_replay --curves FILE` uses other curves, `--draws N` fewer draws; `make bench` uses
+`benchmarks/curves.jsonl`.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from marsseg.training.runtime import available_cores
 
 SHARES = tuple(Fraction(1, part) for part in (12, 8, 6, 4, 3))
 CURVES = Path(__file__).parent / "curves.jsonl"
-# Those that do other things where they may spend more; of the others one run shows every price.
+# Policies that act differently with a larger budget; for the others one run covers every budget.
 _PLANNING = {OURS, "top 1", "top 2"}
 _PROMISES = {Fraction(1, 6): Promise(0.02), Fraction(1, 4): Promise(0.015)}
 _CLOSE, _CLOSE_PROMISES = 0.01, {Fraction(1, 4): Promise(0.65)}
@@ -48,7 +49,7 @@ _BEFORE = "asha"
 
 
 def main() -> None:
-    """Replays, and reports a row for each price."""
+    """Replays, and reports a row for each budget."""
     parser = argparse.ArgumentParser(prog="search_replay")
     parser.add_argument("--curves", type=Path, default=CURVES)
     parser.add_argument("--draws", type=int, default=200)
@@ -67,12 +68,12 @@ def replay(curves: Sequence[Curve], number: int, in_epochs: bool) -> dict[str, l
     """All policies over all draws.
 
     Args:
-        curves: To draw from.
-        number: Draws.
+        curves: The curves to draw from.
+        number: Number of draws.
         in_epochs: Whether every epoch costs the same and a start nothing.
 
     Returns:
-        By policy: for each share the regrets, one a draw.
+        By policy: for each share the regrets, one per draw.
     """
     if in_epochs:
         curves = [replace(curve, cost=Cost(1.0)) for curve in curves]
@@ -121,10 +122,10 @@ def _report_as_searched(part: str, drawn: Sequence[Sequence[Curve]]) -> None:
 
 
 def search(scheduler: str, curves: Sequence[Curve]) -> tuple[float, float]:
-    """A search as `--budget` with so many configurations spends it.
+    """A search as `--budget` with this many configurations runs it.
 
     Args:
-        scheduler: Its name.
+        scheduler: The scheduler's name.
         curves: The configurations in their order.
 
     Returns:
@@ -137,22 +138,22 @@ def search(scheduler: str, curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _report(share: Fraction, currency: str, part: str, found: Mapping[str, Sequence[float]]) -> None:
-    """Prints a row: our mean regret beside that of the best of the others; all others in its details."""
+    """Prints a row: our mean regret beside that of the best other policy; all others in its details."""
     bands = {name: Band.of(figures) for name, figures in found.items()}
     ahead = {
         name: Band.of([theirs - mine for theirs, mine in zip(figures, found[OURS], strict=True)])
         for name, figures in found.items()
         if name != OURS
     }
-    rival = min(ahead, key=lambda name: bands[name].mean)
+    best_peer = min(ahead, key=lambda name: bands[name].mean)
     close = statistics.fmean(regret <= _CLOSE for regret in found[OURS])
     Result(
         "search_replay",
         f"{share} of full training in {currency}, curves {part}",
         "regret",
         [bands[OURS].mean],
-        [bands[rival].mean],
-        rival,
+        [bands[best_peer].mean],
+        best_peer,
         promise=_PROMISES.get(share),
         details={
             "share": str(share),

@@ -1,13 +1,13 @@
-"""Samplers on recorded learning curves: how good a configuration each has found after 10, 20 and 40 proposals.
+"""Samplers on recorded learning curves: how good a configuration each finds within 10, 20 and 40 proposals.
 
 No scheduler takes part: every proposal is trained in full, and so only the proposals differ. A proposal stands for the
-nearest recorded configuration, by the distance that our curve model goes by, and is told that one's score, the mean of
-its last three epochs of `val_mean_iou_foreground`. The regret is the best recorded score minus the best that was found.
-So few curves in so many dimensions make a coarse landscape: whoever is not ahead of random here may be so in another.
+nearest recorded configuration, by the distance that our curve model uses, and gets that configuration's score, the mean
+of its last three epochs of `val_mean_iou_foreground`. The regret is the best recorded score minus the best one found.
+So few curves in so many dimensions make a coarse landscape: a sampler not ahead of random here may be elsewhere.
 
 The peer is Optuna's random sampler; the band is the mean's 95 % interval over searches with different seeds. Samplers
-that take a second for a proposal get fewer searches; one whose package is not installed is left out.
-`python -m benchmarks.search_samplers --curves FILE` takes other curves of the space `cpu`.
+that take a second per proposal get fewer searches; a sampler whose package is not installed is left out.
+`python -m benchmarks.search_samplers --curves FILE` uses other curves of the space `cpu`.
 """
 
 import argparse
@@ -70,13 +70,13 @@ def main() -> None:
 
 
 def search(curves: Sequence[Curve], engine: str, sampler: str, seed: int) -> list[float]:
-    """The regret of one search after each number of proposals that is looked at.
+    """The regret of one search after each number of proposals in `_LOOKS`.
 
     Args:
-        curves: What is recorded.
-        engine: Whose sampler.
-        sampler: Its name.
-        seed: The search's.
+        curves: The recorded curves.
+        engine: The engine that has the sampler.
+        sampler: The sampler's name.
+        seed: The search's random seed.
     """
     proposer, told = _proposer(engine, sampler), list[Observation]()
     scores = [final_score(curve) for curve in curves]
@@ -88,11 +88,11 @@ def search(curves: Sequence[Curve], engine: str, sampler: str, seed: int) -> lis
 
 
 def nearest(values: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]]) -> int:
-    """Which recorded configuration is most like this one; the first of equals.
+    """The index of the recorded configuration most like this one; ties go to the first.
 
     Args:
-        values: By dotted path; what the recorded ones do not tell, does not count.
-        recorded: As many as there are.
+        values: By dotted path; parameters that the recorded configurations lack do not count.
+        recorded: The recorded configurations.
     """
     known = {name for configuration in recorded for name in configuration}
     features = featurize([{name: values[name] for name in known & values.keys()}, *recorded])
@@ -110,7 +110,7 @@ def _is_installed(sampler: str) -> bool:
 @cache
 def _proposer(engine: str, sampler: str) -> Proposer:
     if engine == "keras-tuner":
-        # It would import TensorFlow aloud.
+        # Otherwise it would import TensorFlow with all its notices.
         import_tensorflow_quietly()
     return build_proposer(engine, sampler, load_space(find_space("cpu")))
 

@@ -1,14 +1,13 @@
 """Schedulers with 1 to 1,024 workers, on recorded learning curves: how much sooner a search of 1,024 trials ends.
 
-Simulated, since nobody here has so many: the schedulers decide as they do in a search, and a clock of modelled cost
-runs. The configurations are recorded curves drawn with replacement, each stretched by a factor of its own (normal
-about 1, deviation 0.05), so that no two are the same. A trial that goes on does so with the worker that has it, where
-that one is free. What a search takes is in full trainings of an average configuration, one after the other.
+Simulated, since nobody here has that many workers: the schedulers decide as they do in a search, and a clock runs by
+modelled cost. The configurations are recorded curves drawn with replacement, each stretched by a factor of its own
+(normal with mean 1 and standard deviation 0.05), so that no two are the same. A trial that continues does so on the
+worker that holds it, if that one is free. The unit of time is the full training of an average configuration.
 
-A row is one number of workers for the search's default scheduler; the peer is its own search with one worker, divided
-by the number of workers, which nothing can do better that decides the same. `regret` is what the best configuration
-scores after full training minus what the winner does, both as means of the last three epochs; the other schedulers
-stand beside it, each with the time it takes and its regret.
+A row is one number of workers for the search's default scheduler; the peer is ideal linear speed-up over its own
+one-worker search. `regret` is the best configuration's score after full training minus the winner's, both as means of
+the last three epochs; the other schedulers are listed beside it, each with its time and its regret.
 """
 
 import argparse
@@ -75,14 +74,14 @@ def search(
     """One search.
 
     Args:
-        curves: What is recorded.
-        scheduler: Its name.
-        workers: Segments at a time.
-        seed: Of the draw; all schedulers and numbers of workers meet the same.
+        curves: The recorded curves.
+        scheduler: The scheduler's name.
+        workers: Number of segments that run at a time.
+        seed: Random seed of the draw; all schedulers and numbers of workers get the same draws.
         trials: Configurations to start.
 
     Returns:
-        How long it takes in average full trainings, and its winner's regret.
+        Its duration in average full training runs, and its winner's regret.
     """
     luck = random.Random(seed)
     drawn = [_stretched(curve, luck.gauss(1, _SPREAD)) for curve in luck.choices(curves, k=trials)]

@@ -2,10 +2,10 @@
 
 Draws configurations from the space `cpu`, and some from `report` at the sizes of `cpu`, measures a step of each and the
 time from its config to the end of its first step and first validation, as many at a time as a search trains, and fits
-one coefficient a kind of work (`marsseg/models/operations.py`), none negative, in each precision. Others are drawn,
-measured and predicted: rank correlation and relative error.
-What was measured stays in `benchmarks/steps.jsonl`, so that an interrupted run goes on and another model of the cost
-needs no new measurements; `--write` writes the coefficients that the package ships.
+one non-negative coefficient per kind of work (`marsseg/models/operations.py`) in each precision. Further configurations
+are drawn, measured and predicted: rank correlation and relative error.
+Measurements are kept in `benchmarks/steps.jsonl`, so that an interrupted run resumes and another cost model needs no
+new measurements; `--write` writes the coefficients that the package ships.
 """
 
 import gc
@@ -37,17 +37,17 @@ from marsseg.training.step import Evaluator
 _MEASURED = Path(__file__).with_name("steps.jsonl")
 _SHIPPED = Path(__file__).parents[1] / "marsseg" / "models" / "coefficients.json"
 _IMAGE_SHAPE = 64, 128
-# Of each space: how many are fitted, and how many more are checked.
+# For each space, the number of configurations to fit and the number of further ones to check.
 _DRAWN = {"cpu": (50, 30), "report": (20, 10)}
 _SMALL = {"model.base_filters": (8, 16), "model.max_filters": (64,), "training.batch_size": (8, 16, 32)}
 _WARM_UP, _REPEATS = 2, 7
 _PRECISIONS = ("bfloat16", "float32")
-# What a step depends on; a space fixes more than that.
+# The fields that a step depends on; a space fixes more than these.
 _GROUPS = ("model.", "loss.", "optimizer.", "training.batch_size")
 
 
 def main() -> None:
-    """Measures what is missing, then fits if asked to, then checks."""
+    """Measures what is missing, then fits on request, then checks."""
     rows = {space: measure(space) for space in _DRAWN}
     if "--write" in sys.argv:
         fitted = [row for space, (count, _) in _DRAWN.items() for row in rows[space][: count * len(_PRECISIONS)]]
@@ -64,7 +64,7 @@ def _of(rows: Sequence[Mapping[str, Any]], precision: str) -> list[Mapping[str, 
 
 
 def draw(name: str) -> Iterator[dict[str, Any]]:
-    """Values of random configurations, the first ones to be fitted, the rest to be checked; each in each precision."""
+    """Values of random configurations, the first to fit, the rest to check; each in every precision."""
     space = load_space(find_space(name))
     proposer = build_proposer("optuna", "random", space)
     for number in range(sum(_DRAWN[name])):
@@ -77,12 +77,12 @@ def draw(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _threads() -> int:
-    """What a search gives each of the trials that it trains at a time."""
+    """The number of threads that a search gives each of the trials it trains at a time."""
     return int(resolve_auto(ExperimentConfig(), default_workers()).training.threads)
 
 
 def measure(space: str) -> list[dict[str, Any]]:
-    """One row a configuration drawn: `config` and seconds: `step`, `start` and `prediction` of as many images."""
+    """One row per configuration: `config`, and seconds of `step`, `start` and `prediction` of as many images."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(default_workers(), configure_runtime, (_threads(),)) as pool:
         return pool.map(_row, draw(space), chunksize=1)
@@ -95,7 +95,7 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
 def _measure(config: ExperimentConfig) -> dict[str, float]:
     images, labels = random_batch(config, _IMAGE_SHAPE)
     batch = images.numpy(), labels.numpy().astype(np.uint8)
-    # The network before this one hangs in circles.
+    # The previous network is held by reference cycles.
     gc.collect()
     begin = time.perf_counter()
     model, step = build_step(config, _IMAGE_SHAPE)
@@ -141,7 +141,7 @@ def _least_squares(work: Sequence[Mapping[str, float]], seconds: np.ndarray) -> 
 
 
 def report(space: str, precision: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Predicts steps that were measured; the common factor of another machine is taken out."""
+    """Predicts steps that were measured; the common factor of another machine is divided out."""
     predicted = np.array([step_seconds(ExperimentConfig().with_values(row["config"]), _IMAGE_SHAPE) for row in rows])
     measured = np.array([row["step"] for row in rows])
     ratio = measured / predicted

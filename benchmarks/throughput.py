@@ -1,13 +1,13 @@
-"""Images a second in training: 4 levels, batches of 16 tiles of 64×128, Adam, cross-entropy.
+"""Images per second in training: 4 levels, batches of 16 tiles of 64×128, Adam, cross-entropy.
 
 Ours is `Training` as every trial runs it: its data path, averaged weights and determinism, without the validation.
 The peers train the same network on as many tiles: plain Keras with `compile` and `fit` in float32, and PyTorch with
-bfloat16 autocast, channels last and the fused Adam where a Python with torch is at hand (`MARSEXP_TORCH_PYTHON`). Each
-side has a process of its own; they train epochs of 25 steps in turns. Plain Keras now and then waits for seconds
-between epochs, for its input to be taken down: its figures have that, its quartiles show it. `share_of_peak` is what we
-reach, counting three times the forward pass's operations, of the rate of a product of large matrices in the same
-process. One row leaves bfloat16 out of the comparison. The last ones have no peer: without augmentation, as all above,
-and with every kind of it, on all cores and on one thread, as a search's worker has it.
+bfloat16 autocast, channels last and the fused Adam where a Python with torch is available (`MARSEXP_TORCH_PYTHON`).
+Each side has a process of its own; they train epochs of 25 steps, interleaved. Plain Keras now and then waits for
+seconds between epochs, for its input to be torn down: its figures include that, its quartiles show it. `share_of_peak`
+is our rate, counting three times the forward pass's operations, as a share of the rate of a multiplication of large
+matrices in the same process. One row leaves bfloat16 out of the comparison. The last rows have no peer: without
+augmentation, as all above, and with every kind of it, on all cores and on one thread, as in a search's worker.
 """
 
 import statistics
@@ -20,7 +20,7 @@ from benchmarks.sides.settings import Settings
 from benchmarks.turns import take_turns
 from marsseg.training.runtime import available_cores
 
-# Neighbours move single turns by a tenth and more, and what was promised of 16 filters is a tenth.
+# Other load moves single turns by a tenth and more, and the promise for 16 filters is a tenth.
 _REPEATS, _FEW_REPEATS, _NUM_IMAGES = {16: 21, 32: 9}, 5, 400
 
 
@@ -30,7 +30,7 @@ def main() -> None:
         settings = Settings("train", filters, num_images=_NUM_IMAGES, threads=available_cores())
         _compare(settings, "plain_keras", sys.executable, Promise(2.5, "ratio"))
         _compare(settings, "torch_unet", torch_python(), Promise(1.1, "ratio") if filters == 16 else None)
-    # How much of the first row is bfloat16's.
+    # Shows how much of the first row is due to bfloat16.
     settings = Settings("train", num_images=_NUM_IMAGES, threads=available_cores(), precision="float32")
     _compare(settings, "plain_keras", sys.executable, None)
     for threads in sorted({available_cores(), 1}, reverse=True):

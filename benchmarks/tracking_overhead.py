@@ -1,13 +1,13 @@
-"""What tracking adds to a trial, timed directly, with the embedded store.
+"""The time that tracking adds to a trial, measured directly, with the embedded store.
 
-The search's own tracker is told of trials as the driver tells it: started, 27 epochs of 12 values each, finished. *An
-epoch* is the time of one call. *A trial* is all but its epochs: creating the run with its parameters, tags and origin,
-drawing three pictures, uploading all files (2 MB of weights among them), results, description and end. Nothing is
-trained; the ledger's own writes are not counted.
+The search's own tracker gets the same calls as from the driver: started, 27 epochs of 12 values each, finished. *An
+epoch* is the time of one call. *A trial* is everything except its epochs: creating the run with its parameters, tags
+and origin, drawing three plots, uploading all files (2 MB of weights among them), results, description and end. Nothing
+is trained; the ledger's own writes are not counted.
 
-The peer is MLflow used as its documentation teaches, on a store of its own of the same kind: `start_run`, `log_params`,
-`set_tags`, the same pictures and files by `log_artifact`; each value of an epoch by `log_metric`, or in a second row
-all of them by `log_metrics`. It writes no description and nothing that a rerun could compare.
+The peer is MLflow used as its documentation teaches, on its own store of the same kind: `start_run`, `log_params`,
+`set_tags`, the same plots and files by `log_artifact`; each value of an epoch by `log_metric`, or in a second row all
+of them by `log_metrics`. It writes no description and nothing that a rerun could compare.
 """
 
 import json
@@ -53,20 +53,20 @@ class Clock:
     rest: float = 0.0
 
     def epoch(self, call: Any, *arguments: Any) -> None:
-        """Calls, and counts it as an epoch."""
+        """Makes the call, and counts its time as an epoch."""
         start = time.perf_counter()
         call(*arguments)
         self.epochs.append(time.perf_counter() - start)
 
     def other(self, call: Any, *arguments: Any) -> None:
-        """Calls, and counts it as part of the rest."""
+        """Makes the call, and counts its time as part of the rest."""
         start = time.perf_counter()
         call(*arguments)
         self.rest += time.perf_counter() - start
 
 
 def write_files(folder: Path, records: list[dict[str, Any]]) -> None:
-    """What a worker leaves of a trial: pictures that are drawn now, and other files of the usual sizes."""
+    """Writes the files that a worker leaves for a trial: freshly drawn plots, and other files of the usual sizes."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     names = ("val_mean_iou", "val_mean_iou_foreground", "val_mean_iou_all")
@@ -82,12 +82,12 @@ def write_files(folder: Path, records: list[dict[str, Any]]) -> None:
 
 
 class Ours:
-    """Trials told to the search's tracker.
+    """Trials reported to the search's tracker.
 
     Args:
         home: Where the stores are.
-        ledger: Holds the search.
-        writer: Its driver's.
+        ledger: The ledger that holds the search.
+        writer: The writer of the search's driver.
     """
 
     def __init__(self, home: Home, ledger: Ledger, writer: LedgerWriter) -> None:
@@ -107,7 +107,7 @@ class Ours:
         self.tracker.catch_up(self._state)
 
     def trial(self, rungs: tuple[int, ...]) -> Clock:
-        """Tells of a trial that is paused at each of these epochs but the last."""
+        """Reports a trial that is paused at each of these epochs except the last."""
         clock, number, luck = Clock(), len(self._state.trials), random.Random(0)
         records: list[dict[str, Any]] = []
         self._append("proposed", number, values=self._values, cost={})
@@ -124,7 +124,7 @@ class Ours:
         return clock
 
     def check(self) -> None:
-        """Refuses figures of a store that has not got everything."""
+        """Refuses figures from a store that lacks anything."""
         store = open_store(self._home.path)
         for run in store.client.search_runs([store.experiment_id], "tags.`marsexp.kind` = 'trial'"):
             known = len(store.client.get_metric_history(run.info.run_id, "val_mean_iou"))

@@ -1,17 +1,18 @@
-"""Seconds that a search costs beyond its training epochs, a trial, with nets so small that nothing else counts.
+"""Seconds per trial that a search costs beyond its training epochs, with networks so small that nothing else counts.
 
-A real `marsexp search --space smoke --budget 8` on synthetic tiles, one worker, in a fresh folder. *The
-start* is all before the first epoch begins: imports, data, fresh stores, a worker with TensorFlow, the first network.
-*A trial* is what is left when the start and the seconds of all epochs, as the ledger has them, are taken from the whole
-command's, divided by the trials: proposals, networks, checkpoints, pictures, MLflow, and at the end the models and the
-search's own report. An epoch's seconds hold the tracing of its step; in a further row tracing counts as overhead, an
-epoch costing what epochs cost in the middle that do not begin with it. Few of these trials go on after a pause; what
-a trial of the default search costs, with its many segments, `default_search` tells.
+A real `marsexp search --space smoke --budget 8` on synthetic tiles, one worker, in a fresh folder. *The start* is the
+time before the first epoch begins: imports, data, fresh stores, a worker with TensorFlow, the first network. *A trial*
+is the time of the whole command minus the start and the seconds of all epochs in the ledger, divided by the number of
+trials: proposals, networks, checkpoints, plots, MLflow, and at the end the models and the search's own report. An
+epoch's seconds include the tracing of its step; in a further row tracing counts as overhead, and an epoch costs the
+median of the epochs that do not begin with tracing. Few of these trials resume after a pause; `default_search` measures
+the cost of a trial of the default search, with its many segments.
 
 The peer is Keras Tuner's `RandomSearch` as its documentation teaches, in one process: as many trials of the same
-networks made of Keras' own layers, on the same data, 4 epochs each by `fit`. It keeps the best weights of each trial,
-and neither tracks, pauses, draws nor survives a crash. It is measured where tensorboard is installed, which it needs.
-It has imported this package for space and tiles, so TensorFlow uses oneDNN there as it does for ours.
+networks built from Keras' own layers, on the same data, 4 epochs each by `fit`. It keeps the best weights of each
+trial, but neither tracks, pauses nor plots, and does not survive a crash. It is measured where tensorboard, which it
+needs, is installed. It has imported this package for space and tiles, so TensorFlow uses oneDNN there as it does for
+ours.
 """
 
 import json
@@ -47,12 +48,12 @@ SPACE, NAME = "smoke", "overhead"
 
 @dataclass(frozen=True)
 class Spent:
-    """Where the seconds of a search went.
+    """The seconds of a search by use.
 
     Args:
         wall_s: From the start of its process to the end.
         start_s: Until the first epoch began.
-        epochs_s: Seconds of each epoch of each stretch trained without another in between, the first one with tracing.
+        epochs_s: Seconds of each epoch of each uninterrupted stretch of one trial, the first epoch with tracing.
     """
 
     wall_s: float
@@ -60,7 +61,7 @@ class Spent:
     epochs_s: Sequence[Sequence[float]]
 
     def overhead_s(self, with_tracing: bool) -> float:
-        """Seconds a trial beyond the start and the epochs."""
+        """Seconds per trial beyond the start and the epochs."""
         epochs = [seconds for stretch in self.epochs_s for seconds in stretch]
         training_s = sum(epochs)
         if with_tracing:
@@ -120,7 +121,7 @@ def search_peer(began: float) -> Spent:
         return model
 
     class Timer(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-        """Notes when each epoch begins and how long it takes; the tuner copies it for every trial."""
+        """Records when each epoch begins and how long it takes; the tuner copies it for every trial."""
 
         segments: list[list[float]] = []  # noqa: RUF012  # shared by the copies on purpose
         first: list[float] = []  # noqa: RUF012  # likewise

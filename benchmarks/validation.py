@@ -1,7 +1,7 @@
 """Seconds to validate 250 tiles of 64×128: 4 levels, 16 filters.
 
 Ours predicts and counts the confusion matrix of all images, as after every epoch; plain Keras evaluates with its
-loss and its `MeanIoU`, at its own batch size of 32. Each side has a process of its own; they take turns.
+loss and its `MeanIoU`, at its own batch size of 32. Each side has a process of its own; their runs are interleaved.
 """
 
 from benchmarks.processes import side

@@ -1,1 +1,1 @@
-"""What takes too long for `make test`: run by `make drill`."""
+"""Tests that take too long for `make test`: run by `make drill`."""

@@ -8,10 +8,10 @@ from tests.conftest import no_waiting_for_the_disk as no_waiting_for_the_disk
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--kills 20` for a shorter drill."""
-    parser.addoption("--kills", type=int, default=100, help="how often a search is killed")
+    parser.addoption("--kills", type=int, default=100, help="how many times a search is killed")
 
 
 @pytest.fixture
 def num_kills(request: pytest.FixtureRequest) -> int:
-    """How often a search is killed."""
+    """How many times a search is killed."""
     return int(request.config.getoption("--kills"))

@@ -1,4 +1,4 @@
-"""Where there is a GPU: a search trains on it, and its winner is trained again to the bit in every precision."""
+"""Where there is a GPU: a search trains on it, and its winner is reproduced bit for bit in every precision."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A trial whose worker hangs for as long as a driver has patience, which is two minutes, and then does so again."""
+"""A trial whose worker hangs until the driver gives up on it after two minutes, and whose next worker hangs too."""
 
 import subprocess
 import time

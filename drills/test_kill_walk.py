@@ -1,4 +1,4 @@
-"""A driver killed at every write of a search, before it and after it, whoever proposes and whoever gives epochs."""
+"""A driver killed at every write of a search, before it and after it, with every engine and every scheduler."""
 
 from dataclasses import replace
 from pathlib import Path

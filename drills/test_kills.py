@@ -1,4 +1,4 @@
-"""One real search, its driver and its workers killed at random moments again and again, beside an undisturbed one."""
+"""One real search, its driver and its workers killed again and again at random moments, against an undisturbed one."""
 
 import os
 import random
@@ -24,7 +24,7 @@ from tests.conftest import Marsexp, workers_of
 NAME = "drill"
 BUDGET = 16
 SEARCH = ("search", "--budget", str(BUDGET), "--space", "smoke", "--name", NAME, "--seed", "3")
-# Of what a ledger holds, the clock and the memory alone may differ.
+# What a ledger holds may differ in measured times and memory only.
 MEASURED = (
     "duration_s",
     "active_s",
@@ -44,7 +44,7 @@ SLOWER, FASTER = 0.8, 1.25
 
 @dataclass
 class Victim:
-    """A search that is killed, and what was seen of it at each kill."""
+    """A search that is killed, and its state at each kill."""
 
     marsexp: Marsexp
     luck: random.Random
@@ -61,7 +61,7 @@ class Victim:
         return sum(1 for _ in self._ledger_epochs())
 
     def run_for(self, seconds: float) -> None:
-        """Lets the search run, and starts it wherever it is not running."""
+        """Lets the search run, and starts it if it is not running."""
         if self.process is None:
             self.process = subprocess.Popen(
                 self.marsexp.command(*self._command()),
@@ -83,12 +83,12 @@ class Victim:
         assert self.process is None, f"still running after {TO_THE_END_S:.0f} s"
 
     def kill(self) -> str:
-        """Kills the driver, a worker or both; what it was, or nothing where the search is over."""
+        """Kills the driver, a worker or both; returns which, or an empty string where the search is over."""
         if self.process is None:
             return ""
         workers = workers_of(self.process.pid)
         what = self.luck.choice(("driver", "worker", "both"))
-        # A worker that dies twice without an epoch in between takes its trial with it.
+        # A trial whose worker dies twice without an epoch in between fails.
         running = self._epochs_of_running_trials()
         if what == "worker" and workers and all(running.get(trial) != epochs for trial, epochs in self.spared.items()):
             self.spared = running
@@ -97,7 +97,7 @@ class Victim:
             return what
         if what == "driver":
             self.process.kill()
-            # Workers see it and end by themselves.
+            # Workers notice that and end by themselves.
             _, alive = psutil.wait_procs(workers, timeout=30)
             assert not alive
         else:
@@ -109,7 +109,7 @@ class Victim:
         return what
 
     def check_that_nothing_was_trained_twice(self) -> None:
-        """An epoch that was safe once keeps the moment at which it was trained."""
+        """An epoch that was saved once keeps the time at which it was trained."""
         for trial, record in (*self._ledger_epochs(), *self._checkpointed_epochs()):
             key = trial, record["epoch"]
             assert self.finished_ms.setdefault(key, record["finished_ms"]) == record["finished_ms"], key
@@ -154,7 +154,7 @@ def record(home: Path) -> list[Any]:
 
 
 def recorded_runs(home: Path) -> dict[str, Any]:
-    """What the tracking store shows of each trial and of the search: there may be one run of each."""
+    """What the tracking store shows of each trial and of the search: each may have one run only."""
     from marsseg.tracking.store import open_store
 
     store = open_store(home)

@@ -1,4 +1,4 @@
-"""Every shipped recipe, small: one study of all, killed in the middle of each and gone on with; and each reproduced."""
+"""Every shipped recipe, small: one study of all, killed in the middle of each and resumed; and each reproduced."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ MOST_STARTS = 2 * len(RECIPES)
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course file of 22 tiles, which five levels halve to 2x4."""
+    """A data set file of 22 tiles, which five levels halve to 2x4."""
     terrain = generate_terrain(22, 64, 128, 0)
     path = tmp_path_factory.mktemp("data") / "tiles.npz"
     np.savez(path, training_set=np.stack([terrain.images, terrain.masks], axis=1))
@@ -65,7 +65,7 @@ def hashes(marsexp: Marsexp, run_id: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def whole(marsexp: Marsexp, tiles: Path) -> dict[str, str]:
-    """The runs of the study that nothing disturbed."""
+    """The runs of the undisturbed study."""
     done = marsexp(*study(tiles, "whole"), "--json", timeout_s=3600)
     assert done.status == 0, done.stderr
     return runs_of(done.json())
@@ -76,7 +76,7 @@ def test_each_is_killed_halfway_goes_on_from_there_and_ends_in_the_same_bits(
 ) -> None:
     assert sorted(whole) == RECIPES
     ledger, command = Ledger(Home(marsexp.home).ledger), study(tiles, "killed")
-    # Of each trial, the epochs that it had when it was killed.
+    # The epochs that each trial had when it was killed.
     kept: dict[int, list[dict[str, Any]]] = {}
     for _ in range(MOST_STARTS):
         process = subprocess.Popen(
@@ -101,7 +101,7 @@ def test_each_is_killed_halfway_goes_on_from_there_and_ends_in_the_same_bits(
     assert sorted(kept) == list(range(len(RECIPES)))
     for trial, before in kept.items():
         assert 0 < len(before) < EPOCHS
-        # With the seconds that each took: none of them was trained again.
+        # Including the seconds that each took: none of them was trained again.
         assert ledger.epochs("killed", trial)[: len(before)] == before
     cut = runs_of(marsexp("leaderboard", "killed", "--json").json())
     for recipe, run_id in whole.items():

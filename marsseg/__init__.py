@@ -1,4 +1,4 @@
-"""Finds, tracks and proves segmentation networks: neural architecture search with MLflow and bit-exact reruns."""
+"""Finds, tracks and reproduces segmentation networks: neural architecture search with MLflow and bit-exact reruns."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import sys
 
 __version__ = "0.1.0"
 
-# TensorFlow looks at this while it is imported, and by itself uses oneDNN only on processors with instructions for
-# neural networks (VNNI, AMX). Any other with AVX2 takes half as long again for a step without it.
+# TensorFlow reads this variable on import. By default it enables oneDNN only on CPUs with neural-network instructions
+# (VNNI, AMX); on other CPUs with AVX2, a step takes half as long again without it.
 if "tensorflow" not in sys.modules and platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

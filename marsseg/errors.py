@@ -6,9 +6,9 @@
     ├── DataError     (ValueError)   images or masks that cannot be trained on
     ├── UsageError    (ValueError)   a command line that does not make sense (exit status 2)
     ├── NotFoundError (KeyError)     a run, a search or a file that does not exist
-    ├── CheckpointError              a checkpoint that is torn, or none that is whole
+    ├── CheckpointError              a torn checkpoint, or no whole checkpoint
     ├── LedgerError                  a ledger that is locked or inconsistent
-    │   └── TakenOverError           another process drives the search by now
+    │   └── TakenOverError           another process has taken over the search
     ├── TrackingError                a tracking store that cannot be opened or read
     └── TrainingError                training that failed: NaN, or a worker that died
 
@@ -48,7 +48,7 @@ class NotFoundError(MarsexpError, KeyError):
 
 
 class CheckpointError(MarsexpError):
-    """A checkpoint that is torn, or none that is whole."""
+    """A torn checkpoint, or no whole checkpoint."""
 
 
 class LedgerError(MarsexpError):
@@ -56,7 +56,7 @@ class LedgerError(MarsexpError):
 
 
 class TakenOverError(LedgerError):
-    """Another process drives the search by now."""
+    """Another process has taken over the search."""
 
 
 class TrackingError(MarsexpError):
@@ -74,10 +74,10 @@ def nearest_name_hint(name: str, known: Iterable[str]) -> str:
 
 
 def kind_and_first_line(error: BaseException) -> str:
-    """Returns the kind of an error that nobody foresaw, and the first line of what it says."""
+    """Returns the kind of an unexpected error, and the first line of its message."""
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of what an error says, or its kind where it says nothing."""
+    """Returns the first line of an error's message, or its kind if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

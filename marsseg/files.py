@@ -1,4 +1,4 @@
-"""Files that are whole from the moment they exist; what a person names for results is never in the place of another."""
+"""Files that are whole from the moment they exist; result files that a user names never replace existing ones."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from marsseg.errors import UsageError
 
 
 def check_new_file(path: Path) -> None:
-    """Refuses a path before any work is done for it.
+    """Refuses a path that cannot become a new file, before any work is done for it.
 
     Raises:
-        UsageError: If there is something already, or no folder for it.
+        UsageError: If the path exists already, or its folder does not.
     """
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path}: expected a new file, found one that exists; remove it or name another")
@@ -24,7 +24,7 @@ def write_new_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a result whole or not at all.
 
     Args:
-        path: As `check_new_file` wants it.
+        path: A path that `check_new_file` accepts.
         write: Fills the open file.
 
     Raises:
@@ -37,10 +37,10 @@ def write_new_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file whole or not at all: to a temporary one beside it, flushed to the disk, then renamed.
+    """Writes a file whole or not at all: to a temporary file beside it, flushed to the disk, then renamed.
 
     Args:
-        path: Whose place it takes, if there is one.
+        path: The file to write; an existing one is replaced.
         write: Fills the open file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,6 +1,6 @@
 """Segmentation losses as pure functions of a batch's pixels, and their weighted sum.
 
-A class of weight 0 has no pixels: its true pixels have no influence on value or gradient. Class 0 carries the
+A class of weight 0 counts as having no pixels: its true pixels do not influence value or gradient. Class 0 carries the
 background weight.
 """
 
@@ -21,7 +21,7 @@ _EPSILON = 1e-10
 
 @dataclass(frozen=True)
 class Pixels:
-    """All pixels of a batch, one row a class: sums over a handful of classes in the last axis would be slow on a CPU.
+    """All pixels of a batch, one row per class: sums over a handful of classes in the last axis would be slow on a CPU.
 
     Args:
         truth: 1 at each pixel's true class and 0 elsewhere, (num_classes, pixels); all 0 where a pixel is left out.
@@ -45,11 +45,11 @@ class Pixels:
         num_classes = logits.shape[-1]
         labels = tf.reshape(y_true, [-1])
         included = tf.gather(class_weights > 0, labels)
-        # Whatever a pixel that is left out holds, even infinity, must not reach a sum or a gradient.
+        # The values of a pixel that is left out, even infinity, must not reach a sum or a gradient.
         scores = tf.where(included, tf.transpose(tf.reshape(logits, [-1, num_classes])), 0.0)
         scores -= tf.stop_gradient(tf.reduce_max(scores, 0))
         log_probability = scores - tf.math.log(tf.reduce_sum(tf.exp(scores), 0))
-        # A label that is no class has a row of zeros.
+        # A label that is not a class has a column of zeros.
         truth = tf.one_hot(tf.where(included, labels, -1), num_classes, axis=0)
         return cls(truth, log_probability, class_weights)
 
@@ -57,7 +57,7 @@ class Pixels:
         """The mean over pixels, each weighted by its true class; 0 where every pixel is left out.
 
         Args:
-            values: Shape (pixels,) or (num_classes, pixels), of which the true class's row counts.
+            values: Shape (pixels,) or (num_classes, pixels); in the latter, each pixel's true class counts.
         """
         totals, counts = tf.reduce_sum(self.truth * values, 1), tf.reduce_sum(self.truth, 1)
         return tf.math.divide_no_nan(
@@ -79,7 +79,7 @@ def focal(pixels: Pixels, gamma: float) -> tf.Tensor:
 
     Args:
         pixels: Their class weights are the paper's α.
-        gamma: How much less a pixel counts the surer it is; 0 gives cross-entropy.
+        gamma: The larger, the less a confident pixel counts; 0 gives cross-entropy.
 
     Returns:
         A scalar; 0 where every pixel is left out.
@@ -94,7 +94,7 @@ def dice(pixels: Pixels) -> tf.Tensor:
     """Soft Dice loss (Milletari et al., 2016, arXiv 1606.04797), Σ w(c)·(1 − D(c)) / Σ w(c).
 
     D(c) = 2 Σ p(c) y(c) / (Σ p(c) + Σ y(c)), summed over all pixels of the batch: Tversky's index with α = β = ½, and
-    as there without the classes that have no true pixel. The paper has squares in the denominator.
+    likewise without the classes that have no true pixel. The paper has squares in the denominator.
 
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.
@@ -107,10 +107,10 @@ def tversky(pixels: Pixels, alpha: float, beta: float) -> tf.Tensor:
 
     T(c) = TP / (TP + α FN + β FP) with TP = Σ p(c) y(c), FN = Σ (1 − p(c)) y(c), FP = Σ p(c) (1 − y(c)), summed over
     all pixels of the batch. A class without a true pixel in the batch is left out of the mean: its T would be 0 or 1 by
-    rounding. The paper has α and β the other way round; here α weighs what was missed, as in arXiv 1810.07842.
+    rounding. The paper has α and β the other way round; here α weights false negatives, as in arXiv 1810.07842.
 
     Args:
-        pixels: Of one batch.
+        pixels: The pixels of one batch.
         alpha: Weight ≥ 0 of false negatives.
         beta: Weight ≥ 0 of false positives.
 
@@ -126,7 +126,7 @@ def focal_tversky(pixels: Pixels, alpha: float, beta: float, exponent: float) ->
     T(c) as in `tversky`. The paper's exponent is 1/γ with γ = 4/3.
 
     Args:
-        pixels: Of one batch.
+        pixels: The pixels of one batch.
         alpha: Weight ≥ 0 of false negatives.
         beta: Weight ≥ 0 of false positives.
         exponent: Above 0; below 1 the gradient stays large where a class is nearly right.
@@ -148,15 +148,15 @@ def lovasz_softmax(pixels: Pixels) -> tf.Tensor:
     """Lovász-softmax loss (Berman et al., 2017, arXiv 1705.08790), Σ w(c)·J(c) / Σ w(c).
 
     J(c) is the Lovász extension of a class's Jaccard loss, 1 − IoU, at the errors |y(c) − p(c)| of all pixels of the
-    batch: equal to 1 − IoU where every error is 0 or 1, and piecewise linear between. With the errors in falling order
-    it is Σ e(i)·(Δ(i) − Δ(i − 1)), Δ(i) the loss if just the first i pixels were wrong. A class without a true pixel in
-    the batch is left out of the mean.
+    batch: equal to 1 − IoU where every error is 0 or 1, and piecewise linear between. With the errors in descending
+    order it is Σ e(i)·(Δ(i) − Δ(i − 1)), where Δ(i) is the loss if only the first i pixels were wrong. A class without
+    a true pixel in the batch is left out of the mean.
 
-    With I true pixels left right by then and U pixels in the union, such a difference is 1/U where the pixel is one of
-    the class, else I/(U·(U − 1)): differences of numbers near 1, as in the authors' code, lose most of their digits.
+    With I true pixels still right by then and U pixels in the union, such a difference is 1/U where the pixel is of the
+    class, else I/(U·(U − 1)): differences of numbers near 1, as in the authors' code, lose most of their digits.
 
     Args:
-        pixels: Of one batch.
+        pixels: The pixels of one batch.
 
     Returns:
         A scalar in [0, 1]; 0 where every pixel is left out.
@@ -168,7 +168,7 @@ def lovasz_softmax(pixels: Pixels) -> tf.Tensor:
     total = tf.reduce_sum(truth, 1, keepdims=True)
     intersection, union = total - tf.cumsum(is_true, 1), total + tf.cumsum(1 - is_true, 1)
     deltas = tf.where(is_true > 0, 1 / union, tf.math.divide_no_nan(intersection, union * (union - 1)))
-    # Back where they belong, so that no gradient goes through the order.
+    # Back in the pixels' order, so that no gradient passes through the sorting.
     num_classes, num_pixels = tf.unstack(tf.shape(errors))
     places = tf.reshape(order + num_pixels * tf.range(num_classes)[:, None], [-1, 1])
     deltas = tf.reshape(tf.scatter_nd(places, tf.reshape(deltas, [-1]), [tf.size(deltas)]), tf.shape(errors))
@@ -182,7 +182,7 @@ def _mean_over_classes(pixels: Pixels, terms: tf.Tensor) -> tf.Tensor:
 
 
 def _by_name(config: LossConfig) -> dict[str, Callable[[Pixels], tf.Tensor]]:
-    """Every loss with the config's parameters in it."""
+    """Every loss by name, with the config's parameters bound."""
     alpha, beta = config.tversky_alpha, config.tversky_beta
     return {
         "cross_entropy": cross_entropy,
@@ -195,13 +195,13 @@ def _by_name(config: LossConfig) -> dict[str, Callable[[Pixels], tf.Tensor]]:
 
 
 def class_weights(config: LossConfig, pixels_per_class: NDArray[np.int64]) -> NDArray[np.float32]:
-    """One weight a class from the training part's pixel counts; class 0's is multiplied by the background weight.
+    """One weight per class from the training split's pixel counts; class 0's is multiplied by the background weight.
 
     `frequency`: 1 / f(c); `log`: ln(1 + 1 / f(c)), f(c) the share of pixels; both divided by their mean over the
     classes present. A class without a pixel has weight 0.
 
     Args:
-        config: Says which weights.
+        config: Says which class weights.
         pixels_per_class: Counts, shape (num_classes,).
 
     Returns:
@@ -221,8 +221,8 @@ def build_loss(config: LossConfig, pixels_per_class: NDArray[np.int64]) -> Loss:
     """The weighted sum of a config's losses, as a function of labels and logits.
 
     Args:
-        config: Losses, their weights and the weights of classes.
-        pixels_per_class: Counts of the training part, shape (num_classes,).
+        config: Losses, their weights and the class weights.
+        pixels_per_class: Counts over the training split, shape (num_classes,).
 
     Returns:
         A function (y_true, logits) → scalar in float32.

@@ -17,7 +17,7 @@ def confusion_matrix(y_true: NDArray[np.integer], y_pred: NDArray[np.integer], n
     Args:
         y_true: Labels of any shape, 0 to `num_classes` − 1.
         y_pred: Labels of the same shape.
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
 
     Returns:
         Counts of shape `(num_classes, num_classes)`; row: true class, column: predicted class.
@@ -46,14 +46,14 @@ def segmentation_scores(confusion: NDArray[np.int64], class_names: Sequence[str]
 
     Args:
         confusion: Counts of shape `(num_classes, num_classes)`.
-        class_names: One name a class, background first.
+        class_names: One name per class, background first.
 
     Returns:
         `mean_iou`, the primary score: pixels whose true class is 0 are dropped, then the mean over all classes present
         in truth or prediction, so that a foreground pixel predicted as background adds a class with IoU 0 (as
         `keras.metrics.MeanIoU` counts it). `mean_iou_foreground`: on the same pixels, over foreground classes only.
         `mean_iou_all`: over all classes on all pixels. `iou_<class>` of each foreground class present, on the same
-        pixels as the primary. A mean over no class at all is 0.
+        pixels as the primary. A mean over no classes is 0.
     """
     foreground = confusion.copy()
     foreground[BACKGROUND] = 0

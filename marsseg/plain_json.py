@@ -1,6 +1,6 @@
 """JSON of plain values, read and written several times as fast as by Python's own module.
 
-Names of files that are no UTF-8 are text with lone surrogates in Python. Only its own module takes those.
+File names that are not valid UTF-8 are strings with lone surrogates in Python. Only its own module accepts those.
 """
 
 import json
@@ -14,7 +14,7 @@ def read_json(text: str) -> Any:
     """What `json.loads` returns.
 
     Raises:
-        ValueError: If it is no JSON.
+        ValueError: If the text is not JSON.
     """
     try:
         return from_json(text)
@@ -23,7 +23,7 @@ def read_json(text: str) -> Any:
 
 
 def write_json(document: Mapping[str, Any]) -> str:
-    """What `json.dumps` returns, two spaces a level; a number that is not finite is null, since JSON has none."""
+    """What `json.dumps` returns, indented by two spaces; a number that is not finite is null, since JSON has none."""
     try:
         return to_json(document, indent=2, ensure_ascii=True, inf_nan_mode="null").decode()
     except PydanticSerializationError:

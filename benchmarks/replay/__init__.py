@@ -1,1 +1,1 @@
-"""Parts of `search_replay.py`: recorded curves, who decides over them, and what that is worth."""
+"""Parts of `search_replay.py`: recorded curves, the policies that decide over them, and their regret."""

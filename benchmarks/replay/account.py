@@ -1,4 +1,4 @@
-"""What a search has spent, and what it could hand over by then."""
+"""The cost that a search has spent, and the checkpoint that it could hand over by then."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,23 @@ from benchmarks.replay.policies import Progress
 from marsseg.search.simulation import Curve
 from marsseg.search.state import score_at
 
-# Prices are sums of many parts; their last bits decide nothing.
+# Costs are sums of many terms; their last bits decide nothing.
 _ROUNDING = 1 + 1e-9
 
 
 class Account:
-    """Trains by looking at curves, and pays for it.
+    """Trains by reading curves, and pays for it.
 
-    An epoch costs what the curve says, and so does a start wherever another configuration was trained before. What is
-    handed over is the checkpoint of the highest score, the mean of its last three epochs.
+    An epoch costs what the curve says, and so does a start wherever another configuration was trained before. The
+    checkpoint of the highest score is handed over; the score is the mean of its last three epochs.
 
     Args:
         curves: The configurations in their order.
-        limit: What may be spent.
+        limit: The cost that may be spent.
 
     Attributes:
-        progress: What was trained and paid, an epoch each, in order.
-        spent: What that cost.
+        progress: The epochs that were trained and paid for, one entry each, in order.
+        spent: Their cost.
     """
 
     def __init__(self, curves: Sequence[Curve], limit: float) -> None:
@@ -38,11 +38,11 @@ class Account:
         """Trains a configuration to the end of an epoch, or as far as the limit goes.
 
         Args:
-            number: Its place in the order.
-            until: Epochs that it had before are neither trained nor paid again.
+            number: Its index in the order.
+            until: The last epoch; epochs that it had before are neither trained nor paid for again.
 
         Returns:
-            Whether the limit went so far.
+            Whether the limit was enough.
         """
         curve = self._curves[number]
         for epoch in range(self._epochs[number] + 1, until + 1):
@@ -57,6 +57,6 @@ class Account:
             self.progress.append((number, epoch))
         return True
 
-    def score_for(self, price: float) -> float:
-        """The score of what could be handed over once so much was spent; 0 before the first epoch."""
-        return next(score for spent, score in reversed(self._handed_over) if spent <= price * _ROUNDING)
+    def score_for(self, cost: float) -> float:
+        """The score of the checkpoint that could be handed over at this cost; 0 before the first epoch."""
+        return next(score for spent, score in reversed(self._handed_over) if spent <= cost * _ROUNDING)

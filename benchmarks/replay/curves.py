@@ -12,15 +12,15 @@ from marsseg.search.state import Cost, score_at
 
 METRIC = "val_mean_iou_foreground"
 MAX_EPOCHS = 27
-# Of curves without a modelled cost: what building a network costs in epochs.
+# For curves without a modelled cost: the cost of building a network, in epochs.
 _START_EPOCHS = 1.5
 
 
 def load_curves(path: Path) -> list[Curve]:
-    """Curves from a file that `marsexp search --record` wrote; only those of full trainings.
+    """Curves from a file that `marsexp search --record` wrote; only those of full training runs.
 
     Args:
-        path: One configuration a line, as JSON.
+        path: One configuration per line, as JSON.
     """
     documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [_parse(document) for document in documents if len(document["history"]) >= MAX_EPOCHS]
@@ -30,22 +30,22 @@ def _parse(document: Mapping[str, Any]) -> Curve:
     history = document["history"][:MAX_EPOCHS]
     epoch = statistics.median(record["epoch_s"] for record in history)
     modelled = document.get("cost", {"epoch": epoch, "start": _START_EPOCHS * epoch})
-    # A seed is chance, no choice.
+    # A seed is chance, not a hyperparameter.
     values = {name: value for name, value in document["config"].items() if name != "seed"}
     return Curve(tuple(record[METRIC] for record in history), Cost(**modelled), values)
 
 
 def final_score(curve: Curve) -> float:
-    """What full training comes to: the mean of the last three epochs, so that one lucky epoch does not win."""
+    """The score after full training: the mean of the last three epochs, so that one lucky epoch does not win."""
     return score_at(curve.scores, len(curve.scores))
 
 
 def draws(curves: Sequence[Curve], number: int) -> Iterator[list[Curve]]:
-    """Searches: two thirds of the curves, at most 40, in an order of chance.
+    """Searches: two thirds of the curves, at most 40, in random order.
 
     Args:
-        curves: To draw from.
-        number: How many searches.
+        curves: The curves to draw from.
+        number: The number of searches.
     """
     size = min(40, len(curves) * 2 // 3)
     for seed in range(number):

@@ -1,4 +1,4 @@
-"""What the search replay came to, as a picture and a table, from the benchmark's lines."""
+"""The results of the search replay, as a plot and a table, from the benchmark's lines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _OUR_STYLE = {"color": "#d62f2f", "linewidth": 2.5, "zorder": 3}
 
 
 def draw_regret(results: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Regret against price, a panel for each currency and part of the curves; ours with its 95 % band.
+    """Plots regret vs. budget, a panel for each currency and subset of the curves; ours with its 95 % band.
 
     Args:
         results: The benchmark's lines.
@@ -38,7 +38,7 @@ def draw_regret(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             if name == OURS:
                 lows, highs = ([band[end] for band in bands] for end in ("low", "high"))
                 axes.fill_between(shares, lows, highs, color="#d62f2f", alpha=0.2)
-        axes.set(title=f"price in {case}", xlabel="share of full training", xscale="log", ylim=(0, 0.2))
+        axes.set(title=f"budget in {case}", xlabel="share of full training", xscale="log", ylim=(0, 0.2))
         axes.set_xticks(shares, [str(share) for share in rows])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
@@ -48,11 +48,11 @@ def draw_regret(results: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Mean regrets as Markdown, a row a policy, with the paired 95 % band of how far it is behind ours."""
+    """Mean regrets as Markdown, a row per policy, with the paired 95 % band of how far it is behind ours."""
     parts = []
     for case, rows in _by_case(results).items():
         shares = " | ".join(map(str, rows))
-        parts.append(f"| price in {case} | {shares} |\n|---|{'---|' * len(rows)}\n")
+        parts.append(f"| budget in {case} | {shares} |\n|---|{'---|' * len(rows)}\n")
         for name in next(iter(rows.values()))["policies"]:
             cells = [_cell(row["policies"][name]) for row in rows.values()]
             parts.append(f"| {f'**{name}**' if name == OURS else name} | {' | '.join(cells)} |\n")

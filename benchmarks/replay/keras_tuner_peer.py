@@ -13,21 +13,22 @@ from marsseg.search.simulation import Curve
 
 FIRST_BRACKET = 27
 _OBJECTIVE = "val_score"
-# TensorFlow's own folder in memory: seven small files a trial would take ten times as long as all decisions.
+# TensorFlow's own in-memory folder: seven small files per trial would take ten times as long as all decisions.
 _FOLDER = "ram://replay"
 
 
 def keras_tuner_hyperband(curves: Sequence[Curve], limit: float, seed: int) -> Iterable[Progress]:
-    """A search of `keras_tuner.Hyperband` with its defaults, but for the epochs and the factor.
+    """A search of `keras_tuner.Hyperband` with its defaults, except for the epochs and the factor.
 
-    It begins with one epoch of `FIRST_BRACKET` configurations: its brackets are what these two numbers make them,
-    whatever a search may cost. The search is over where it asks for a configuration more than there are.
+    It starts with one epoch of `FIRST_BRACKET` configurations: these two numbers alone set its brackets, whatever a
+    search may cost. The search is over when it asks for more configurations than there are.
 
-    A trial goes on from the epochs of the one that it is promoted from, and only the difference is paid. In truth it
-    would go on from the weights of that trial's best epoch and without the optimizer's state, which no curve knows.
+    A trial continues from the epochs of the trial that it is promoted from, and only the difference is paid for. In
+    reality it would continue from the weights of that trial's best epoch and without the optimizer's state, which no
+    curve records.
     """
     account = Account(curves, limit)
-    # What is drawn does not matter, only that no two trials draw the same.
+    # The values drawn do not matter, only that no two trials draw the same.
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.Float("configuration", 0, 1)
     tuner = _CurveReader(
@@ -52,7 +53,7 @@ class _OverError(keras_tuner.errors.FatalError):  # type: ignore[misc]  # ships 
 
 
 class _CurveReader(keras_tuner.Hyperband):  # type: ignore[misc]  # ships no types
-    """Gives each trial its configuration's place in the order: the k-th that is no promotion has the k-th."""
+    """Maps each trial to a configuration in the order: the k-th trial that is not a promotion gets the k-th."""
 
     def __init__(self, curves: Sequence[Curve], account: Account, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,7 +62,7 @@ class _CurveReader(keras_tuner.Hyperband):  # type: ignore[misc]  # ships no typ
         self._numbers: dict[str, int] = {}
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> Any:
-        """What `fit` would return."""
+        """The history that `fit` would return."""
         values = trial.hyperparameters.values
         if "tuner/trial_id" in values:
             number = self._numbers[values["tuner/trial_id"]]

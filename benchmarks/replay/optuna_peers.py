@@ -9,7 +9,7 @@ from benchmarks.replay.account import Account
 from benchmarks.replay.policies import RUNGS, Policy, Progress
 from marsseg.search.simulation import Curve
 
-# By itself it reports every trial on the terminal.
+# By default it reports every trial on the terminal.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -29,10 +29,10 @@ def optuna_peers() -> dict[str, Policy]:
 def with_pruner(make_pruner: Callable[[], BasePruner]) -> Policy:
     """A study as Optuna's documentation teaches it: a score after each epoch, and the question whether to go on.
 
-    Trial n is configuration n. A trial that was pruned is over: Optuna resumes none.
+    Trial n is configuration n. A pruned trial is over: Optuna does not resume trials.
 
     Args:
-        make_pruner: For each study.
+        make_pruner: Makes a pruner for each study.
     """
 
     def policy(curves: Sequence[Curve], limit: float, seed: int) -> Iterable[Progress]:

@@ -1,4 +1,4 @@
-"""All that our schedulers are compared with."""
+"""All peers that our schedulers are compared with."""
 
 from benchmarks.processes import syne_tune_python
 from benchmarks.replay.optuna_peers import optuna_peers
@@ -9,12 +9,12 @@ from marsseg.training.runtime import import_tensorflow_quietly
 
 
 def peers(configurations: int) -> dict[str, Policy]:
-    """The peers by name; Syne Tune's where a Python that has it is named.
+    """The peers by name; Syne Tune's only where a Python that has it is named.
 
     Args:
-        configurations: In a draw; of fewer than its first bracket takes Keras Tuner's would train hardly any.
+        configurations: Number in a draw; with fewer than its first bracket takes, Keras Tuner's would train hardly any.
     """
-    # Keras Tuner imports it.
+    # Keras Tuner imports TensorFlow.
     import_tensorflow_quietly()
     from benchmarks.replay.keras_tuner_peer import FIRST_BRACKET, keras_tuner_hyperband
 

@@ -1,4 +1,4 @@
-"""What a policy is here, and ours."""
+"""The type of a policy, and our own policies."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -8,9 +8,9 @@ from marsseg.search.scheduler import Rungs
 from marsseg.search.schedulers import SCHEDULERS
 from marsseg.search.simulation import Curve, simulate
 
-# A configuration's place in the order of the search, and the epoch that its training has come to.
+# A configuration's index in the order of the search, and the epoch that its training has reached.
 Progress = tuple[int, int]
-# Takes the configurations in their order, the cost that it may spend, and a seed; yields what is trained, in order.
+# Takes the configurations in their order, the cost that it may spend, and a seed; yields the progress, in order.
 Policy = Callable[[Sequence[Curve], float, int], Iterable[Progress]]
 
 RUNGS = Rungs(3, MAX_EPOCHS, 3)

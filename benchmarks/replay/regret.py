@@ -1,4 +1,4 @@
-"""What a policy's training is worth at each price: the regret of what it would hand over."""
+"""The value of a policy's training at each limit: the regret of the checkpoint that it would hand over."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -13,20 +13,20 @@ from marsseg.search.simulation import Curve
 
 
 def full_cost(curves: Sequence[Curve]) -> float:
-    """What training all of them in full takes, each in one go."""
+    """The cost of training all of them in full, each in one go."""
     return sum(MAX_EPOCHS * curve.cost.epoch + curve.cost.start for curve in curves)
 
 
 def regrets(curves: Sequence[Curve], progress: Iterable[Progress], limits: Sequence[float]) -> list[float]:
-    """The regret at each of some prices: what the best configuration scores after full training, minus what is had.
+    """The regret at each limit: the best configuration's score after full training, minus the score handed over.
 
     Args:
         curves: In the order of the search.
-        progress: What is trained, in order. A segment that would pass a limit is cut off there.
-        limits: Prices.
+        progress: The segments trained, in order. A segment that would pass a limit is cut off there.
+        limits: The costs that may be spent.
 
     Returns:
-        One regret a limit.
+        One regret per limit.
     """
     account = Account(curves, max(limits))
     all(account.train(number, until) for number, until in progress)
@@ -44,7 +44,7 @@ class Band:
 
     @classmethod
     def of(cls, figures: Sequence[float]) -> "Band":
-        """The band of some independent figures, of which there must be two."""
+        """The band of independent figures; at least two."""
         mean, error = statistics.fmean(figures), statistics.stdev(figures) / len(figures) ** 0.5
         half = float(stats.t.ppf(0.975, len(figures) - 1)) * error
         return cls(mean, mean - half, mean + half)

@@ -1,4 +1,4 @@
-"""Rivals that take no library: fewer full trainings, and a short look at all before the best are trained in full."""
+"""Baselines that need no library: fewer full training runs, or a few epochs of all before the best train in full."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from marsseg.search.state import score_at
 
 
 def simple_peers() -> dict[str, Policy]:
-    """Random search with fewer full trainings, and `r epochs then top k` for k = 1 and 2, by name."""
+    """Random search with fewer full training runs, and `r epochs then top k` for k = 1 and 2, by name."""
     return {"fewer full trainings": fewer_full_trainings, "top 1": top(1), "top 2": top(2)}
 
 
@@ -22,11 +22,11 @@ def fewer_full_trainings(curves: Sequence[Curve], limit: float, seed: int) -> It
 
 
 def top(number: int) -> Policy:
-    """Every configuration for r epochs, then the best so many in full, the best first.
+    """Every configuration for r epochs, then the k best in full, the best first.
 
     They are compared by the mean of their last three epochs. r is the largest number of epochs with which the whole
-    search fits the limit. It is found with hindsight, for each search anew: a person who had to choose it beforehand
-    could only do worse. Where not even one epoch of all fits, it is one epoch of as many as fit.
+    search fits the limit. It is found with hindsight, separately for each search: anyone who had to choose it
+    beforehand could only do worse. Where not even one epoch of all fits, it is one epoch of as many as fit.
 
     Args:
         number: k.

@@ -1,4 +1,4 @@
-"""Syne Tune as itself: its promotion ASHA, in a process of its own, since it wants libraries other than ours."""
+"""Syne Tune as itself: its promotion ASHA, in a process of its own, since it needs other library versions than ours."""
 
 import weakref
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ class SyneTuneAsha:
     """A policy; see `benchmarks.sides.syne_tune`. Its process starts with the first search and ends with this object.
 
     Args:
-        python: One that has Syne Tune.
+        python: A Python that has Syne Tune.
     """
 
     def __init__(self, python: str) -> None:

@@ -1,4 +1,4 @@
-"""What a side says and hears; without a library, since PyTorch's Python may have none of ours."""
+"""The lines that a side reads and writes; without any library, since PyTorch's Python may have none of ours."""
 
 import json
 import sys

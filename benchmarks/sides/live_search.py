@@ -1,8 +1,8 @@
-"""A real search of so many seconds: the task, as JSON, and a file for the answer on the command line.
+"""A real search with a time limit in seconds: the command line holds the task, as JSON, and a file for the answer.
 
-Ours is the command; the others are the libraries' own loops around our trainer, as docs/libraries.md shows them. Nobody
-is given more than the seconds: what is being trained when they are over counts as far as it has come, which for the
-peers is nothing. `score` trains a winner in full instead, with another seed, and scores it on the held-out part.
+Ours is the command; the others are the libraries' own loops around our trainer, as docs/libraries.md shows them. No
+search gets more than its seconds: a trial still training when they are over counts as far as it has come, which for the
+peers is nothing. `score` trains a winner in full instead, with another seed, and scores it on the test split.
 """
 
 import json
@@ -24,7 +24,7 @@ def search_ours(space: str, fixed: Mapping[str, Any], seconds: float, seed: int)
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, "-m", "marsseg.cli.app", "search", "--space", space, "--seed", str(seed), "--json"]
         command += ["--budget", f"{seconds:g}s", "--max-epochs", str(_RUNGS[1]), "--data", str(fixed["data.source"])]
-        # As the others do.
+        # Like the others.
         command += ["--workers", "1"]
         for path, value in fixed.items():
             command += ["--set", f"{path}={value}"] if path != "data.source" else []
@@ -76,7 +76,7 @@ def search_keras_tuner(space: str, fixed: Mapping[str, Any], seconds: float, see
                 raise keras_tuner.errors.FatalRuntimeError("the time is over")
 
     with tempfile.TemporaryDirectory() as folder:
-        # Promoted trials go on from checkpoints, like ours: by itself Keras Tuner would pass on weights alone.
+        # Promoted trials resume from checkpoints, like ours: by default Keras Tuner would pass on weights alone.
         hypermodel = SpaceHyperModel(space, fixed, checkpoints=Path(folder) / "checkpoints")
         tuner = keras_tuner.Hyperband(
             hypermodel,
@@ -124,7 +124,7 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     who = task.pop("who")
     found = score(**task) if who == "score" else SEARCHES[who](**task)
-    # On stdout the libraries have their say.
+    # The libraries print to stdout.
     Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Ours: `Training` and `Evaluator` as every trial runs them, on tiles like those that the peers get."""
+"""Ours: `Training` and `Evaluator` as every trial runs them, on tiles like the peers' tiles."""
 
 import time
 
@@ -31,7 +31,7 @@ _ALL_AUGMENTATION = {
 
 
 class _Epochs(Callback):
-    """Trains an epoch for every line; tells images a second, and the share of its time that it waited for them."""
+    """Trains an epoch for every line; answers images per second, and the share of its time spent waiting for them."""
 
     def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
         tell([record.images_per_second, record.input_wait_s / record.train_s])
@@ -50,7 +50,7 @@ class _FirstStep(Callback):
 
 
 def config_of(settings: Settings) -> ExperimentConfig:
-    """What our side trains."""
+    """The config that our side trains."""
     values = {
         "model.num_blocks": settings.num_blocks,
         "model.base_filters": settings.filters,
@@ -75,8 +75,8 @@ def data_of(num_images: int) -> PreparedData:
 
 
 def matmul_gflop_per_s(precision: str, size: int = 2048, repeats: int = 10) -> float:
-    """The best rate of a product of square matrices in this precision."""
-    import tensorflow as tf  # only here, since marsseg settles things before TensorFlow's import
+    """The best rate of a multiplication of square matrices in this precision."""
+    import tensorflow as tf  # only here, since marsseg has settings to make before TensorFlow's import
 
     matrix = tf.cast(np.random.default_rng(0).random((size, size)), precision)
     multiply = tf.function(lambda: tf.reduce_max(tf.matmul(matrix, matrix)[0]))

@@ -11,7 +11,7 @@ from benchmarks.sides.settings import HEIGHT, NUM_CLASSES, WIDTH, Settings, from
 
 
 def build_unet(filters: int, num_blocks: int, max_filters: int | None = None) -> keras.Model:
-    """The network that ours is at its defaults, with a softmax at its end."""
+    """The same network as ours at its defaults, with a softmax at its end."""
     widths = [min(filters * 2**level, max_filters or filters * 2**level) for level in range(num_blocks + 1)]
     outputs = inputs = keras.Input((HEIGHT, WIDTH, 1))
     skips = []

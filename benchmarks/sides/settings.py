@@ -1,4 +1,4 @@
-"""What both sides are given, as plain values on the command line."""
+"""The settings of both sides, as plain values on the command line."""
 
 import json
 import sys
@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """A U-Net and what it works on: tiles of 64×128 pixels with five classes.
+    """A U-Net and its data: tiles of 64×128 pixels with five classes.
 
     Args:
-        task: `train` (answers images a second of an epoch, ours also the share of waiting), `first_step` (seconds from
-            the settings to the first step's end, once) or `validate` (seconds for all images).
-        filters: At the first level.
-        num_blocks: Levels.
-        batch_size: Images a step.
-        num_images: Images an epoch, or a validation.
-        threads: Processor cores to use.
-        precision: Ours alone; `auto` by default.
-        augmented: Ours alone: every random change of the training images, instead of none.
+        task: `train` (answers images per second of an epoch, ours also the share of waiting), `first_step` (seconds
+            from the settings to the first step's end, once) or `validate` (seconds for all images).
+        filters: Filters at the first level.
+        num_blocks: Number of levels.
+        batch_size: Images per step.
+        num_images: Images per epoch, or per validation.
+        threads: CPU cores to use.
+        precision: For our side alone; `auto` by default.
+        augmented: For our side alone: every kind of augmentation, instead of none.
     """
 
     task: str
@@ -31,7 +31,7 @@ class Settings:
     augmented: bool = False
 
     def to_text(self) -> str:
-        """For the command line."""
+        """The settings as a command-line argument."""
         return json.dumps(asdict(self))
 
 
@@ -39,5 +39,5 @@ HEIGHT, WIDTH, NUM_CLASSES = 64, 128, 5
 
 
 def from_command_line() -> Settings:
-    """What this process was started with."""
+    """The settings that this process was started with."""
     return Settings(**json.loads(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Syne Tune's own promotion ASHA; with `syne-tune==0.13.0` or older, since newer ones only stop and never resume.
+"""Syne Tune's own promotion ASHA; needs `syne-tune==0.13.0` or older, since newer versions only stop and never resume.
 
 A question is a document `{"curves": [[score, …], …], "min_epochs", "max_epochs", "reduction_factor", "seed"}`, the
 answer `[[configuration, epoch], …]`, in the order in which one worker would train.
@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.sides.lines import tell, wait
 
-# On being imported it prints which of its extras are absent; answers alone belong on stdout.
+# On import it prints which of its extras are missing; only answers belong on stdout.
 with redirect_stdout(sys.stderr):
     from syne_tune.backend.trial_status import Trial
     from syne_tune.config_space import randint
@@ -23,7 +23,7 @@ with redirect_stdout(sys.stderr):
 
 
 def _search(question: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Does for one worker what Syne Tune's `Tuner` does, until nothing is left to start or to promote."""
+    """Does what Syne Tune's `Tuner` does for one worker, until nothing is left to start or to promote."""
     curves = question["curves"]
     scheduler = ASHA(
         {"number": randint(0, len(curves) - 1)},

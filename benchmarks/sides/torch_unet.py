@@ -1,6 +1,6 @@
 """A U-Net in PyTorch with bfloat16 autocast and channels last, on a GPU where there is one.
 
-Runs with a Python that has torch and may lack all else.
+Runs with a Python that has torch and may lack everything else.
 """
 
 import time
@@ -13,7 +13,7 @@ from benchmarks.sides.settings import HEIGHT, NUM_CLASSES, WIDTH, Settings, from
 
 
 class UNet(nn.Module):
-    """The network that ours is at its defaults."""
+    """The same network as ours at its defaults."""
 
     def __init__(self, filters: int, num_blocks: int) -> None:
         super().__init__()

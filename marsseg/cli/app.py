@@ -1,4 +1,4 @@
-"""The command `marsexp`: its groups, and the edge where errors become one line and an exit status."""
+"""The command `marsexp`: its groups, and the boundary where errors become one line and an exit status."""
 
 import atexit
 import gc
@@ -13,12 +13,12 @@ from marsseg import __version__
 from marsseg.cli import data, doctor, runs, search, train
 from marsseg.jobs.interrupts import forget_closed_terminal
 
-# New objects after which Python looks for garbage; by itself 700.
+# New objects after which Python collects garbage; its default is 700.
 _MANY_OBJECTS = 100_000
 
 app = typer.Typer(
     name="marsexp",
-    help="Finds, tracks and proves the best segmentation network that you can afford.",
+    help="Finds, tracks and reproduces the best segmentation network you can afford.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ def _show_version(wanted: bool) -> None:
 def _common(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
-    """Finds, tracks and proves the best segmentation network that you can afford."""
+    """Finds, tracks and reproduces the best segmentation network you can afford."""
 
 
 for _command in (
@@ -50,18 +50,18 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Runs the command; errors raised on purpose become one line and an exit status."""
-    # What it imports stays to the end, and so does nearly all it reads: looking for garbage among that takes a fifth of
-    # a command's time, and when it ends half a second more.
+    # Imported modules and nearly all data live until the end: collecting garbage among them takes a fifth of a
+    # command's time, and another half a second at exit.
     gc.set_threshold(_MANY_OBJECTS)
     atexit.register(gc.freeze)
-    # MLflow would tell others about its use, and its progress bars get in the way of results.
+    # MLflow would send telemetry, and its progress bars get in the way of results.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # By default it asks a server that is away for minutes.
+    # By default it retries an unreachable server for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     signal.signal(signal.SIGTERM, _interrupt)
-    # A terminal that is closed; under nohup it is ignored.
+    # Sent when the terminal is closed; ignored under nohup.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
     debug = "--debug" in sys.argv
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _interrupt(number: int, _: object) -> None:
-    """Whoever ends the command politely gets the same clean stop as Ctrl-C."""
+    """SIGTERM and SIGHUP stop the command as cleanly as Ctrl-C."""
     forget_closed_terminal(number)
     raise KeyboardInterrupt
 
@@ -91,7 +91,7 @@ def _describe(error: Exception) -> tuple[str, int]:
         return f"marsexp: {error}", 2 if isinstance(error, UsageError) else 1
     if isinstance(error, OSError) and error.strerror:
         return f"marsexp: {error.filename or 'input or output'}: {error.strerror.lower()}", 1
-    # What the command line parser raises, it raises from a module of its own that it does not publish.
+    # The command line parser's errors come from a private module, so they are recognised by their method.
     if format_message := getattr(error, "format_message", None):
         context = getattr(error, "ctx", None)
         if type(error).__name__ == "NoArgsIsHelpError":

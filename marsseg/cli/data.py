@@ -8,34 +8,40 @@ import typer
 from marsseg.cli import options
 from marsseg.cli.output import print_json
 
-app = typer.Typer(help="Look at data, clean it, import or make some.", no_args_is_help=True, rich_markup_mode=None)
-imports = typer.Typer(help="Make a data set from pictures and masks.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Inspect, clean, import or generate data.", no_args_is_help=True, rich_markup_mode=None)
+imports = typer.Typer(help="Make a data set from images and masks.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(imports, name="import")
 
 _Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file.")]
-_Height = Annotated[int, typer.Option("--height", min=16, metavar="PIXELS", help="Of a tile.")]
-_Width = Annotated[int, typer.Option("--width", min=16, metavar="PIXELS", help="Of a tile.")]
+_Height = Annotated[int, typer.Option("--height", min=16, metavar="PIXELS", help="Tile height.")]
+_Width = Annotated[int, typer.Option("--width", min=16, metavar="PIXELS", help="Tile width.")]
 _Stride = Annotated[
     int | None,
     typer.Option(
-        "--stride", min=1, metavar="PIXELS", help="From tile to tile, down and across; default: tiles side by side."
+        "--stride",
+        min=1,
+        metavar="PIXELS",
+        help="Distance between neighbouring tiles, down and across; default: tiles side by side.",
     ),
 ]
 _Reduce = Annotated[
-    int, typer.Option("--reduce", min=1, metavar="N", help="First reduce each frame to 1/N of its height and width.")
+    int, typer.Option("--reduce", min=1, metavar="N", help="First downsample each frame by a factor of N.")
 ]
-_Grey = Annotated[bool, typer.Option("--grey", help="Turn pictures in colour into grey ones; else they are refused.")]
+_Grey = Annotated[bool, typer.Option("--grey", help="Convert colour images to greyscale; otherwise they are rejected.")]
 _CleanOut = Annotated[
-    Path, typer.Option("--out", metavar="FILE", help="The new .npz file, or a .csv or .json list of what is left out.")
+    Path, typer.Option("--out", metavar="FILE", help="The new .npz file, or a .csv or .json list of the outliers.")
 ]
 
 
 @app.command()
 def inspect(
     data: options.Data = None,
-    num_classes: Annotated[int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Classes.")] = 5,
+    num_classes: Annotated[
+        int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Number of classes.")
+    ] = 5,
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", metavar="DIR", help="Draw each suspected group of outliers here.")
+        Path | None,
+        typer.Option("--pictures", metavar="DIR", help="Draw each suspected group of outliers into this folder."),
     ] = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -57,10 +63,12 @@ def inspect(
 def clean(
     out: _CleanOut,
     data: options.Data = None,
-    num_classes: Annotated[int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Classes.")] = 5,
+    num_classes: Annotated[
+        int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Number of classes.")
+    ] = 5,
     debug: options.Debug = False,
 ) -> None:
-    """Leave outliers out.
+    """Write a data set without its outliers, or a list of them.
 
     Example: marsexp data clean --data tiles.npz --out clean.npz
     """
@@ -72,11 +80,11 @@ def clean(
 @app.command()
 def synth(
     out: _Out,
-    images: Annotated[int, typer.Option("--images", min=1, metavar="N", help="How many tiles.")] = 600,
+    images: Annotated[int, typer.Option("--images", min=1, metavar="N", help="Number of tiles.")] = 600,
     height: _Height = 64,
     width: _Width = 128,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides everything.")] = 0,
-    outliers: Annotated[int, typer.Option("--outliers", min=0, metavar="N", help="Wrong images among them.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Random seed.")] = 0,
+    outliers: Annotated[int, typer.Option("--outliers", min=0, metavar="N", help="Number of planted outliers.")] = 0,
     debug: options.Debug = False,
 ) -> None:
     """Make synthetic Mars terrain.
@@ -100,30 +108,29 @@ def ai4mars(
     reduce: _Reduce = 4,
     max_frames: Annotated[
         int | None,
-        typer.Option("--max-frames", min=1, metavar="N", help="Take no more frames, at equal distances; default: all."),
+        typer.Option("--max-frames", min=1, metavar="N", help="Import at most N frames, evenly spaced; default: all."),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
             "--labels",
             metavar="NAME",
-            help="A folder below labels/ in place of the training labels, as test/masked-gold-min3-100agree.",
+            help="A folder below labels/ in place of the training labels, such as test/masked-gold-min3-100agree.",
         ),
     ] = None,
-    keep_unlabelled: Annotated[
-        bool, typer.Option("--keep-unlabelled", help="Keep tiles in which nothing is labelled.")
-    ] = False,
+    keep_unlabelled: Annotated[bool, typer.Option("--keep-unlabelled", help="Keep tiles without any label.")] = False,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing-labels", help="Leave images without a label out; else they are refused.")
+        bool,
+        typer.Option("--skip-missing-labels", help="Leave out images without a label; otherwise they are rejected."),
     ] = False,
     grey: _Grey = False,
     debug: options.Debug = False,
 ) -> None:
     """Cut an AI4Mars tree into tiles.
 
-    Curiosity's 1024x1024 frames are first reduced by 4. Soil, bedrock, sand and big rock
-    become 1 to 4, what has no label 0. Tiles without any label and the test part are left out; all tiles of a frame
-    stay in one part of a split.
+    Curiosity's 1024x1024 frames are first downsampled by 4. Soil, bedrock, sand and big rock become classes 1 to 4,
+    unlabelled pixels class 0. Tiles without any label and the release's test split are left out; all tiles of a frame
+    stay together when the data set is split.
 
     Example: marsexp data import ai4mars ai4mars/msl --out tiles.npz
     """
@@ -144,14 +151,16 @@ def plain_folder(
     width: _Width = 128,
     stride: _Stride = None,
     reduce: _Reduce = 1,
-    num_classes: Annotated[int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Classes.")] = 5,
+    num_classes: Annotated[
+        int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Number of classes.")
+    ] = 5,
     grey: _Grey = False,
     debug: options.Debug = False,
 ) -> None:
     """Cut a folder of images and masks into tiles.
 
-    A mask holds a class from 0 (background) up in each pixel. Pictures of a tile's size stay whole; all tiles of a
-    picture stay in one part of a split.
+    Each mask pixel holds a class number, from 0 (background) up. Images of a tile's size stay whole; all tiles of an
+    image stay together when the data set is split.
 
     Example: marsexp data import folder pictures --out tiles.npz
     """

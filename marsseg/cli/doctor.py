@@ -11,7 +11,7 @@ def doctor(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Look whether everything is there that a search needs.
+    """Check that everything a search needs is in place.
 
     Changes nothing. The exit status is 1 if there is a problem.
 

@@ -18,7 +18,7 @@ Set = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Set a field of the experiment config; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-# Read here alone, so that what a search was begun with is settled, whoever goes on with it.
+# Read only here, so that a search keeps the server it was started with, whoever resumes it.
 TrackingUri = Annotated[
     str | None,
     typer.Option(
@@ -36,13 +36,13 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter stands on the command line itself, not only in the environment."""
+    """Whether a parameter is given on the command line itself, not only in the environment."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def check_beside_resume(context: typer.Context, allowed: set[str]) -> None:
-    """Refuses options that would change what is being gone on with.
+    """Rejects options that would change what is being resumed.
 
     Raises:
         UsageError: If there are any.
@@ -53,11 +53,11 @@ def check_beside_resume(context: typer.Context, allowed: set[str]) -> None:
         name = parameter.name or ""
         if is_given(context, name) and name not in allowed:
             shown = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
-            raise UsageError(f"--resume goes on with what was settled at the start; take {shown} away")
+            raise UsageError(f"--resume keeps the original settings; remove {shown}")
 
 
 def build_provenance(author: str, tags: list[str] | None, note: str, tracking_uri: str | None) -> "Provenance":
-    """Collects who and why.
+    """Collects author, tags and note.
 
     Raises:
         UsageError: If a tag has no `=` or a reserved key.

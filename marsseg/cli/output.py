@@ -14,7 +14,7 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def print_leaderboard(document: Mapping[str, Any], top: int | None) -> None:
-    """Prints a leaderboard, and how its winner is trained again."""
+    """Prints a leaderboard, and the command that retrains its winner."""
     from marsseg.report.leaderboard import confirmation_lines, render_recipes, render_text
 
     print(render_text(document, top), end="")
@@ -41,7 +41,7 @@ def print_plan(document: Mapping[str, Any]) -> None:
 
 
 def _print_failed_below(document: Mapping[str, Any], top: int | None) -> None:
-    """Names the trials that failed and stand below what is shown."""
+    """Names the failed trials that are below the rows shown."""
     below = [] if top is None else document["trials"][top:]
     failed = [trial for trial in below if trial["state"] == "failed"]
     for trial in failed[:_MAX_FAILED]:
@@ -51,5 +51,5 @@ def _print_failed_below(document: Mapping[str, Any], top: int | None) -> None:
 
 
 def exit_status(document: Mapping[str, Any]) -> int:
-    """0 where a trial was completed, 1 else."""
+    """0 if a trial was completed, 1 otherwise."""
     return 0 if any(trial["state"] == "completed" for trial in document["trials"]) else 1

@@ -1,4 +1,4 @@
-"""`marsexp leaderboard`, `show`, `reproduce`, `evaluate` and `ui`: what was run, and running it again."""
+"""`marsexp leaderboard`, `show`, `reproduce`, `evaluate` and `ui`: shows runs, and runs them again."""
 
 from typing import Annotated
 
@@ -10,23 +10,25 @@ from marsseg.cli.output import print_json, print_leaderboard
 _Run = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run ID or its beginning, 'best' (the winner of what was started last) or 'best:NAME'."
+        metavar="RUN",
+        help="A run ID or a unique prefix of one, 'best' (the winner of the most recently started search or training) "
+        "or 'best:NAME'.",
     ),
 ]
 
 _OwnData = Annotated[
     str | None,
-    typer.Option("--data", metavar="D", help="A data set (.npz) or 'synthetic'; default: what was trained on."),
+    typer.Option("--data", metavar="D", help="A data set (.npz) or 'synthetic'; default: the run's own data set."),
 ]
 
 
 def leaderboard(
     search: Annotated[
-        str | None, typer.Argument(metavar="SEARCH", help="By default what was started last, search or training.")
+        str | None, typer.Argument(metavar="SEARCH", help="Default: the most recently started search or training.")
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the first N.")] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Show only the first N.")] = None,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="METRIC", help="The column to sort by; completed ones first.")
+        str, typer.Option("--sort", metavar="METRIC", help="The column to sort by; completed trials come first.")
     ] = "best_val_mean_iou",
     json: options.Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
@@ -36,7 +38,7 @@ def leaderboard(
     ] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Show a search's trials, the best first.
+    """Show a search's trials, best first.
 
     Example: marsexp leaderboard --top 5
     """
@@ -69,7 +71,7 @@ def show(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show a run's config, scores and origin.
+    """Show a run's config, scores and provenance.
 
     Example: marsexp show best
     """
@@ -116,13 +118,14 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Run IDs or their beginnings, 'best' (the winner of what was started last) or 'best:NAME'.",
+            help="Run IDs or unique prefixes of them, 'best' (the winner of the most recently started search or "
+            "training) or 'best:NAME'.",
         ),
     ],
     data: _OwnData = None,
     split: Annotated[str, typer.Option("--split", metavar="S", help="validation, test or all images.")] = "validation",
     tta: Annotated[
-        bool, typer.Option("--tta", help="Test-time augmentation: the mean over each image and its mirror images.")
+        bool, typer.Option("--tta", help="Test-time augmentation: average over each image and its mirror images.")
     ] = False,
     tracking_uri: options.TrackingUri = None,
     json: options.Json = False,
@@ -144,7 +147,7 @@ def evaluate(
 
 def ui(
     search: Annotated[
-        str | None, typer.Argument(metavar="SEARCH", help="Show this search's trials; by default all that was trained.")
+        str | None, typer.Argument(metavar="SEARCH", help="Show this search's trials; default: all trained runs.")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="P", help="The port.")] = 5000,
     tracking_uri: options.TrackingUri = None,

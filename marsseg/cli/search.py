@@ -8,7 +8,7 @@ import typer
 from marsseg.cli import options
 from marsseg.cli.output import exit_status, print_json, print_leaderboard, print_plan
 
-# What may stand beside --resume: the rest was settled when the search began.
+# Options allowed with --resume: the others were fixed when the search was started.
 _BESIDE_RESUME = {"resume", "budget", "data", "record", "confirm", "seeds", "tracking_uri", "json", "debug"}
 
 
@@ -16,22 +16,24 @@ def search(
     context: typer.Context,
     budget: Annotated[
         str | None,
-        typer.Option("--budget", metavar="B", help="What to spend: 40 (configurations), 500epochs, 30min or 2h."),
+        typer.Option("--budget", metavar="B", help="How much to spend: 40 (configurations), 500epochs, 30min or 2h."),
     ] = None,
     space: Annotated[
         str | None,
-        typer.Option("--space", metavar="F", help="A space file or a shipped space; default: unet, without a GPU cpu."),
+        typer.Option(
+            "--space", metavar="F", help="A space file or a shipped space; default: unet with a GPU, cpu without."
+        ),
     ] = None,
     data: options.Data = None,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="E", help="Who proposes: optuna or keras-tuner.")
+        str, typer.Option("--engine", metavar="E", help="Library that proposes configurations: optuna or keras-tuner.")
     ] = "optuna",
     sampler: Annotated[
         str | None,
         typer.Option(
             "--sampler",
             metavar="S",
-            help="How: tpe, gp, cmaes, nsga2 or random with optuna, bayesian or random with keras-tuner.",
+            help="Sampler: tpe, gp, cmaes, nsga2 or random with optuna, bayesian or random with keras-tuner.",
         ),
     ] = None,
     scheduler: Annotated[
@@ -39,8 +41,8 @@ def search(
         typer.Option(
             "--scheduler",
             metavar="S",
-            help="Who gets epochs: freeze-thaw, asha (the default for several objectives), hyperband, median, topk "
-            "or none.",
+            help="Scheduler that allocates epochs to trials: freeze-thaw, asha (the default for several objectives), "
+            "hyperband, median, topk or none.",
         ),
     ] = None,
     objective: Annotated[
@@ -48,50 +50,67 @@ def search(
         typer.Option(
             "--objective",
             metavar="M",
-            help="What counts: val_mean_iou alone, or repeated with params or flops, for a Pareto front.",
+            help="Objective: val_mean_iou; repeat the option to add params or flops, for a Pareto front.",
         ),
     ] = None,
     min_epochs: Annotated[
-        int | None, typer.Option("--min-epochs", min=1, metavar="N", help="After which a new trial is first paused.")
+        int | None,
+        typer.Option("--min-epochs", min=1, metavar="N", help="Epochs after which a new trial is first paused."),
     ] = None,
-    max_epochs: Annotated[int | None, typer.Option("--max-epochs", min=1, metavar="N", help="A full training.")] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option("--max-epochs", min=1, metavar="N", help="Epochs of a full training run.")
+    ] = None,
     reduction_factor: Annotated[
         int | None,
         typer.Option(
-            "--reduction-factor", min=2, metavar="N", help="One trial in N goes on from a rung, where there are rungs."
+            "--reduction-factor", min=2, metavar="N", help="Successive-halving factor of asha, hyperband and topk."
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, metavar="N", help="Trials at a time; default: one a GPU, without a GPU two."),
+        typer.Option(
+            "--workers", min=1, metavar="N", help="Trials at a time; default: one per GPU, or two without a GPU."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the plan, its price and the first configurations.")
+        bool, typer.Option("--dry-run", help="Only show the plan, its cost and the first configurations.")
     ] = False,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the search.")] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the search N.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="S", help="Decides proposals and trials' seeds.")] = 0,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Resume the search N.")] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="S", help="Random seed of the proposals and of the trials' seeds.")
+    ] = 0,
     assignments: options.Set = None,
     max_params: Annotated[
-        int | None, typer.Option("--max-params", min=1, metavar="N", help="Try no network with more weights.")
+        int | None,
+        typer.Option("--max-params", min=1, metavar="N", help="Reject networks with more than N parameters."),
     ] = None,
     max_flops: Annotated[
-        int | None, typer.Option("--max-flops", min=1, metavar="N", help="Try none that computes more for one image.")
+        int | None,
+        typer.Option("--max-flops", min=1, metavar="N", help="Reject networks with more than N FLOPs per image."),
     ] = None,
     max_step_ms: Annotated[
         float | None,
-        typer.Option("--max-step-ms", min=0.0, metavar="N", help="Try none whose training step takes longer here."),
+        typer.Option(
+            "--max-step-ms",
+            min=0.0,
+            metavar="N",
+            help="Reject networks with a training step above N ms on this machine.",
+        ),
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option("--record", metavar="FILE", help="Write all learning curves to a new file, a line each (JSON)."),
+        typer.Option("--record", metavar="FILE", help="Write all learning curves to a new file, one JSON line each."),
     ] = None,
     confirm: Annotated[
         int | None,
-        typer.Option("--confirm", min=1, metavar="K", help="In the end train the K best again, with other seeds."),
+        typer.Option("--confirm", min=1, metavar="K", help="After the search, retrain the K best with new seeds."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, metavar="S", help="With how many, for --confirm; default: 3.")
+        int | None,
+        typer.Option(
+            "--seeds", min=1, metavar="S", help="Number of new seeds per configuration for --confirm; default: 3."
+        ),
     ] = None,
     tracking_uri: options.TrackingUri = None,
     author: options.Author = "",
@@ -111,7 +130,7 @@ def search(
     from marsseg.search.budget import Budget
 
     if seeds is not None and confirm is None:
-        raise UsageError("--seeds: expected --confirm K beside it, as in: --confirm 3 --seeds 5")
+        raise UsageError("--seeds: expected --confirm K with it, as in: --confirm 3 --seeds 5")
     afterwards = Afterwards(record, confirm, seeds or 3)
     limit = Budget.parse(budget) if budget is not None else None
     if resume is not None:

@@ -7,7 +7,7 @@ import typer
 from marsseg.cli import options
 from marsseg.cli.output import exit_status, print_json, print_leaderboard
 
-# What may stand beside --resume: the rest was settled when the training began.
+# Options allowed with --resume: the others were fixed when the training was started.
 _BESIDE_RESUME = {"resume", "data", "tracking_uri", "json", "debug"}
 
 
@@ -18,10 +18,10 @@ def train(
     ] = None,
     data: options.Data = None,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the training.")] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Go on with the training N.")] = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="N", help="Resume the training N.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="S", help="Train each recipe with S seeds.")] = 1,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, metavar="N", help="Spread each training over N GPUs.")
+        int | None, typer.Option("--gpus", min=1, metavar="N", help="Distribute each training run over N GPUs.")
     ] = None,
     assignments: options.Set = None,
     tracking_uri: options.TrackingUri = None,

@@ -1,1 +1,1 @@
-"""One file a job; the only rooms that join the others."""
+"""One module per job; the only package that combines the others."""

@@ -1,4 +1,4 @@
-"""Whether a proposal is tried at all: whether it fits the images and the command line's limits; and what it costs."""
+"""Decides whether a proposal is tried, by the images and the command line's limits, and models its cost."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,13 +15,13 @@ from marsseg.search.state import Cost
 
 @dataclass(frozen=True)
 class Admission:
-    """Looks at proposals before they cost anything.
+    """Checks proposals before anything is spent on them.
 
     Args:
-        candidates: Makes configs of values.
-        filters: Limits.
-        data: How much there is to train on.
-        sizes: Of `Operations`, what counts besides the score.
+        candidates: Turns values into configs.
+        filters: Limits on a configuration.
+        data: How much data there is to train on.
+        sizes: Fields of `Operations` that are objectives besides the score.
     """
 
     candidates: Candidates
@@ -30,7 +30,7 @@ class Admission:
     sizes: tuple[str, ...] = ()
 
     def facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What the ledger notes of a proposal, for decisions to look at: its cost, and the sizes that count."""
+        """Facts about a proposal that the ledger records for decisions: its cost, and the sizes that are objectives."""
         facts: dict[str, Any] = {"cost": asdict(self.cost(values))}
         if self.sizes:
             operations = self.operations(values)
@@ -38,14 +38,14 @@ class Admission:
         return facts
 
     def cost(self, values: Mapping[str, Any]) -> Cost:
-        """What training it takes; nothing where it cannot be trained."""
+        """The modelled cost of training it; zero where it cannot be trained."""
         try:
             return self.data.cost(self._config(values))
         except ConfigError:
             return Cost()
 
     def operations(self, values: Mapping[str, Any]) -> Operations | None:
-        """What its network computes; None where it cannot be trained."""
+        """The operation counts of its network; None where it cannot be trained."""
         try:
             config = self._config(values)
         except ConfigError:

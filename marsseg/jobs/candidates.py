@@ -24,7 +24,7 @@ class Candidates(Protocol):
         """The values of the next trial, a function of the state alone."""
 
     def identity(self, values: Mapping[str, Any]) -> str:
-        """Equal for two trials that would try the same.
+        """A key that is equal for two trials of the same configuration.
 
         Raises:
             ConfigError: If the values do not go together.
@@ -55,14 +55,14 @@ class SpaceCandidates:
     @cached_property
     def _proposer(self) -> Proposer:
         if self.settings.engine == "keras-tuner":
-            # It would import TensorFlow aloud.
+            # By itself it would import TensorFlow with all its messages.
             import_tensorflow_quietly()
         return build_proposer(self.settings.engine, self.settings.sampler, self._space, len(self.settings.sizes))
 
     def propose(self, state: SearchState) -> dict[str, Any]:
         """The sampler's next proposal."""
         seed = proposal_seed(self.settings.seed, len(state.trials))
-        # Whoever draws at random looks at nothing, however much there is.
+        # Random sampling uses no observations, however many there are.
         drawn = self.settings.sampler == "random"
         observations = [] if drawn else observe(state, self.settings.rungs, self.settings.sizes)
         return self._proposer.propose(observations, seed)
@@ -72,7 +72,7 @@ class SpaceCandidates:
         return self.config(values).config_hash(with_seed=False)
 
     def config(self, values: Mapping[str, Any]) -> ExperimentConfig:
-        """The base with these values and a seed that follows from them and the search's seed."""
+        """The base config with these values, and a seed derived from them and the search's seed."""
         config = self._base.with_values(values)
         digest = hashlib.sha256(f"{self.settings.seed}:{config.config_hash(with_seed=False)}".encode()).digest()
         return config.with_values({"seed": int.from_bytes(digest[:4], "big") >> 1})
@@ -99,5 +99,5 @@ class RecipeCandidates:
 
 
 def build_candidates(settings: StudySettings) -> Candidates:
-    """What fits the study's engine."""
+    """The candidates for the study's engine."""
     return RecipeCandidates(settings) if settings.engine == "recipes" else SpaceCandidates(settings)

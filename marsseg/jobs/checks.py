@@ -1,6 +1,7 @@
-"""The single looks of `marsexp doctor`: each gives what was found, how it stands and what to do.
+"""The individual checks of `marsexp doctor`: each returns what was found, its state and what to do.
 
-They only look. Nothing is created, opened for writing or put right, and what cannot be read is an answer, not an error.
+They are read-only. Nothing is created, opened for writing or repaired, and an unreadable file is a result, not an
+error.
 """
 
 import os
@@ -36,7 +37,7 @@ _PACKAGES = {
     "MLflow": "mlflow",
 }
 _GIB = 1024**3
-# Two workers with TensorFlow need about three; the driver half of one.
+# Two workers with TensorFlow need about 3 GiB; the driver half a GiB.
 _LITTLE_MEMORY_GIB = 4.0
 _LITTLE_DISK_GIB, _NO_DISK_GIB = 5.0, 0.5
 _BUSY_TIMEOUT_S = 2.0
@@ -45,13 +46,13 @@ _SERVER_TIMEOUT_S = "5"
 
 @dataclass(frozen=True)
 class Check:
-    """One look.
+    """The result of one check.
 
     Args:
-        topic: What it belongs to.
-        name: What was looked at.
-        state: How it stands.
-        found: In words.
+        topic: The group that it belongs to.
+        name: What was checked.
+        state: How serious it is.
+        found: What was found, in words.
         advice: What to do; empty where all is well.
         facts: Plain values for scripts.
     """
@@ -65,7 +66,7 @@ class Check:
 
 
 def check_software() -> list[Check]:
-    """Versions, against what this package asks for."""
+    """Versions, compared with this package's requirements."""
     needs = _requirements()
     checks = [
         Check("software", "marsexp", "ok", __version__, facts={"version": __version__}),
@@ -82,7 +83,7 @@ def check_software() -> list[Check]:
 
 
 def _requirements() -> dict[str, Requirement]:
-    """What the installed package asks for by its name in lower case; empty where it runs without installation."""
+    """The installed package's requirements by name in lower case; empty where it runs without installation."""
     try:
         texts = metadata.requires("marsexp") or []
     except metadata.PackageNotFoundError:
@@ -108,10 +109,10 @@ def _check_package(title: str, name: str, need: Requirement | None) -> Check:
 
 
 def check_machine(threads: int) -> list[Check]:
-    """Processor, memory, and what `auto` makes of the machine.
+    """CPU, memory, and the values that `auto` resolves to on this machine.
 
     Args:
-        threads: What `auto` is resolved to.
+        threads: The number that `auto` resolves to.
     """
     cores, usable = os.cpu_count() or 1, available_cores()
     name = environment()["processor"]
@@ -153,9 +154,9 @@ def check_gpus(names: tuple[str, ...]) -> Check:
     if names:
         return Check("machine", "GPU", "ok", ", ".join(names), facts=facts)
     if has_gpu_driver():
-        advice = "python -m pip install 'tensorflow[and-cuda]', and see that the driver is not older than its CUDA"
-        return Check("machine", "GPU", "warning", "there is one, but TensorFlow does not see it", advice, facts)
-    return Check("machine", "GPU", "ok", "none; the processor trains", facts=facts)
+        advice = "python -m pip install 'tensorflow[and-cuda]', and check that the driver is not older than its CUDA"
+        return Check("machine", "GPU", "warning", "present, but TensorFlow does not see it", advice, facts)
+    return Check("machine", "GPU", "ok", "none; training runs on the CPU", facts=facts)
 
 
 def check_home(home: Home) -> list[Check]:
@@ -164,7 +165,7 @@ def check_home(home: Home) -> list[Check]:
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())
     checks = [_check_folder(path, nearest), _check_disk(nearest)]
     searches = "SELECT count(*) FROM searches"
-    checks.append(_check_database("ledger", home.ledger, searches, "searches and trainings"))
+    checks.append(_check_database("ledger", home.ledger, searches, "searches and training studies"))
     runs = "SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'"
     checks.append(_check_database("MLflow store", path / "mlflow.db", runs, "runs"))
     return checks
@@ -173,12 +174,12 @@ def check_home(home: Home) -> list[Check]:
 def _check_folder(path: Path, nearest: Path) -> Check:
     facts = {"path": str(path), "exists": path.exists()}
     if not nearest.is_dir():
-        advice = f"{ENVIRONMENT_VARIABLE} names another folder"
+        advice = f"set {ENVIRONMENT_VARIABLE} to another folder"
         return Check("storage", "home", "problem", f"{nearest} is not a folder", advice, facts)
     if not os.access(nearest, os.W_OK | os.X_OK):
-        advice = f"change who may write there, or {ENVIRONMENT_VARIABLE} names another folder"
-        return Check("storage", "home", "problem", f"{nearest} may not be written to", advice, facts)
-    shown = str(path) if path.exists() else f"{path}, not there yet; the first search makes it"
+        advice = f"change its permissions, or set {ENVIRONMENT_VARIABLE} to another folder"
+        return Check("storage", "home", "problem", f"{nearest} is not writable", advice, facts)
+    shown = str(path) if path.exists() else f"{path}, not there yet; the first search creates it"
     return Check("storage", "home", "ok", shown, facts=facts)
 
 
@@ -186,7 +187,7 @@ def _check_disk(nearest: Path) -> Check:
     usage = shutil.disk_usage(nearest)
     free = usage.free / _GIB
     state: State = "problem" if free < _NO_DISK_GIB else "warning" if free < _LITTLE_DISK_GIB else "ok"
-    advice = "" if state == "ok" else f"make room, or {ENVIRONMENT_VARIABLE} names a folder on another disk"
+    advice = "" if state == "ok" else f"free some disk space, or set {ENVIRONMENT_VARIABLE} to a folder on another disk"
     facts = {"free_bytes": usage.free, "total_bytes": usage.total}
     return Check("storage", "disk", state, f"{free:.1f} of {usage.total / _GIB:.1f} GiB free", advice, facts)
 
@@ -209,30 +210,30 @@ def _check_database(name: str, path: Path, count: str, what: str) -> Check:
 def _explain(error: sqlite3.Error, path: Path) -> tuple[State, str, str]:
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith("SQLITE_BUSY"):
-        return "warning", "another process is writing", "look again when it is done"
+        return "warning", "another process is writing", "run marsexp doctor again when it is done"
     if code == "SQLITE_READONLY_ROLLBACK":
-        return "warning", "its last write was cut off", "nothing: the next command that opens it takes that write back"
+        return "warning", "its last write was cut off", "nothing: the next command that opens it rolls that write back"
     if "no such table" in str(error):
         return "warning", "holds nothing yet", "nothing: the next search fills it"
-    advice = f"bring back a copy of {path}, or move it away to begin anew"
+    advice = f"restore {path} from a backup, or move it away to start fresh"
     return "problem", f"{path} cannot be read ({first_line(error)})", advice
 
 
 def check_server(tracking_uri: str) -> Check:
-    """Whether a tracking server answers, or a database file of somebody else's can be read."""
+    """Whether a tracking server answers, or a database file given as the tracking URI can be read."""
     facts = {"uri": tracking_uri}
     scheme, _, rest = tracking_uri.partition("://")
     if scheme == "sqlite" and rest.startswith("/"):
         runs = "SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'"
         return _check_database("tracking URI", Path(rest[1:]).resolve(), runs, "runs")
     if scheme not in ("http", "https"):
-        found, advice = f"{tracking_uri} was not looked at", "ask the database itself, or name a server's address"
+        found, advice = f"{tracking_uri} was not checked", "check the database itself, or give a server's address"
         return Check("storage", "tracking URI", "warning", found, advice, facts)
     try:
         _ask_server(tracking_uri)
     except Exception as error:
         found = f"{tracking_uri} does not answer ({_first_cause(error)})"
-        advice = "start it, or take --tracking-uri and MLFLOW_TRACKING_URI away to use the embedded store"
+        advice = "start it, or drop --tracking-uri and unset MLFLOW_TRACKING_URI to use the embedded store"
         return Check("storage", "tracking URI", "problem", found, advice, facts)
     return Check("storage", "tracking URI", "ok", f"{tracking_uri} answers", facts=facts)
 
@@ -261,15 +262,15 @@ def check_data(source: str | None) -> Check:
     from marsseg.data.sources import load_tiles
 
     if source is None or source == SYNTHETIC:
-        shown = "synthetic Mars terrain" if source else "not set; without --data there is synthetic Mars terrain"
+        shown = "synthetic Mars terrain" if source else "not set; the default is synthetic Mars terrain"
         return Check("data", DATA_VARIABLE, "ok", shown, facts={"source": source})
     path = Path(source).expanduser().resolve()
     facts: dict[str, Any] = {"source": str(path)}
     try:
-        # How many classes there are, each command says for itself.
+        # The number of classes is set per command; this is the maximum.
         tiles = load_tiles(path, num_classes=255)
     except (MarsexpError, OSError) as error:
-        advice = f"{DATA_VARIABLE} names a data set (.npz); or take it away for synthetic terrain"
+        advice = f"set {DATA_VARIABLE} to a data set (.npz), or unset it for synthetic terrain"
         return Check("data", DATA_VARIABLE, "problem", str(error), advice, facts)
     count, height, width = tiles.images.shape
     facts |= {"images": count, "height": height, "width": width}
@@ -277,13 +278,13 @@ def check_data(source: str | None) -> Check:
 
 
 def attempt(topic: str, name: str, look: Callable[[], list[Check]]) -> list[Check]:
-    """Turns whatever a look runs into an answer of its own, so that the other looks still happen."""
+    """Turns an error of a check into a result of its own, so that the other checks still run."""
     try:
         return look()
     except MarsexpError as error:
         return [Check(topic, name, "problem", str(error), "as the message says")]
     except OSError as error:
-        return [Check(topic, name, "problem", str(error), "see who may read it, and whether its disk is there")]
+        return [Check(topic, name, "problem", str(error), "check its permissions and that its disk is mounted")]
     except Exception as error:
         found = f"unexpected {kind_and_first_line(error)}"
-        return [Check(topic, name, "problem", found, "a fault of marsexp itself; tell those who make it")]
+        return [Check(topic, name, "problem", found, "a bug in marsexp; please report it")]

@@ -1,4 +1,4 @@
-"""`marsexp search --confirm K --seeds S`: are the best as good with other seeds, and on images that no search saw?"""
+"""`marsexp search --confirm K --seeds S`: are the best as good with new seeds, and on images that no search saw?"""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,10 +23,10 @@ from marsseg.training.runtime import import_tensorflow_quietly
 
 
 def confirmation_name(search: str, number: int, num_seeds: int) -> str:
-    """How the study is called that trains the best again.
+    """The name of the study that retrains the best trials.
 
     Raises:
-        UsageError: If the search's name leaves no room.
+        UsageError: If the search's name is too long for that.
     """
     name = f"{search}-confirm-{number}x{num_seeds}"
     check_name(name)
@@ -36,7 +36,7 @@ def confirmation_name(search: str, number: int, num_seeds: int) -> str:
 def chosen(state: SearchState, number: int) -> list[Trial]:
     """The trials to train again: those on the Pareto front, then the others as the leaderboard has them.
 
-    Stopped ones come after the completed: a scheduler lets few trials complete, of which the best may not be one.
+    Stopped ones come after the completed: a scheduler lets few trials complete, and the best may not be among them.
     """
     trained = [trial for trial in ranked(state) if trial.state in (TrialState.COMPLETED, TrialState.STOPPED)]
     front = {trial.number for trial in state.front}
@@ -44,16 +44,16 @@ def chosen(state: SearchState, number: int) -> list[Trial]:
 
 
 def confirm(home: Home, search: str, number: int, num_seeds: int, data: PreparedData) -> list[dict[str, Any]]:
-    """Trains the best trials of a search again, in full and with seeds that none of them had.
+    """Retrains the best trials of a search, in full and with seeds that none of them had.
 
-    The study is one of its own; where it was interrupted, it goes on.
+    This is a study of its own; if it was interrupted, it is resumed.
 
     Args:
         home: Where everything is kept.
         search: The search's name; it is over.
-        number: How many of the best.
-        num_seeds: How often each is trained.
-        data: What they train on.
+        number: How many of the best trials.
+        num_seeds: Seeds that each is trained with.
+        data: The data that they train on.
 
     Returns:
         For each, best first: `trial`, `run_ids`, and mean and standard deviation of `val_mean_iou` (the best epoch's)
@@ -74,22 +74,22 @@ def confirm(home: Home, search: str, number: int, num_seeds: int, data: Prepared
     study, is_begun = find_begun(ledger, replace(wanted, confirms=search, workers=settings.workers))
     notify(f"confirming the best {len(configs)} with {num_seeds} new seeds each, as '{study.name}'")
     document = resume_study(home, study, data) if is_begun else create_study(home, study, data)
-    # In this one TensorFlow may have begun with other threads than the runs have.
+    # In this process TensorFlow may have started with another number of threads than the runs have.
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=exit_with_parent) as fresh_process:
         return [_result(home, settings, recipe, document["trials"], data, fresh_process) for recipe in configs]
 
 
 def find_begun(ledger: Ledger, wanted: StudySettings) -> tuple[StudySettings, bool]:
-    """The study that has begun to train just these configs, or a new one.
+    """The existing study of exactly these configs, or a new one.
 
-    A search that was extended may have other best ones than when it was confirmed before.
+    A search that was extended may have other best trials than when it was confirmed before.
 
     Args:
-        ledger: Holds what was begun.
-        wanted: A new study, of which a number is put behind the name if that is taken by another.
+        ledger: Holds the existing studies.
+        wanted: A new study; a number is appended to its name if another study has that name.
 
     Returns:
-        What to run, with data and server where they are now, and whether it goes on.
+        The study to run, with the current locations of data and server, and whether it existed already.
     """
     name, number = wanted.name, 1
     while name in ledger.names():
@@ -132,7 +132,7 @@ def _result(
 
 
 def _score_held_out(home: Home, run_ids: Sequence[str], source: str, tracking_uri: str | None) -> list[float]:
-    # Here, since it imports MLflow, and whoever searches should not wait for that to be told of a bad option.
+    # Not at module level: it imports MLflow, and a bad option should be reported without waiting for that.
     from marsseg.jobs.evaluate import evaluate_runs
 
     import_tensorflow_quietly()

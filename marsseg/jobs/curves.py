@@ -1,4 +1,4 @@
-"""Learning curves of a search as a file: one configuration a line, for replaying other policies on them."""
+"""Learning curves of a search as a file: one configuration per line, for replaying other policies on them."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def record_curves(home: Home, search: str, path: Path) -> int:
 
     Each line is a document with `config` (the values that vary), `params`, `total_s`, `cost` (modelled seconds of an
     `epoch` and of a `start`), `state` and `history`: for each epoch `epoch`, `loss`, `train_s`, `epoch_s`, `val_iou` (a
-    list over the classes but background) and every other metric by name.
+    list over all classes except background) and every other metric by name.
 
     Args:
         home: Where the ledger is.

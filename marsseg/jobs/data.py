@@ -1,4 +1,4 @@
-"""`marsexp data`: inspects a data set, cleans it, imports one from pictures, makes a synthetic one."""
+"""`marsexp data`: inspects a data set, cleans it, imports one from images, generates a synthetic one."""
 
 import io
 from collections import Counter
@@ -21,17 +21,17 @@ from marsseg.files import check_new_file, write_new_file
 from marsseg.jobs.inputs import resolve_source
 from marsseg.jobs.progress import notify
 
-# Reading so many takes about half a minute.
+# Reading this many takes about half a minute.
 _FRAMES_BETWEEN_NOTICES = 1000
 
 
 def inspect_data(data: str | None, num_classes: int, pictures: Path | None) -> dict[str, Any]:
-    """What a data set holds, and what in it looks wrong.
+    """Reports what a data set holds, and what looks wrong in it.
 
     Args:
-        data: A course file, `synthetic`, or None for the default.
-        num_classes: How many classes there are.
-        pictures: A folder for one picture of each suspected group, or None.
+        data: A data set file (`.npz`), `synthetic`, or None for the default.
+        num_classes: Number of classes.
+        pictures: A folder for one figure of each suspected group, or None.
 
     Returns:
         The document that `--json` prints.
@@ -67,15 +67,15 @@ def clean_data(data: str | None, num_classes: int, out: Path) -> str:
 def import_ai4mars(
     folder: Path, out: Path, cutting: Cutting, labels: str | None, skip_missing: bool, max_frames: int | None
 ) -> str:
-    """Cuts the frames of an AI4Mars tree into a course file; notices tell what was left out.
+    """Cuts the frames of an AI4Mars tree into a data set file (`.npz`); notices tell what was left out.
 
     Args:
         folder: The unpacked release, a rover's folder or a camera's.
         out: A new `.npz` file.
-        cutting: Sizes.
+        cutting: How frames become tiles.
         labels: A folder below `labels` in place of the training labels, or None.
         skip_missing: Whether images without a label are left out.
-        max_frames: Take no more frames than this, at equal distances; None takes all.
+        max_frames: Import at most this many frames, evenly spaced; None imports all.
 
     Returns:
         What was done, in one line.
@@ -92,13 +92,13 @@ def import_ai4mars(
 
 
 def import_folder(folder: Path, out: Path, cutting: Cutting, num_classes: int) -> str:
-    """Cuts the pictures and masks of a plain folder into a course file.
+    """Cuts the images and masks of a plain folder into a data set file (`.npz`).
 
     Args:
         folder: Holds `images` and `masks`.
         out: A new `.npz` file.
-        cutting: Sizes.
-        num_classes: How many classes there are: masks hold 0 to one less.
+        cutting: How images become tiles.
+        num_classes: Number of classes: masks hold 0 to one less.
 
     Returns:
         What was done, in one line.
@@ -136,7 +136,7 @@ def _write_tiles(
 
 
 def write_synthetic(out: Path, images: int, height: int, width: int, seed: int, outliers: int) -> str:
-    """Writes synthetic Mars terrain as a course file.
+    """Writes synthetic Mars terrain as a data set file (`.npz`).
 
     Returns:
         What was done, in one line.
@@ -146,11 +146,11 @@ def write_synthetic(out: Path, images: int, height: int, width: int, seed: int, 
     """
     _check_target(out)
     if outliers > images:
-        raise UsageError(f"--outliers: expected at most {images}, as many as there are images, found {outliers}")
+        raise UsageError(f"--outliers: expected at most {images}, the number of images, found {outliers}")
     terrain = generate_terrain(images, height, width, seed, outliers)
     pairs = np.stack([terrain.images, terrain.masks], axis=1)
     write_new_file(out, lambda file: np.savez_compressed(file, training_set=pairs))
-    planted = f", {outliers} of them wrong: {list(terrain.outlier_indices)}" if outliers else ""
+    planted = f", {outliers} of them outliers: {list(terrain.outlier_indices)}" if outliers else ""
     return f"{out}: {images} tiles of {height}x{width}{planted}"
 
 

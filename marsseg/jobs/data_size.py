@@ -1,4 +1,4 @@
-"""How much data a study trains on, and what that makes of a configuration's cost."""
+"""How much data a study trains on, and what training a configuration on it costs."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,13 +12,13 @@ from marsseg.search.state import Cost
 
 @dataclass(frozen=True)
 class DataSize:
-    """What costs depend on.
+    """Sizes that costs depend on.
 
     Args:
         image_shape: (height, width).
-        train_images: To train on.
-        validation_images: To validate with.
-        rare_images: Of those to train on, how many show the rarest class.
+        train_images: Number of training images.
+        validation_images: Number of validation images.
+        rare_images: Number of training images that show the rarest class.
     """
 
     image_shape: tuple[int, int]
@@ -38,7 +38,7 @@ class DataSize:
         )
 
     def cost(self, config: ExperimentConfig) -> Cost:
-        """What training a configuration takes, in modelled seconds.
+        """The cost of training a configuration, in modelled seconds.
 
         Args:
             config: `auto` resolved; fits the images.

@@ -1,6 +1,6 @@
-"""What the runs of a study say about themselves in the tracking store, in Markdown.
+"""The descriptions of a study's runs in the tracking store, in Markdown.
 
-A description is people's text with one section of ours in it, between two marks; only the section is ever rewritten.
+A description is the user's text with one section of ours in it, between two marks; only the section is ever rewritten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from marsseg.search.state import Trial, TrialState
 _BEGIN, _END = "<!-- marsexp -->", "<!-- end of marsexp -->"
 _TOP = 5
 _SENTENCES = {
-    TrialState.RUNNING: "is on its way to epoch {until}",
-    TrialState.PAUSED: "is paused after {epochs}, and goes on if it is among the best",
+    TrialState.RUNNING: "is being trained to epoch {until}",
+    TrialState.PAUSED: "is paused after {epochs}, and will be resumed if it is among the best",
     TrialState.COMPLETED: "is completed after {epochs}",
     TrialState.STOPPED: "was stopped after {epochs}: others were better",
     TrialState.FAILED: "failed after {epochs}: `{reason}`",
@@ -25,11 +25,11 @@ def merge(existing: str, section: str) -> str:
     """A description with its section brought up to date.
 
     Args:
-        existing: The description as it is; people may have written before and behind the section.
-        section: What is to be said now.
+        existing: The description as it is; users may have written before and after the section.
+        section: The new section.
 
     Returns:
-        The new description; the old one where people have taken the section out.
+        The new description; the old one where users have removed the section.
     """
     marked = f"{_BEGIN}\n{section}\n{_END}"
     before, begin, rest = existing.partition(_BEGIN)
@@ -45,12 +45,12 @@ def first_description(note: str, section: str) -> str:
 
 
 def trial_section(settings: StudySettings, trial: Trial, view_link: str) -> str:
-    """What a trial's run says: what it is, where it stands, what was chosen, how to train it again.
+    """The section of a trial's run: what it is, its state, its hyperparameters, and how to train it again.
 
     Args:
         settings: The study's.
-        trial: As the ledger has it.
-        view_link: Where the UI lists the study's trials; empty for a single training.
+        trial: As it is in the ledger.
+        view_link: Address of the study's trials in the UI; empty for a single training run.
 
     Returns:
         Markdown.
@@ -61,7 +61,7 @@ def trial_section(settings: StudySettings, trial: Trial, view_link: str) -> str:
     standing = _SENTENCES[trial.state].format(
         until=trial.until, epochs=_epochs(trial.epochs), reason=_one_line(trial.reason).replace("`", "'")
     )
-    # The UI folds away what is longer than a few lines, so what matters comes first.
+    # The UI collapses texts of more than a few lines, so what matters comes first.
     lines = [f"**{title} of {f'[{study}]({view_link})' if view_link else study}** {standing}."]
     if trial.best_val_mean_iou is not None:
         lines += [
@@ -72,20 +72,23 @@ def trial_section(settings: StudySettings, trial: Trial, view_link: str) -> str:
     if trial.facts and trial.run_id:
         lines[-1] += f" Train it again and compare: `marsexp reproduce {trial.run_id}`"
     if settings.kind == "search":
-        lines += ["", *_table(("choice", "value"), [(path, str(value)) for path, value in trial.values.items()])]
+        lines += [
+            "",
+            *_table(("hyperparameter", "value"), [(path, str(value)) for path, value in trial.values.items()]),
+        ]
     return "\n".join(lines)
 
 
 def study_section(
     settings: StudySettings, view_link: str, document: Mapping[str, Any] | None = None, run_link: str = ""
 ) -> str:
-    """What a study's own run says: what was asked for and, once it is over, what came out.
+    """The section of a study's own run: what was requested and, once it is over, the results.
 
     Args:
         settings: The study's.
-        view_link: Where the UI lists its trials.
+        view_link: Address of its trials in the UI.
         document: Its leaderboard, once it is over.
-        run_link: What stands before a run's ID in the UI's address of that run.
+        run_link: The UI's address of a run, up to the run's ID.
 
     Returns:
         Markdown.

@@ -1,4 +1,4 @@
-"""Which GPUs a study's workers see, and whether there are as many as it asks for."""
+"""Which GPUs a study's workers see, and whether the machine has enough for it."""
 
 import os
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ from marsseg.errors import UsageError
 from marsseg.jobs.progress import notify
 from marsseg.training.runtime import available_cores, this_machine
 
-# Building and tracing keep one core busy, and the steps of small networks not even two.
+# Building and tracing keep only one core busy, and the steps of small networks not even two.
 _ON_A_PROCESSOR = 2
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def default_workers() -> int:
-    """Trials at a time where nothing else was asked for: one a GPU, or two that share a processor's cores."""
+    """Default number of trials at a time: one per GPU, or two that share the CPU's cores."""
     return len(this_machine().gpus) or min(_ON_A_PROCESSOR, available_cores())
 
 
 def check_gpus(wanted: int, by: str) -> None:
-    """Refuses a training on more GPUs than there are.
+    """Rejects training on more GPUs than there are.
 
     Args:
-        wanted: GPUs that one training is spread over.
-        by: What wants them, as messages call it.
+        wanted: GPUs that one training run is distributed over.
+        by: What requires them, as named in messages.
 
     Raises:
         UsageError: If there are fewer.
@@ -37,11 +37,11 @@ def check_gpus(wanted: int, by: str) -> None:
 
 
 def check_config_gpus(config: ExperimentConfig, whose: str) -> None:
-    """Refuses a config that wants more GPUs than there are; to one, a processor will do.
+    """Rejects a config for more GPUs than there are; a config for one GPU also trains on the CPU.
 
     Args:
-        config: Says how many.
-        whose: Recipe or run, as messages call it.
+        config: Says how many GPUs.
+        whose: Recipe or run, as named in messages.
 
     Raises:
         UsageError: If there are fewer.
@@ -51,12 +51,12 @@ def check_config_gpus(config: ExperimentConfig, whose: str) -> None:
 
 
 def worker_environments(num_workers: int, gpus_each: int = 1) -> list[dict[str, str]]:
-    """What each worker finds in its environment, so that it sees its own GPUs and no others.
+    """The environment variables of each worker, so that it sees its own GPUs and no others.
 
-    Where there are more workers than GPUs they share them, with a notice.
+    If there are fewer GPUs than the workers need, they share them, with a notice.
 
     Args:
-        num_workers: How many there are at a time.
+        num_workers: Workers at a time.
         gpus_each: GPUs that each of them trains on.
 
     Returns:
@@ -69,13 +69,13 @@ def worker_environments(num_workers: int, gpus_each: int = 1) -> list[dict[str, 
 
 
 def visible_gpus(count: int, environment: Mapping[str, str]) -> list[str]:
-    """How CUDA calls this process' GPUs: numbers, or what the environment narrows them down to."""
+    """CUDA's names for this process' GPUs: numbers, or those that the environment restricts it to."""
     chosen = environment.get(_VISIBLE)
     return [name.strip() for name in chosen.split(",")][:count] if chosen else [str(number) for number in range(count)]
 
 
 def share_out(names: list[str], num_workers: int, gpus_each: int) -> list[dict[str, str]]:
-    """GPUs in turn, `gpus_each` a worker, beginning anew where they run out."""
+    """Assigns GPUs to workers in turn, `gpus_each` per worker, starting over where they run out."""
     if not names:
         return [{} for _ in range(num_workers)]
     turns = [[(worker * gpus_each + gpu) % len(names) for gpu in range(gpus_each)] for worker in range(num_workers)]

@@ -1,4 +1,4 @@
-"""`marsexp doctor`: looks at everything that a search stands on, and says what to do about what is not well."""
+"""`marsexp doctor`: checks everything that a search depends on, and says what to do about each problem."""
 
 import io
 import os
@@ -29,7 +29,7 @@ _STATES = ("ok", "warning", "problem")
 
 
 def examine(tracking_uri: str | None) -> dict[str, Any]:
-    """Looks at software, machine, storage, data and training; changes nothing.
+    """Checks software, machine, storage, data and training; changes nothing.
 
     Args:
         tracking_uri: A server, or None.
@@ -66,7 +66,7 @@ def _check_training(config: ExperimentConfig) -> list[Check]:
 
 
 def render_examination(document: Mapping[str, Any]) -> str:
-    """An examination as text for people: a line for each look, and below it what to do."""
+    """An examination as text for people: a line for each check, and below it what to do."""
     checks = document["checks"]
     width = max(len(check["name"]) for check in checks)
     text = io.StringIO()

@@ -1,10 +1,10 @@
-"""The driver of a study: asks the scheduler, hands segments to workers, writes the ledger, tells the tracker.
+"""The driver of a study: asks the scheduler, hands segments to workers, writes the ledger, notifies the tracker.
 
-A kill at any line loses at most the epoch in progress: whatever was decided stands in the ledger, whatever was trained
-in a checkpoint, and going on starts from both.
+A kill at any line loses at most the epoch in progress: every decision is in the ledger, every finished epoch in a
+checkpoint, and a resumed study starts from both.
 
-Where several workers share a processor, results are taken in the order of modelled cost, and who is early waits for its
-turn. So no clock decides what is known when the next decision is made: the seed and the number of workers do.
+Where several workers share a CPU, results are processed in the order of modelled cost, and an early one waits for its
+turn. So what is known at the next decision depends on the seed and the number of workers, not on a clock.
 """
 
 import time
@@ -28,13 +28,13 @@ from marsseg.search.state import SearchState, Trial, TrialState, replay
 from marsseg.training.checkpoint import drop_checkpoints
 
 _POLL_S = 1.0
-# Of a trial that may still go on, the last; of one that never will, none. Of one that is being trained, the worker's
-# business.
+# A trial that may still be resumed keeps its last checkpoint, one that never will be keeps none. The checkpoints of a
+# running trial are its worker's business.
 _CHECKPOINTS_KEPT = {TrialState.PAUSED: 1, TrialState.COMPLETED: 0, TrialState.FAILED: 0}
 
 
 class Observer(Protocol):
-    """What a driver tells while it runs; the ledger already holds what it is told."""
+    """Is notified by a driver while it runs; the ledger already holds everything that it is told."""
 
     def on_epoch(self, trial: Trial, record: dict[str, Any]) -> None:
         """An epoch has finished."""
@@ -48,18 +48,18 @@ class Driver:
     """Runs a study to its end.
 
     Args:
-        settings: What the study is.
-        candidates: Gives configurations.
-        admission: Looks at them first.
-        scheduler: Gives epochs.
+        settings: The study's.
+        candidates: Proposes configurations.
+        admission: Checks them first.
+        scheduler: Allocates epochs.
         writer: The ledger, held by this driver alone.
         executor: Runs segments.
-        observers: Told of everything.
+        observers: Notified of everything.
         home: Where checkpoints are.
-        state: What the ledger adds up to so far.
-        epochs: How many epochs the ledger holds of each trial that was cut off, by number.
-        in_order: Whether results are taken in the order of modelled cost; else as they come.
-        should_stop: Asked between two writes; true interrupts the study.
+        state: The state replayed from the ledger so far.
+        epochs: How many epochs the ledger holds of each interrupted trial, by trial number.
+        in_order: Whether results are processed in the order of modelled cost; otherwise as they arrive.
+        should_stop: Called between two writes; true interrupts the study.
     """
 
     settings: StudySettings
@@ -84,35 +84,35 @@ class Driver:
     _untold: list[Callable[[Observer], None]] = field(default_factory=list)
 
     def run(self) -> SearchState:
-        """Goes on until the scheduler says that the study is over.
+        """Runs until the scheduler says that the study is over.
 
         Returns:
             The final state; the ledger is closed.
 
         Raises:
-            KeyboardInterrupt: If it should stop before.
-            TrainingError: If workers cannot begin, or have no room on the disk.
+            KeyboardInterrupt: If it should stop before that.
+            TrainingError: If workers cannot start, or cannot write to the disk.
         """
         self._active_before_s, self._began = self.state.active_s, time.monotonic()
         for trial in self.state.trials:
-            # The first of its kind that was admitted, whatever has become of it: one that waits, or was too slow, too.
+            # The first trial of each identity that was admitted, even if it still waits or turned out too slow.
             if self.admission.reason_to_reject(trial.values) is None:
                 self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
         for trial in self.state.in_state(*_CHECKPOINTS_KEPT):
             # A kill may have come between a segment's end and this.
             self._free_disk(trial)
         for trial in self.state.in_state(TrialState.PROPOSED):
-            # A kill may have come before it was looked at.
+            # A kill may have come before it was checked.
             self._admit(trial)
         while True:
             finished = self.state.closed or self._dispatch()
-            # Workers come first: observers are told while these train.
+            # Workers come first: observers are notified while they train.
             self._tell_all()
             if finished:
                 break
             if self.should_stop():
                 raise KeyboardInterrupt
-            # Whether a step is timed before or after a result comes in must decide nothing.
+            # No decision may depend on whether a step is timed before or after a result arrives.
             if self._measuring is None and self._settle_next():
                 continue
             for message in self.executor.poll(_POLL_S):
@@ -126,7 +126,7 @@ class Driver:
 
     def _dispatch(self) -> bool:
         """Gives every free worker a segment; true where nothing is left to do."""
-        # Whose result waits for its turn waits too.
+        # A worker whose result waits for its turn waits too.
         while self.executor.num_free > len(self._results) and not self.should_stop():
             interrupted = [t for t in self.state.in_state(TrialState.RUNNING) if t.number not in self._active]
             if interrupted:
@@ -158,7 +158,7 @@ class Driver:
         self._admit(self.state.trials[-1])
 
     def _admit(self, trial: Trial) -> None:
-        """Rejects a proposal that cannot be tried, or has been."""
+        """Rejects a proposal that cannot be tried, or has been tried before."""
         reason = self.admission.reason_to_reject(trial.values)
         if reason is None:
             same = self._identities.setdefault(self.candidates.identity(trial.values), trial.number)
@@ -193,7 +193,7 @@ class Driver:
         self.executor.submit(("step", number), task, runtime=config.training.threads, held=self._results)
 
     def _take_step(self, number: int, message: Message) -> None:
-        """A step that could not be made has the limit of none: training will show what is wrong."""
+        """A step that failed is recorded as 0 ms and so passes the limit: training will show what is wrong."""
         self._measuring = None
         if message.kind == "died":
             # Once may be bad luck: it is timed again.
@@ -224,11 +224,11 @@ class Driver:
             self._log,
         )
         self._active.add(trial.number)
-        # Of several idle workers, not one whose trial may go on there once its result is taken.
+        # Prefer an idle worker that is not needed to resume a trial whose result still waits.
         self.executor.submit(trial.number, task, runtime=config.training.threads, held=self._results)
 
     def _take(self, message: Message) -> None:
-        """Writes what a worker said to the ledger."""
+        """Writes a worker's message to the ledger."""
         if message.kind == "unable":
             raise TrainingError(message.body)
         match message.key:
@@ -241,14 +241,14 @@ class Driver:
         if message.kind == "epoch":
             self._take_epoch(number, message.body)
         elif message.kind == "died" and self._deaths.get(number) != self.epochs.get(number, 0):
-            # Still running as far as the ledger goes: the next free worker takes it up from its checkpoint.
+            # In the ledger it is still running: the next free worker resumes it from its checkpoint.
             self._deaths[number] = self.epochs.get(number, 0)
             self._active.discard(number)
         else:
             self._results[number] = message
 
     def _settle_next(self) -> bool:
-        """Writes the next result to the ledger, if it is there."""
+        """Writes the next result to the ledger, if it has arrived."""
         running = self.state.in_state(TrialState.RUNNING)
         expected = [trial for trial in running if self.in_order or trial.number in self._results]
         trial = min(expected, key=lambda trial: (trial.ends, trial.number), default=None)
@@ -270,12 +270,12 @@ class Driver:
         return self._active_before_s + time.monotonic() - self._began
 
     def _free_disk(self, trial: Trial) -> None:
-        # What cannot be removed now goes with the others when the search ends.
+        # Checkpoints that cannot be removed now are removed with the others when the search ends.
         with suppress(OSError):
             drop_checkpoints(self.home.checkpoints(self.settings.name, trial.number), _CHECKPOINTS_KEPT[trial.state])
 
     def _take_epoch(self, number: int, record: dict[str, Any]) -> None:
-        # A worker that goes on from a checkpoint tells its epochs again, from the first.
+        # A worker that resumes from a checkpoint reports its epochs again, from the first.
         self.epochs[number] = max(self.epochs.get(number, 0), record["epoch"])
         if self.writer.append_epoch(number, record["epoch"], record):
             trial = self.state.trials[number]

@@ -22,14 +22,14 @@ _SAMPLES = 10
 
 
 def plan_document(settings: StudySettings, data: PreparedData) -> dict[str, Any]:
-    """The plan, its price and the first configurations.
+    """The plan, its cost and the first configurations.
 
-    The configurations are those that the search would begin with; where the sampler has learned from scores by then,
-    those that it would propose without them.
+    The configurations are those that the search would begin with; where the sampler would have learned from scores by
+    then, those that it would propose without them.
 
     Args:
-        settings: What the search would be.
-        data: What trials would train on.
+        settings: The search's.
+        data: The data that trials would train on.
 
     Returns:
         The document that `--json` prints; seconds are None where no step could be timed.

@@ -1,4 +1,4 @@
-"""Networks of finished runs with their best weights, and what several of them predict together."""
+"""Networks of finished runs with their best weights, and the joint prediction of several of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from marsseg.tracking.store import Store, artifact_names, read_artifact
 from marsseg.training.runtime import configure_runtime, import_tensorflow_quietly, resolve_auto
 
 _SHORT_ID = 12
-# Axes of (images, height, width) along which an image may be turned round: as it is, and its three mirror images.
+# Axes of (images, height, width) along which an image is flipped: none, then for its three mirror images.
 _VIEWS = ((), (1,), (2,), (1, 2))
 
 
@@ -25,7 +25,7 @@ class Member:
     """A run that predicts.
 
     Args:
-        record: What the store knows of it.
+        record: Its record in the store.
         weights: Its best weights, in safetensors.
     """
 
@@ -34,12 +34,12 @@ class Member:
 
     @property
     def config(self) -> ExperimentConfig:
-        """What was trained, `auto` resolved."""
+        """The config that was trained, `auto` resolved."""
         return resolve_auto(self.record.config)
 
     @property
     def label(self) -> str:
-        """How messages call it."""
+        """Its name in messages."""
         return f"{self.record.name} ({self.record.run_id[:_SHORT_ID]})"
 
 
@@ -48,16 +48,16 @@ def load_members(home: Home, runs: Sequence[str], tracking_uri: str | None) -> l
 
     Args:
         home: Where everything is kept.
-        runs: Each a run ID or its beginning, `best` or `best:SEARCH`.
+        runs: Each a run ID or a unique prefix of one, `best` or `best:SEARCH`.
         tracking_uri: A server, or None for the embedded store.
 
     Returns:
         A member for each, in the same order.
 
     Raises:
-        NotFoundError: If there is no such run, or it has kept no weights.
+        NotFoundError: If there is no such run, or it kept no weights.
         UsageError: If a run is named twice, or their classes are not the same.
-        TrackingError: If something of theirs cannot be read, or was changed in the store.
+        TrackingError: If one of their files cannot be read, or their config was changed in the store.
     """
     members = [_load_member(*find_run(home, tracking_uri, run)) for run in runs]
     first, seen = members[0], set()
@@ -97,9 +97,9 @@ def predict_labels(
     """The most likely class of each pixel: by the logits of one network, or by the mean probabilities of several.
 
     Args:
-        members: Who predicts; each computes in its own precision, all on the threads of the first.
+        members: The runs; each computes in its own precision, all with the number of threads of the first.
         images: Shape (n, height, width, 1), values in [0, 1]; n ≥ 1.
-        test_time_augmentation: Whether each sees every image's mirror images too (Krizhevsky et al., 2012, have the
+        test_time_augmentation: Whether each predicts every image's mirror images too (Krizhevsky et al., 2012, use the
             horizontal one).
 
     Returns:
@@ -107,7 +107,7 @@ def predict_labels(
 
     Raises:
         ConfigError: If a network is too deep for the images.
-        TrackingError: If weights are not those that the run has logged.
+        TrackingError: If weights are not those that the run logged.
     """
     for member in members:
         member.config.model.check_image_fits(images.shape[1], images.shape[2])
@@ -122,7 +122,7 @@ def predict_labels(
         return evaluators[0].predict_labels(images)
     labels = np.empty(images.shape[:3], np.uint8)
     views = _VIEWS if test_time_augmentation else _VIEWS[:1]
-    # In parts: probabilities take many times the room of labels.
+    # In batches: probabilities take many times the memory of labels.
     for start in range(0, len(images), evaluators[0].batch_size):
         batch = slice(start, start + evaluators[0].batch_size)
         total = sum(
@@ -146,7 +146,7 @@ def _load_network(member: Member, images: NDArray[np.float32]) -> Any:
     except SafetensorError as error:
         raise TrackingError(f"{member.label}: {WEIGHTS_FILE} cannot be read ({error})") from None
     if weights_sha256(weights) != member.record.tags.get("marsexp.weights_sha256.best"):
-        raise TrackingError(f"{member.label}: {WEIGHTS_FILE} does not hold the weights that the run has logged")
+        raise TrackingError(f"{member.label}: {WEIGHTS_FILE} does not hold the weights that the run logged")
     model = build_network(member.config, (images.shape[1], images.shape[2]))
     expected = {weight.path: tuple(weight.shape) for weight in model.weights}
     if expected != {path: value.shape for path, value in weights.items()}:

@@ -1,4 +1,4 @@
-"""`marsexp evaluate`: scores runs on a part of their data, or on other data; several runs as an ensemble."""
+"""`marsexp evaluate`: scores runs on a split of their data, or on other data; several runs as an ensemble."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -31,23 +31,23 @@ def evaluate_runs(
     tracking_uri: str | None,
     test_time_augmentation: bool = False,
 ) -> dict[str, Any]:
-    """Predicts with the best weights of each run and scores what they predict together.
+    """Predicts with the best weights of each run and scores their joint prediction.
 
     Args:
         home: Where everything is kept.
-        runs: Each a run ID or its beginning, `best` or `best:SEARCH`.
-        data_source: What to score on, or None for what the runs were trained on.
+        runs: Each a run ID or a unique prefix of one, `best` or `best:SEARCH`.
+        data_source: The data to score on, or None for the data that the runs were trained on.
         split: `validation`, `test` or `all`.
         tracking_uri: A server, or None for the embedded store.
-        test_time_augmentation: Whether each run sees every image's mirror images too.
+        test_time_augmentation: Whether each run predicts every image's mirror images too.
 
     Returns:
         The document that `--json` prints.
 
     Raises:
         UsageError: If the runs cannot be scored together.
-        DataError: If the data is not what the runs were trained on, or the part is empty.
-        NotFoundError: If there is no such run, or it has kept no weights.
+        DataError: If the data is not what the runs were trained on, or the split is empty.
+        NotFoundError: If there is no such run, or it kept no weights.
     """
     if split not in SPLITS:
         raise UsageError(
@@ -63,7 +63,7 @@ def evaluate_runs(
     else:
         part = _part_of(_load_own_data(members[0], config), split)
     if split == "all" and pixels_digest(part.images[..., 0]) in [m.record.fingerprint["pixels"] for m in members]:
-        notify("all images include those that were trained on: the score says little about new ones")
+        notify("all images include the training images: the score says little about new images")
     labels = predict_labels(members, part.images, test_time_augmentation)
     confusion = confusion_matrix(part.masks, labels, config.data.num_classes)
     names = class_names(config.data.num_classes)
@@ -83,7 +83,7 @@ def evaluate_runs(
 
 
 def _check_same_data(members: Sequence[Member], split: str) -> None:
-    """Refuses runs of which one may have been trained on what another one is scored on."""
+    """Rejects runs if one of them may have been trained on images that another is scored on."""
     first = members[0]
     for member in members[1:]:
         changed = changed_parts(first.record.fingerprint, member.record.fingerprint)
@@ -91,19 +91,20 @@ def _check_same_data(members: Sequence[Member], split: str) -> None:
             continue
         what = "the data" if split == "all" else "data and split"
         raise UsageError(
-            f"expected runs that share {what}, found {first.label} and {member.label} with other {', '.join(changed)}; "
-            "score them one by one, or on other images with --data FILE --split all"
+            f"expected runs that share {what}, found {first.label} and {member.label} with different "
+            f"{', '.join(changed)}; score them one by one, or on other images with --data FILE --split all"
         )
 
 
 def _load_own_data(member: Member, config: ExperimentConfig) -> PreparedData:
-    """What the run was trained on; anything else would be scored on images it may have learned from."""
+    """The data that the run was trained on; any other might be scored on images that the run has learned from."""
     data = load_data(config)
     changed = changed_parts(member.record.fingerprint, data.fingerprint.to_dict())
     if changed:
         raise DataError(
-            f"expected {config.data.source} as {member.label} was trained on it, found other {', '.join(changed)}, so "
-            "the run may know these images or not; score all of them with --data FILE --split all"
+            f"expected {config.data.source} as {member.label} was trained on it, found different "
+            f"{', '.join(changed)}, so the run may have been trained on some of these images; score all of them with "
+            "--data FILE --split all"
         )
     return data
 
@@ -114,29 +115,29 @@ def _part_of(data: PreparedData, split: str) -> Part:
         return Part(data.images[kept][..., None], data.masks[kept])
     part = data.validation if split == "validation" else data.test
     if not len(part.images):
-        raise DataError("expected test images, found none (split.test_images = 0); take --split validation or all")
+        raise DataError("expected test images, found none (split.test_images = 0); use --split validation or all")
     return part
 
 
 def _load_all(members: Sequence[Member], config: ExperimentConfig) -> Part:
-    """All images of other data, without what the runs' own cleaning leaves out."""
+    """All images of other data, without those that the runs' own cleaning leaves out."""
     for member in members:
         if member.config.cleaning != members[0].config.cleaning:
             raise UsageError(
-                f"expected runs that share cleaning, found {members[0].label} and {member.label} with other settings; "
-                "score them one by one"
+                f"expected runs that share cleaning, found {members[0].label} and {member.label} with different "
+                "settings; score them one by one"
             )
     tiles, removed = load_cleaned(config)
     if removed:
         notify(f"left out {len(removed)} outliers of {len(tiles)} images (cleaning.remove_outliers = true)")
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed))
     if not len(kept):
-        raise DataError(f"{config.data.source}: expected images that are no outliers, found none")
+        raise DataError(f"{config.data.source}: expected images that are not outliers, found none")
     return Part(tiles.images[kept][..., None], tiles.masks[kept])
 
 
 def render_evaluation(document: Mapping[str, Any]) -> str:
-    """An evaluation as text for people: scores, and where the pixels of each class went."""
+    """An evaluation as text for people: scores, and how the pixels of each class were predicted."""
     text = io.StringIO()
     who = ", ".join(document["names"])
     print(f"{'ensemble of ' if len(document['names']) > 1 else ''}{who}", file=text)

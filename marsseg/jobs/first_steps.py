@@ -1,6 +1,6 @@
 """A worker process that trains a tiny network for a few steps, to see whether it can, and how long that takes.
 
-Goes the way of a real trial, from the new process to the step, but touches neither stores nor checkpoints.
+Follows the path of a real trial, from the new process to the step, but touches neither stores nor checkpoints.
 """
 
 import tempfile
@@ -31,13 +31,13 @@ _TINY = {
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """What the worker saw.
+    """What the worker measured.
 
     Args:
         import_s: Seconds to import TensorFlow.
         first_step_s: Seconds from there until the first step was done: building and tracing the network.
         step_ms: Milliseconds of a later step.
-        steps: How many were done.
+        steps: Number of steps done.
         gpus: Names of the GPUs that TensorFlow sees.
     """
 
@@ -81,10 +81,10 @@ def train_first_steps(config: ExperimentConfig, timeout_s: float) -> FirstSteps:
 
 
 def serve_first_steps(connection: Connection) -> None:
-    """Runs in the worker: takes one task, sends what it saw."""
+    """Runs in the worker: takes one task, sends what it measured."""
     task: _Task = connection.recv()
     redirect_output(task.log)
-    # Whatever ends it from here on is told, not tried again.
+    # From here on, whatever ends it is reported, not retried.
     connection.send(("alive", None))
     try:
         connection.send(("done", asdict(_train(task.config))))
@@ -93,7 +93,7 @@ def serve_first_steps(connection: Connection) -> None:
 
 
 class _StepClock(Callback):
-    """Notes when the first step was done, and how long the last one took."""
+    """Records when the first step was done, and how long the last one took."""
 
     def __init__(self) -> None:
         self.first_at = 0.0

@@ -22,19 +22,19 @@ from marsseg.training.runtime import this_machine
 
 _SAMPLE = 64
 _TYPICAL_TRIALS = 40
-# Segments for each one that builds a network; the others go on with it.
+# Segments per network that is built: the others reuse it.
 _SEGMENTS_A_START = 2
 _POLL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What to expect, in seconds.
+    """Expected durations, in seconds.
 
     Args:
-        epoch_s: An epoch with its validation, on average over those that will be trained.
-        segment_s: What a segment costs on top of its epochs.
-        full_training_s: Full training of a configuration, on average over those that may be tried.
+        epoch_s: An epoch with its validation, on average over the epochs that will be trained.
+        segment_s: The overhead of a segment on top of its epochs.
+        full_training_s: Full training of a configuration, on average over the configurations that may be tried.
     """
 
     epoch_s: float
@@ -43,14 +43,14 @@ class Forecast:
 
 
 class Forecasting:
-    """A forecast in the making: workers time one step while whoever wants it does other things.
+    """A forecast in the making: workers time one step while the caller does other things.
 
-    All of them at once, since they will share the machine.
+    All workers do so at once, since they will share the machine.
 
     Args:
         executor: Its workers are free.
-        settings: What the study is.
-        candidates: Makes configs of values.
+        settings: The study's.
+        candidates: Turns values into configs.
         data: How much trials will train on.
         log: Where the worker writes.
     """
@@ -62,7 +62,7 @@ class Forecasting:
         self._settings = settings
         self._data = data
         self._configs = _possible_configs(settings, candidates, data.image_shape)
-        # One of middling cost stands for all.
+        # A configuration of median cost stands for all.
         self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
         task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
         num_workers = min(settings.workers, settings.budget.most_trials)
@@ -71,10 +71,10 @@ class Forecasting:
             executor.submit(key, task, runtime=self._yardstick.training.threads)
 
     def result(self, should_stop: Callable[[], bool]) -> Forecast | None:
-        """Waits for the step; None where nobody could make it.
+        """Waits for the step; None where no worker could do it.
 
         Args:
-            should_stop: Asked while waiting.
+            should_stop: Called while waiting.
 
         Raises:
             KeyboardInterrupt: If it should stop.
@@ -104,7 +104,7 @@ class Forecasting:
 
 
 def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
-    """What a study will spend, by its scheduler and what its configurations cost; nothing with a limit in hours.
+    """What a study is expected to spend, from its scheduler and the costs of its trials; nothing with a time budget.
 
     Raises:
         ConfigError: If no configuration fits the images.
@@ -120,7 +120,7 @@ def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
         return Plan()
     if budget.trials is not None:
         return expected_plan(settings.build_scheduler(), budget.trials, costs, settings.sizes)
-    # As a search that may start so many configurations would spend them.
+    # Spent as in a search with a budget of this many configurations.
     scheduler = replace(settings, budget=Budget(_TYPICAL_TRIALS)).build_scheduler()
     plan = expected_plan(scheduler, _TYPICAL_TRIALS, costs, settings.sizes)
     return plan.scaled((budget.epochs or 0) / plan.epochs)
@@ -129,7 +129,7 @@ def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
 def _possible_configs(
     settings: StudySettings, candidates: Candidates, image_shape: tuple[int, int]
 ) -> list[ExperimentConfig]:
-    """A training's recipes, or what a search might try, drawn at random; those that fit the images, at least one."""
+    """A training's recipes, or random draws from a search's space: those that fit the images, at least one."""
     if settings.engine == "recipes":
         values: Iterable[Mapping[str, Any]] = [{"recipe": name, "seed": 0} for name in settings.configs]
     else:

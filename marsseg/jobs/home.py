@@ -31,7 +31,7 @@ class Home:
         return folder if trial is None else folder / f"trial-{trial:05d}"
 
     def log(self, name: str) -> Path:
-        """Where the workers of a search or training write what they would show."""
+        """The file for the output of the workers of a search or training."""
         return self.path / "logs" / f"{name}.log"
 
 
@@ -39,7 +39,7 @@ def open_home() -> Home:
     """The folder that `MARSEXP_HOME` names, by default `mlruns` in the current one.
 
     Raises:
-        UsageError: If the path is a file, or cannot stand in a database address.
+        UsageError: If the path is a file, or cannot be part of a database address.
     """
     path = Path(os.environ.get(ENVIRONMENT_VARIABLE) or _DEFAULT).resolve()
     if set(str(path)) & set("%?"):

@@ -1,4 +1,4 @@
-"""What several commands are given: data, values to set, who and why; checked and resolved."""
+"""Inputs of several commands: data, values to set, author and reason; checked and resolved."""
 
 import os
 import secrets
@@ -22,8 +22,8 @@ class Provenance:
     """Who runs something and why.
 
     Args:
-        author: Who.
-        tags: Key and value.
+        author: The person's name.
+        tags: Values by key.
         note: Why, in words.
         tracking_uri: A server, or None for the embedded store.
     """
@@ -35,16 +35,16 @@ class Provenance:
 
 
 def resolve_source(data: str | None) -> str:
-    """Where the data lies: `data`, then `MARSEXP_DATA`, then synthetic with a notice; paths become absolute."""
+    """Where the data is: `data`, then `MARSEXP_DATA`, then synthetic with a notice; paths become absolute."""
     source = data or os.environ.get(DATA_VARIABLE) or None
     if source is None:
-        notify("no --data given: taking built-in synthetic Mars terrain")
+        notify("no --data given: using built-in synthetic Mars terrain")
         return SYNTHETIC
     return source if source == SYNTHETIC else str(Path(source).expanduser().resolve())
 
 
 def load_data(config: ExperimentConfig) -> PreparedData:
-    """The data of a config, cleaned and split, with a notice of what was left out.
+    """The data of a config, cleaned and split, with a notice of the images left out.
 
     Raises:
         MarsexpError: If it cannot be read or trained on.
@@ -57,12 +57,12 @@ def load_data(config: ExperimentConfig) -> PreparedData:
 
 def generate_name(kind: str) -> str:
     """A name for a study that was given none."""
-    # Two may begin in the same second.
+    # Two studies may start in the same second.
     return f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Values by dotted path from `path=value` texts.
+    """Values by dotted path from `path=value` strings.
 
     Raises:
         UsageError: If one has no `=`.
@@ -74,15 +74,15 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def with_assigned(config: ExperimentConfig, values: Mapping[str, Any], whose: str = "") -> ExperimentConfig:
-    """The config with what the command line sets.
+    """The config with the values that the command line sets.
 
     Args:
-        config: Without it.
+        config: The config without them.
         values: By dotted path.
-        whose: What a message begins with, as the recipe's name.
+        whose: What a message begins with, such as the recipe's name.
 
     Raises:
-        UsageError: If a field does not exist, or a value is not allowed or does not go with the others.
+        UsageError: If a field does not exist, or a value is not allowed, by itself or beside the others.
     """
     try:
         return config.with_values(values)
@@ -91,7 +91,7 @@ def with_assigned(config: ExperimentConfig, values: Mapping[str, Any], whose: st
 
 
 def parse_tags(texts: Sequence[str]) -> dict[str, str]:
-    """Tags from `key=value` texts.
+    """Tags from `key=value` strings.
 
     Raises:
         UsageError: If one has no `=`, or a key that marsexp or MLflow uses itself.
@@ -102,6 +102,6 @@ def parse_tags(texts: Sequence[str]) -> dict[str, str]:
         if not separator or not key:
             raise UsageError(f"--tag: expected key=value, found '{text}'")
         if key.startswith(_RESERVED_TAGS):
-            raise UsageError(f"--tag: expected a key of your own, found '{key}'; {_RESERVED_TAGS} are taken")
+            raise UsageError(f"--tag: expected a key of your own, found '{key}'; {_RESERVED_TAGS} are reserved")
         tags[key] = value
     return tags

@@ -10,11 +10,11 @@ from typing import Any
 
 
 def forget_closed_terminal(number: int) -> None:
-    """After a SIGHUP nobody reads what is shown, and writing to a terminal that is gone would be an error."""
+    """After a SIGHUP, discards all output: writing to a terminal that is gone would be an error."""
     if number == signal.SIGHUP:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
-            # Once it is gone it is no terminal any more, but a device still.
+            # A terminal that is gone is not a terminal any more, but still a device.
             if stat.S_ISCHR(os.fstat(stream).st_mode):
                 os.dup2(nowhere, stream)
         os.close(nowhere)
@@ -24,10 +24,11 @@ def forget_closed_terminal(number: int) -> None:
 def deferred_interrupts() -> Iterator[threading.Event]:
     """Turns the first interruption into an event that is set; a second one interrupts at once.
 
-    An exception raised wherever the interpreter happens to be can be swallowed there, as in a library's clean-up.
+    An exception raised wherever the interpreter happens to be can be swallowed there, for example in a library's
+    clean-up.
 
     Yields:
-        The event, for the block to look at.
+        The event, for the block to check.
     """
     requested = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The leaderboard of a search, read from the ledger alone, so that it is there in a moment whatever the store does."""
+"""The leaderboard of a search, read from the ledger alone, so that it is fast and does not depend on the store."""
 
 import statistics
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SORTABLE = ("best_val_mean_iou", "epochs", "best_epoch", "params", "duration_s"
 
 
 def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_iou") -> dict[str, Any]:
-    """The leaderboard document of a search, by default of the latest.
+    """The leaderboard document of a search, by default of the most recently started.
 
     Args:
         home: Where the ledger is.
@@ -40,7 +40,7 @@ def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_
     document = leaderboard_document(settings, replay(ledger.events(settings.name)))
     if not ledger.is_driven(settings.name):
         for row in document["trials"]:
-            # Interrupted or killed: the next driver takes it up where it was.
+            # Interrupted or killed: the next driver resumes it where it was.
             row["state"] = _AT_REST.get(row["state"], row["state"])
     if sort != _SORTABLE[0]:
         document["trials"].sort(key=lambda trial: (trial["state"] != "completed", trial[sort]))
@@ -63,14 +63,14 @@ def leaderboard_document(settings: StudySettings, state: SearchState) -> dict[st
 
 
 def spread(scores: Sequence[float]) -> dict[str, float] | None:
-    """Mean and standard deviation; that of a single score is 0, and without any there is neither."""
+    """Mean and standard deviation, which is 0 for a single score; None without any score."""
     if not scores:
         return None
     return {"mean": statistics.fmean(scores), "sd": statistics.stdev(scores) if len(scores) > 1 else 0.0}
 
 
 def _recipes(settings: StudySettings, state: SearchState) -> list[dict[str, Any]]:
-    """What the seeds of each recipe come to together, the best recipe first."""
+    """The scores of each recipe over its seeds, the best recipe first."""
     scores: dict[str, list[float]] = {recipe: [] for recipe in settings.configs}
     for trial in state.in_state(TrialState.COMPLETED):
         if trial.best_val_mean_iou is not None:
@@ -80,7 +80,7 @@ def _recipes(settings: StudySettings, state: SearchState) -> list[dict[str, Any]
 
 
 def _rows(settings: StudySettings, state: SearchState) -> list[dict[str, Any]]:
-    # What was proposed and still waits is no trial yet.
+    # A proposal that still waits is not a trial yet.
     shown = [trial for trial in ranked(state) if trial.state is not TrialState.PROPOSED]
     rows = [_row(rank, trial) for rank, trial in enumerate(shown, start=1)]
     if settings.sizes:

@@ -1,4 +1,4 @@
-"""The live view of a study: drawn anew twice a second at the foot of the terminal, while notices scroll by above it."""
+"""The live view of a study: redrawn twice a second at the foot of the terminal, while notices scroll by above it."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +21,7 @@ _MOST_OF_AN_EPOCH = 0.95
 
 
 class LiveProgress:
-    """Observes a driver and shows where its study stands until the block ends; then one line stays.
+    """Observes a driver and shows where its study stands until the block ends; then a one-line summary stays.
 
     Args:
         standing: Where the study stands.
@@ -31,7 +31,7 @@ class LiveProgress:
         self._standing = standing
         self._console = Console(stderr=True)
         self._over = False
-        # A thread of its own draws; the driver has better things to do.
+        # Drawn in a thread of its own, so that the driver is not held up.
         self._live = Live(self, console=self._console, refresh_per_second=_DRAWN_PER_SECOND, redirect_stdout=False)
 
     def __enter__(self) -> Self:
@@ -49,11 +49,11 @@ class LiveProgress:
             self._console.show_cursor(True)
 
     def on_epoch(self, trial: Trial, record: dict[str, Any]) -> None:
-        """Takes in the epoch."""
+        """Records the epoch."""
         self._standing.on_epoch(trial, record)
 
     def on_change(self, state: SearchState, trial: Trial) -> None:
-        """Takes in where the trial stands; tells of a failure, which no count explains."""
+        """Records the trial's state; reports a failure, which the counts alone would not explain."""
         self._standing.on_change(state, trial)
         if trial.state is TrialState.FAILED:
             notify(f"trial {trial.number} failed: {trial.reason}")
@@ -96,7 +96,7 @@ def _headline(standing: Standing) -> Text:
 
 
 def _budget_row(standing: Standing, width: int) -> Table:
-    """How much of what the search may spend has been spent."""
+    """How much of the budget has been spent."""
     spent, planned = standing.epochs_spent, standing.settings.epochs_planned
     if standing.settings.budget.seconds is None:
         return _bar_row(spent, planned, width, _epochs(spent, planned))
@@ -146,7 +146,7 @@ def _epoch(segment: Segment) -> Text:
 
 
 def _part_of_epoch(segment: Segment) -> float:
-    """How much of the epoch in progress is probably done."""
+    """The estimated share of the epoch in progress that is done."""
     if not segment.epoch_s or segment.epochs >= segment.until:
         return 0.0
     return min(_MOST_OF_AN_EPOCH, segment.silence_s / segment.epoch_s)
@@ -176,7 +176,7 @@ def _clock(seconds: float) -> str:
 
 
 def render_summary(standing: Standing) -> Text:
-    """What a study had come to when its view was closed."""
+    """What a study had achieved when its view was closed."""
     line = Text().append(f"{standing.settings.kind} {standing.settings.name}", style="bold")
     line.append(f": {_started(standing)} trials")
     for state in (TrialState.COMPLETED, TrialState.FAILED, TrialState.REJECTED):

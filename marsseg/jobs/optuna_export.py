@@ -1,10 +1,11 @@
-"""A search as a study of Optuna's in a database of its own, which `optuna-dashboard` and Optuna's plots can read.
+"""A search as an Optuna study in a database of its own, which `optuna-dashboard` and Optuna's plots can read.
 
-A copy to look at: the ledger stays the record, and nothing reads the copy back.
+A copy for viewing: the ledger stays the record, and nothing reads the copy back.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -34,20 +35,21 @@ _STATES = {
 def export_study(home: Home, search: str, url: str) -> str:
     """Writes a search's trials, their scores after each epoch and their runs' IDs to an Optuna database.
 
-    A trial that is paused may still go on and counts as running; one that the search stopped or left behind as pruned.
+    A paused trial may still be resumed and counts as running; one that the search stopped or left behind counts as
+    pruned.
 
     Args:
         home: Where the ledger is.
         search: The search's name.
-        url: A database as SQLAlchemy names it, such as `sqlite:///study.db`; made if missing. A study that was
-            written by this search before is replaced.
+        url: A database as SQLAlchemy names it, such as `sqlite:///study.db`; created if missing. An earlier
+            export of this search is replaced.
 
     Returns:
-        The study's name, which is the search's.
+        The study's name, the same as the search's.
 
     Raises:
         NotFoundError: If there is no such search.
-        UsageError: If it is a training, the URL is none, or the database has another study of the name.
+        UsageError: If it is a training, the URL is not valid, or the database has another study of that name.
         TrackingError: If the database cannot be written.
     """
     ledger = Ledger(home.ledger)
@@ -65,25 +67,36 @@ def export_study(home: Home, search: str, url: str) -> str:
         _frozen_trial(trial, distributions, ledger.epochs(name, trial.number), times[trial.number]) for trial in trials
     ]
     try:
-        _new_study(url, settings).add_trials(frozen)
+        with _open_storage(url) as storage:
+            _new_study(storage, settings).add_trials(frozen)
     except (optuna.exceptions.StorageInternalError, sa.exc.SQLAlchemyError) as error:
         reason = first_line(error.__cause__ or error)
         raise TrackingError(f"{url}: the study could not be written ({reason})") from None
-    notify(f"wrote {len(frozen)} trials to the study '{name}'; look at them with: optuna-dashboard {url}")
+    notify(f"wrote {len(frozen)} trials to the study '{name}'; view them with: optuna-dashboard {url}")
     return name
 
 
-def _new_study(url: str, settings: StudySettings) -> optuna.Study:
-    """An empty study of the search's name; what the same search wrote there before is deleted."""
+@contextmanager
+def _open_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """The database until the block ends: Optuna leaves closing its connections to the garbage collector."""
     try:
         sa.engine.make_url(url)
         storage = optuna.storages.RDBStorage(url)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
         raise UsageError(f"--optuna: expected a database such as sqlite:///study.db, found '{url}'") from None
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _new_study(storage: optuna.storages.RDBStorage, settings: StudySettings) -> optuna.Study:
+    """An empty study of the search's name; an earlier export of the same search is deleted."""
     name = settings.name
     if name in optuna.get_all_study_names(storage):
         if optuna.load_study(study_name=name, storage=storage).user_attrs.get(_OWNER) != settings.uid:
-            raise UsageError(f"--optuna: {url} has another study '{name}'; take another database")
+            raise UsageError(f"--optuna: {storage.url} has another study '{name}'; use another database")
         optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     with warnings.catch_warnings():
@@ -96,7 +109,7 @@ def _new_study(url: str, settings: StudySettings) -> optuna.Study:
 
 
 def _times(events: Sequence[Event]) -> dict[int, tuple[datetime, datetime]]:
-    """When each trial was proposed and when something was last written of it."""
+    """When each trial was proposed, and when its last event was written."""
     times: dict[int, tuple[datetime, datetime]] = {}
     for event in events:
         if event.trial is not None:

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs, on stderr: a live view in a terminal, plain lines elsewhere."""
+"""The progress display of a running study, on stderr: a live view in a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -22,13 +22,13 @@ def notify(text: str) -> None:
 
 @contextmanager
 def show_progress(standing: Standing) -> Iterator["Observer"]:
-    """Shows how a study gets on, in whatever way suits where stderr goes.
+    """Shows a study's progress, in the form that suits stderr.
 
     Args:
-        standing: Where the study stands; whatever the driver tells goes through what is yielded.
+        standing: Where the study stands; the yielded observer updates it.
 
     Yields:
-        What the driver has to tell.
+        The observer that the driver has to notify.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM", "").lower() in _WITHOUT_CURSOR:
         yield PlainProgress(standing)

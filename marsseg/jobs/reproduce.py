@@ -1,4 +1,4 @@
-"""`marsexp reproduce`: trains a run again from scratch and says whether it came out equal, to the bit."""
+"""`marsexp reproduce`: retrains a run from scratch and reports whether the result is bit-identical."""
 
 import math
 import shutil
@@ -35,14 +35,14 @@ _DATA_GROUPS = ("data.", "cleaning.", "split.")
 _WEIGHTS = ("final", "best")
 # Packages whose version can change a bit of the result.
 _NUMERIC_PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "ImageHash", "pillow")
-# Of these all: cuDNN, cuBLAS and what else comes beside TensorFlow.
+# All packages with this prefix: cuDNN, cuBLAS and others that come with TensorFlow.
 _GPU_PACKAGES = "nvidia-"
 _POLL_S = 1.0
 
 
 @dataclass(frozen=True)
 class _Original:
-    """What a rerun is compared with."""
+    """The record that a rerun is compared with."""
 
     record: RunRecord
     epochs: dict[int, dict[str, float]]
@@ -56,10 +56,10 @@ def reproduce_run(
 
     Args:
         home: Where everything is kept.
-        run: A run ID or its beginning, `best` or `best:SEARCH`.
-        data_source: Where the data lies now, or None for where it lay.
-        assignments: `path=value` texts for a rerun that is changed on purpose.
-        provenance: Who and why.
+        run: A run ID or a unique prefix of one, `best` or `best:SEARCH`.
+        data_source: Where the data is now, or None for where it was.
+        assignments: `path=value` strings for a rerun that is changed on purpose.
+        provenance: Author, tags and note.
 
     Returns:
         The document that `--json` prints, and a `summary` for people.
@@ -116,7 +116,7 @@ def _changed_origin(record: RunRecord) -> list[str]:
     if RECORDED_AGAIN in record.tags:
         changes.append("versions: unknown; the run was recorded again after its store was lost")
     if record.tags.get("marsexp.code_version") != code_version():
-        changes.append("code: the sources of marsexp are not those of the run")
+        changes.append("code: the sources of marsexp differ from those of the run")
     if there.get("python") != here["python"]:
         changes.append(f"versions: python {there.get('python')} -> {here['python']}")
     before, now = there.get("packages", {}), here["packages"]
@@ -129,12 +129,12 @@ def _changed_origin(record: RunRecord) -> list[str]:
         for name in ("platform", "processor", "onednn")
         if there.get(name) != here[name]
     ]
-    # Runs of older versions do not tell.
+    # Runs of older versions did not record them.
     before, now = set(there.get("instructions", here["instructions"])), set(here["instructions"])
     if before != now:
         lost, new = (" ".join(sorted(some)) or "none" for some in (before - now, now - before))
-        changes.append(f"hardware: instructions of the processor, lost: {lost}, new: {new}")
-    # How many GPUs train is the config's; which of a machine's, nobody knows, so their kinds count.
+        changes.append(f"hardware: CPU instructions, lost: {lost}, new: {new}")
+    # The config says how many GPUs train; which of the machine's is not recorded, so their models are compared.
     before, now = (", ".join(sorted(set(names))) or "none" for names in (there.get("gpus", []), here["gpus"]))
     return changes if before == now else [*changes, f"hardware: gpus {before} -> {now}"]
 
@@ -200,7 +200,7 @@ def _document(
     epochs: Mapping[int, Mapping[str, float]] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Compares; without a rerun's epochs the two have diverged before any training."""
+    """Compares the two; without a rerun's epochs they have diverged before any training."""
     rerun_hashes = facts["weights_sha256"] if facts else dict.fromkeys(_WEIGHTS)
     differences = _differences(original.epochs, epochs or {})
     diverged_at = next((epoch for epoch, difference in differences.items() if difference > 0), None)

@@ -1,4 +1,4 @@
-"""Finds runs by what people type, and reads back what a run's record says: plain values, nothing that could run."""
+"""Finds runs by what users type, and reads back their records: plain values, nothing executable."""
 
 import json
 import re
@@ -21,10 +21,10 @@ _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
 
 
 def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, str]:
-    """Opens the store and finds the run that `best`, `best:SEARCH`, a run ID or the beginning of one means.
+    """Opens the store and finds the run that `best`, `best:SEARCH`, a run ID or a prefix of one refers to.
 
     Returns:
-        The open store and the whole run ID.
+        The open store and the full run ID.
 
     Raises:
         NotFoundError: If there is no such run, or more than one.
@@ -45,7 +45,7 @@ def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, st
         raise NotFoundError(f"there is no run whose ID begins with '{text}'; see marsexp leaderboard")
     if len(found) > 1:
         ids = ", ".join(run.info.run_id[:12] for run in found)
-        raise NotFoundError(f"'{text}' is the beginning of several run IDs ({ids}, …); give more digits")
+        raise NotFoundError(f"'{text}' is an ambiguous run ID prefix ({ids}, …); give more digits")
     return store, str(found[0].info.run_id)
 
 
@@ -63,7 +63,7 @@ def _best_run(home: Home, study: str | None) -> tuple[StudySettings, str]:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the store knows of a run that trained something.
+    """The store's record of a run that trained something.
 
     Args:
         run_id: Its ID.
@@ -72,9 +72,9 @@ class RunRecord:
         start_ms: Unix time in milliseconds.
         tags: By name.
         metrics: The newest value of each.
-        config: What was trained.
+        config: The config that was trained.
         config_changes: Fields whose value in the stored config is not the one logged when the run was created.
-        fingerprint: Of the data, by part.
+        fingerprint: Digests of the data, by name.
         environment: Packages, interpreter and machine.
     """
 
@@ -108,7 +108,7 @@ def load_run(store: Store, run_id: str) -> RunRecord:
         )
     config = parse_config(_read_json(store, run_id, "config.json"), where=f"config.json of run {run_id[:12]}")
     logged = run.data.params
-    # The data may have been moved between two segments; what it holds is the fingerprint's to say.
+    # The data may have been moved between two segments; the fingerprint covers its content.
     settled = {path: str(value) for path, value in config.flat().items() if path != "data.source"}
     changes = tuple(path for path, value in settled.items() if logged.get(path, value) != value)
     if config.config_hash() != run.data.tags["marsexp.config_hash"] and not changes:

@@ -42,8 +42,8 @@ from marsseg.training.precision import explain_precision
 from marsseg.training.runtime import resolve_auto, this_machine
 
 _DEFAULT_NOTICES = {
-    "unet": "no --space given: taking 'unet', since there is a GPU",
-    "cpu": "no --space given and no GPU: taking 'cpu', the choices of 'unet' at sizes that a laptop can afford",
+    "unet": "no --space given: using 'unet', since there is a GPU",
+    "cpu": "no --space given and no GPU: using 'cpu', the hyperparameters of 'unet' at sizes a laptop can afford",
 }
 _OPTIONS = {"seed": "--seed", "data.source": "--data", "training.max_epochs": "--max-epochs"}
 
@@ -54,8 +54,8 @@ class Afterwards:
 
     Args:
         record: A new file for its learning curves, or None.
-        confirm: How many of the best to train again, or None.
-        num_seeds: With how many new seeds each.
+        confirm: How many of the best trials to retrain, or None.
+        num_seeds: New seeds for each of them.
     """
 
     record: Path | None = None
@@ -63,7 +63,7 @@ class Afterwards:
     num_seeds: int = 3
 
     def check(self, search: str) -> None:
-        """Refuses what could not be done, before the search begins."""
+        """Rejects what could not be done, before the search begins."""
         if self.record is not None:
             check_new_file(self.record)
         if self.confirm is not None:
@@ -72,7 +72,7 @@ class Afterwards:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What the command was asked for; None where the space or the default decides."""
+    """The options of the command; None where the space or the default decides."""
 
     budget: Budget
     space: str | None = None
@@ -108,7 +108,7 @@ def start_search(home: Home, options: SearchOptions) -> dict[str, Any]:
 
 
 def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
-    """What a new search would do and cost; nothing is written down.
+    """What a new search would do and cost; nothing is written to disk.
 
     Returns:
         The plan's document.
@@ -120,13 +120,13 @@ def plan_search(home: Home, options: SearchOptions) -> dict[str, Any]:
 
 
 def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, PreparedData]:
-    """All that can be refused is refused here."""
+    """Whatever can be rejected is rejected here."""
     # A generated name is always short enough.
     options.afterwards.check(options.name or "search")
     settings, base = _plan(options)
     if settings.name in Ledger(home.ledger).names():
         raise UsageError(
-            f"'{settings.name}' exists already; take another --name, or go on with --resume {settings.name}"
+            f"'{settings.name}' exists already; choose another --name, or resume it with --resume {settings.name}"
         )
     if options.space is None:
         notify(_DEFAULT_NOTICES[settings.space_name])
@@ -154,14 +154,14 @@ def resume_search(
     tracking_uri: str | None,
     afterwards: Afterwards,
 ) -> dict[str, Any]:
-    """Goes on with a search, or extends a finished one by a larger budget.
+    """Resumes a search, or extends a finished one with a larger budget.
 
     Args:
         home: Where everything is kept.
         name: The search's.
         budget: A larger one, or None.
-        data_source: Where the data lies now, or None.
-        tracking_uri: The server that is to have its runs from now on, or None.
+        data_source: Where the data is now, or None.
+        tracking_uri: The server that records its runs from now on, or None.
         afterwards: What to do once it is over.
 
     Returns:
@@ -206,11 +206,13 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():
         if path in values:
-            raise UsageError(f"--set {path}: a search has {option} for that")
+            raise UsageError(f"use {option} instead of --set {path}")
     min_epochs = options.min_epochs or space.min_epochs
     max_epochs = options.max_epochs or space.max_epochs
     if options.budget.epochs is not None and options.budget.epochs < max_epochs:
-        raise UsageError(f"--budget: expected at least one full training, {max_epochs} epochs, found {options.budget}")
+        raise UsageError(
+            f"--budget: expected at least one full training run, {max_epochs} epochs, found {options.budget}"
+        )
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = _pin(space, values)
@@ -246,7 +248,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
 
 
 def _pin(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of the space that the command line gives a value; values that exclude each other are refused."""
+    """The parameters of the space that the command line sets; values that exclude each other are rejected."""
     try:
         pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
         space.pinned(pinned)
@@ -259,7 +261,7 @@ def _base_config(
     space: Space, values: Mapping[str, Any], max_epochs: int, data: str | None, workers: int
 ) -> ExperimentConfig:
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
-    # All at once: each may be allowed only beside the others.
+    # All at once: each may be allowed only together with the others.
     config = with_assigned(ExperimentConfig(), {**space.fixed, "training.max_epochs": max_epochs, **fixed})
     source = resolve_source(data or (None if config.data.source == SYNTHETIC else config.data.source))
     return resolve_auto(config.with_values({"data.source": source}), workers)
@@ -284,4 +286,4 @@ def _check_known(option: str, found: str, known: Sequence[str] | Mapping[str, An
 
 def _check_takes_several(option: str, found: str, known: Sequence[str]) -> None:
     if found not in known:
-        raise UsageError(f"{option} {found} takes one objective; those that take several: {', '.join(known)}")
+        raise UsageError(f"{option} {found} supports one objective only; these support several: {', '.join(known)}")

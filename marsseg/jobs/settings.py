@@ -1,4 +1,4 @@
-"""What a study was started with: plain values in the ledger, enough to go on after a kill."""
+"""The settings a study was started with: plain values in the ledger, enough to resume it after a kill."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,10 +17,10 @@ from marsseg.training.runtime import this_machine
 
 @dataclass(frozen=True)
 class Filters:
-    """What a configuration must not exceed; None for no limit.
+    """Limits that a configuration must not exceed; None for no limit.
 
     Args:
-        max_params: Weights.
+        max_params: Parameters of the network.
         max_flops: Floating-point operations of one image's forward pass.
         max_step_ms: Milliseconds of a training step, as a worker measures it before the first epoch.
     """
@@ -38,27 +38,27 @@ class StudySettings:
         name: Unique in its ledger.
         uid: Unique everywhere: several ledgers may write to one tracking store.
         kind: `search` or `training`.
-        seed: Decides proposals and the trials' own seeds.
+        seed: Random seed of the proposals and of the trials' seeds.
         budget: What it may spend.
         engine: `optuna`, or `recipes` for a training.
         sampler: One of the engine's.
         scheduler: Name of a scheduler.
         min_epochs: First rung.
         max_epochs: Full training.
-        reduction_factor: From one rung to the next.
+        reduction_factor: Factor from one rung to the next.
         workers: Segments at a time.
-        configs: What trials start from: the space's `base`, or each recipe by name.
-        space_name: How the space is called.
+        configs: The configs that trials start from: the space's `base`, or each recipe by name.
+        space_name: The name of the space.
         space: The space's document.
-        pinned: Parameters of the space that the command line gave one value.
+        pinned: Parameters of the space that the command line fixed at one value.
         num_seeds: For a training: how many seeds every recipe is trained with, its own and the next ones.
-        confirms: For a training: the search whose best it trains again, or an empty string.
-        filters: What no configuration may exceed.
-        objectives: What it is for: the score, and what counts besides.
-        fingerprint: Of the data, by part.
+        confirms: For a training: the search whose best trials it retrains, or an empty string.
+        filters: Limits that no configuration may exceed.
+        objectives: The score, and the sizes that count besides.
+        fingerprint: Digests of the data, by name.
         plan: What it is expected to spend.
-        author: Who.
-        tags: Why, as key and value.
+        author: The person's name.
+        tags: Values by key.
         note: Why, in words.
         tracking_uri: A server, or None for the embedded store.
     """
@@ -92,7 +92,7 @@ class StudySettings:
 
     @property
     def rungs(self) -> Rungs:
-        """Where trials are compared."""
+        """Epoch counts at which trials are compared."""
         return Rungs(self.min_epochs, self.max_epochs, self.reduction_factor)
 
     @property
@@ -102,20 +102,20 @@ class StudySettings:
 
     @property
     def epochs_planned(self) -> int:
-        """Epochs that it is expected to spend; 0 with a limit in hours."""
+        """Epochs that it is expected to spend; 0 with a time budget."""
         return round(self.plan.epochs)
 
     @property
-    def takes_turns(self) -> bool:
-        """Whether results are taken in the order of modelled cost: they decide what comes next, and no clock does.
+    def in_modelled_order(self) -> bool:
+        """Whether results are processed in the order of modelled cost, so that no clock decides what comes next.
 
-        On GPUs the modelled cost does not tell who ends first.
+        On GPUs the modelled cost does not tell which trial ends first.
         """
         return self.kind == "search" and self.budget.seconds is None and not this_machine().gpus
 
     @property
     def gpus(self) -> int:
-        """GPUs that a training of this study is spread over, at most."""
+        """The most GPUs that one training run of this study is distributed over."""
         return max((self.config(name).training.gpus for name in self.configs), default=1)
 
     @property
@@ -128,10 +128,10 @@ class StudySettings:
 
     @property
     def resume_hint(self) -> str:
-        """What to type to go on."""
+        """The command that resumes it, as messages show it."""
         if self.confirms:
-            return f"go on with: marsexp search --resume {self.confirms}, with --confirm and --seeds as before"
-        return f"go on with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"
+            return f"resume with: marsexp search --resume {self.confirms}, with --confirm and --seeds as before"
+        return f"resume with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"
 
     def build_scheduler(self) -> Scheduler:
         """The scheduler by name."""
@@ -142,11 +142,11 @@ class StudySettings:
         return parse_space(self.space, self.space_name).pinned(self.pinned)
 
     def config(self, name: str) -> ExperimentConfig:
-        """What trials start from."""
+        """The config of this name that trials start from."""
         return parse_config(self.configs[name])
 
     def recipe_of(self, number: int) -> tuple[str, int]:
-        """Of a training's trial: the recipe's name, and which of its seeds it has, counted from 0."""
+        """The recipe's name of a training's trial, and which of its seeds the trial has, counted from 0."""
         recipe, seed = divmod(number, self.num_seeds)
         return list(self.configs)[recipe], seed
 

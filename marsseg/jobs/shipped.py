@@ -20,7 +20,7 @@ def find_space(name_or_path: str) -> Path:
 def find_recipes(name_or_path: str) -> list[Path]:
     """All recipes of a folder, the recipe file at a path, or the shipped one of that name.
 
-    Where there is no folder `experiments`, it is that of the shipped ones.
+    Where there is no folder `experiments`, the name means the shipped recipes.
 
     Raises:
         NotFoundError: If there is none.
@@ -40,7 +40,7 @@ def _find(name_or_path: str, folder_name: str, what: str) -> Path:
     if path.is_file():
         return path
     shipped = _shipped(folder_name)
-    # As they are called in a checkout, too.
+    # Also by the path that they have in a checkout.
     if path.stem in shipped and path in (Path(path.stem), Path(folder_name, f"{path.stem}.toml")):
         return shipped[path.stem]
     hint = nearest_name_hint(path.stem, shipped)
@@ -48,6 +48,6 @@ def _find(name_or_path: str, folder_name: str, what: str) -> Path:
 
 
 def _shipped(folder_name: str) -> dict[str, Path]:
-    """What comes with the package, by name; a wheel carries the folder inside the package, a checkout beside it."""
+    """The shipped files by name; a wheel has the folder inside the package, a checkout beside it."""
     folders = [_PACKAGE.parent / folder_name, _PACKAGE / "shipped" / folder_name]
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.toml"))}

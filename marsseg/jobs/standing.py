@@ -1,4 +1,4 @@
-"""Where a running study stands and how long it will still take: what every view of it shows, none of how."""
+"""Where a running study stands and how long it will still take: the data that every view of it shows."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ from marsseg.jobs.forecast import Forecast
 from marsseg.jobs.settings import StudySettings
 from marsseg.search.state import SearchState, Trial, TrialState
 
-# How much longer it takes where workers wait for each other's turn.
+# Factor on the time left where workers wait for their turn.
 _WAITING = 1.15
 _ENDED_WELL = (TrialState.PAUSED, TrialState.COMPLETED, TrialState.STOPPED)
 
@@ -39,16 +39,16 @@ class Segment:
 
 
 class Standing:
-    """Observes a driver and adds up what it tells.
+    """Observes a driver and sums up its events.
 
     Args:
-        settings: What the study is.
-        state: What the ledger adds up to so far.
-        records: Epochs that the ledger holds of each trial that was cut off, by number.
+        settings: The study's.
+        state: The state replayed from the ledger so far.
+        records: Epochs that the ledger holds of each interrupted trial, by trial number.
         now: A clock in seconds.
 
     Attributes:
-        forecast: What to expect before the first epoch has been timed; None where it is not known.
+        forecast: The estimate before the first epoch has been timed; None where it is not known.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Standing:
         self._recipe_epochs = {name: settings.config(name).training.max_epochs for name in settings.configs}
         self._epochs_timed: int = sum(trial.facts.get("epochs", 0) for trial in state.trials)
         self._epoch_seconds: float = sum(trial.duration_s for trial in state.trials)
-        # Of segments that began under these eyes: when, and the seconds of their epochs.
+        # For each segment whose start was observed: when that was, and the seconds of its epochs.
         self._segments: dict[int, tuple[float, float]] = {}
         self._overheads: list[float] = []
         for number, known in records.items():
@@ -82,7 +82,7 @@ class Standing:
                 self.on_epoch(state.trials[number], record)
 
     def on_epoch(self, trial: Trial, record: Mapping[str, Any]) -> None:
-        """Takes in an epoch."""
+        """Records an epoch."""
         self._epochs_timed += 1
         self._epoch_seconds += record["epoch_s"]
         self._newest[trial.number] = record
@@ -94,7 +94,7 @@ class Standing:
             self._segments[trial.number] = start, seconds + record["epoch_s"]
 
     def on_change(self, state: SearchState, trial: Trial) -> None:
-        """Takes in where a trial stands now."""
+        """Records the new state of a trial."""
         self.state = state
         if trial.state is TrialState.RUNNING:
             self._segments[trial.number] = self._now(), 0.0
@@ -111,17 +111,17 @@ class Standing:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the study was begun or gone on with."""
+        """Seconds since the study was started or resumed."""
         return self._now() - self._began
 
     @property
     def active_s(self) -> float:
-        """Seconds during which the study has been run, by those before too."""
+        """Seconds during which the study has been run, by earlier drivers too."""
         return self._active_before_s + self.elapsed_s
 
     @property
     def running(self) -> list[Segment]:
-        """What is being trained, by number."""
+        """The segments being trained, by trial number."""
         return [self._segment(trial) for trial in self.state.in_state(TrialState.RUNNING)]
 
     def _segment(self, trial: Trial) -> Segment:
@@ -138,13 +138,13 @@ class Standing:
 
     @property
     def counts(self) -> dict[TrialState, int]:
-        """How many trials there are in each state that any is in."""
+        """The number of trials in each state, without empty states."""
         counts = {state: len(self.state.in_state(state)) for state in TrialState}
         return {state: count for state, count in counts.items() if count}
 
     @property
     def rungs(self) -> dict[int, int]:
-        """How many trials have come as far as each rung and no farther; empty where nothing is compared."""
+        """How many trials have reached each rung and no higher one; empty where nothing is compared."""
         levels = self.settings.build_scheduler().levels
         if len(levels) == 1:
             return {}
@@ -152,14 +152,14 @@ class Standing:
         for trial in self.state.trials:
             if trial.scores and trial.state is not TrialState.FAILED:
                 reached = [level for level in levels if trial.reached(level)] or levels[:1]
-                # What stopped early is as complete as what went to the end.
+                # A trial that stopped early is as complete as one that went to the end.
                 standing[levels[-1] if trial.state is TrialState.COMPLETED else reached[-1]] += 1
         return standing
 
     @property
     def best(self) -> tuple[Trial, float] | None:
-        """The trial with the highest score of any epoch so far, the earliest of equals, and the score."""
-        # A copy, since whoever draws may do so in another thread.
+        """The trial with the highest score of any epoch so far, and the score; ties go to the earliest."""
+        # A copy, since the view may be drawn in another thread.
         scores = dict(self._scores)
         if not scores:
             return None
@@ -173,10 +173,10 @@ class Standing:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it will still take, or None where nothing tells what an epoch takes, or nothing is left.
+        """How long it will still take, or None where the duration of an epoch is unknown, or nothing is left.
 
-        An epoch costs what epochs have cost so far; and each segment costs on top of its epochs what segments have
-        cost: building the network, tracing the step, drawing the pictures.
+        An epoch is taken to last as long as epochs have so far, and each segment to add what segments have added:
+        building the network, tracing the step, drawing the figures.
         """
         running = self.running
         if self.settings.budget.seconds is not None:
@@ -188,17 +188,17 @@ class Standing:
             epochs_left = max(epochs_left, self.settings.epochs_planned - self.epochs_spent)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None
-        # Without a number of configurations there is always another one for a worker that is free.
+        # Without a limit on configurations, there is always another one for a free worker.
         busy = self.settings.workers
         if self.settings.budget.trials is not None:
             busy = min(busy, len(running) + len(waiting))
         plan = self.settings.plan
         segments_per_epoch = plan.segments / plan.epochs if plan.epochs else 0.0
         seconds = epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
-        return seconds * _WAITING if busy > 1 and self.settings.takes_turns else seconds
+        return seconds * _WAITING if busy > 1 and self.settings.in_modelled_order else seconds
 
     def _first_epochs(self, number: int) -> int:
-        """How far a trial that waits is trained at first."""
+        """The last epoch of a waiting trial's first segment."""
         if self.settings.kind == "training":
             return self._recipe_epochs[self.settings.recipe_of(number)[0]]
         return self.settings.max_epochs if self.settings.scheduler == "none" else self.settings.min_epochs
@@ -211,7 +211,7 @@ class Standing:
 
     @property
     def _segment_s(self) -> float:
-        # A worker's first segment pays for its imports too, which the others do not.
+        # A worker's first segment includes its imports too, the others do not.
         overheads = self._overheads[self.settings.workers :]
         if overheads:
             return statistics.median(overheads)
@@ -219,7 +219,7 @@ class Standing:
 
     @property
     def full_training_s(self) -> float | None:
-        """What full training of the whole budget would take, or None where the forecast or a count is missing."""
+        """Seconds that full training of all configurations would take; None without a forecast or their number."""
         trials = self.settings.budget.trials
         if self.forecast is None or trials is None:
             return None

@@ -1,4 +1,4 @@
-"""Studies as the ledger has them: which is the latest, and what each was started with."""
+"""Studies in the ledger: which is the latest, and the settings each was started with."""
 
 from marsseg.errors import LedgerError, NotFoundError, UsageError
 from marsseg.jobs.home import Home
@@ -7,7 +7,7 @@ from marsseg.search.ledger import Ledger
 
 
 def stored_settings(ledger: Ledger, name: str) -> StudySettings:
-    """What a study was started with.
+    """The settings a study was started with.
 
     Raises:
         NotFoundError: If there is none of this name.
@@ -18,12 +18,12 @@ def stored_settings(ledger: Ledger, name: str) -> StudySettings:
         return StudySettings.from_dict(values)
     except (KeyError, TypeError):
         raise LedgerError(
-            f"'{name}' was written by another version of marsexp; take that one, or another MARSEXP_HOME"
+            f"'{name}' was written by another version of marsexp; use that version, or another MARSEXP_HOME"
         ) from None
 
 
 def latest_study(ledger: Ledger) -> StudySettings:
-    """What was started last; the confirmation of a search is a part of it.
+    """The study that was started last; the confirmation of a search is a part of that search.
 
     Raises:
         NotFoundError: If there is none.
@@ -37,7 +37,7 @@ def latest_study(ledger: Ledger) -> StudySettings:
 
 
 def load_settings(home: Home, name: str, kind: str) -> StudySettings:
-    """What a study of this kind was started with.
+    """The settings a study of this kind was started with.
 
     Raises:
         NotFoundError: If there is none of this name.

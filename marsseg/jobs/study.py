@@ -1,4 +1,4 @@
-"""Runs a study, a search or a training of recipes, from its settings to its last artifact; and goes on with one."""
+"""Runs a study, a search or a training of recipes, from its settings to its last artifact; and resumes one."""
 
 import shutil
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
 
     Args:
         home: Where everything is kept.
-        settings: What to do.
-        data: What trials will train on.
+        settings: The study's.
+        data: The data that trials will train on.
 
     Returns:
         Its leaderboard document.
@@ -45,13 +45,13 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
     Raises:
         UsageError: If the name is taken.
         TrackingError: If the settings' server does not answer; the name is not taken then.
-        MarsexpError: If something stops the study; it can be gone on with.
+        MarsexpError: If something stops the study; it can be resumed.
     """
     _ask_server(home, settings)
     ledger = Ledger(home.ledger)
     ledger.create_search(settings.name, settings.to_dict())
     with ledger.drive(settings.name) as writer:
-        # A study of this name may have left some, of which a ledger that was lost knew.
+        # A study of this name in a ledger that was lost may have left some.
         shutil.rmtree(home.checkpoints(settings.name), ignore_errors=True)
         return _run(home, ledger, writer, settings, data)
 
@@ -59,12 +59,12 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
 def resume_study(
     home: Home, settings: StudySettings, data: PreparedData, budget: Budget | None = None
 ) -> dict[str, Any]:
-    """Goes on with a study, or extends a finished one.
+    """Resumes a study, or extends a finished one.
 
     Args:
         home: Where everything is kept.
-        settings: As stored, apart from where the data lies and which server records.
-        data: What trials train on; must be what the study began with.
+        settings: As stored, apart from where the data is and which server records.
+        data: The data that trials train on; must be the same as at the start.
         budget: A larger budget, or None.
 
     Returns:
@@ -79,7 +79,7 @@ def resume_study(
     _ask_server(home, settings)
     changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
     if changed:
-        raise DataError(f"the data is not what '{settings.name}' began with; changed: {', '.join(changed)}")
+        raise DataError(f"the data is not what '{settings.name}' was started with; changed: {', '.join(changed)}")
     if budget is not None and not budget.covers(settings.budget):
         raise UsageError(f"--budget: expected at least {settings.budget}, which '{settings.name}' has, found {budget}")
     extended = budget is not None and budget != settings.budget
@@ -88,7 +88,7 @@ def resume_study(
         settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     ledger = Ledger(home.ledger)
     with ledger.drive(settings.name) as writer:
-        # First, so that a kill in between leaves a search that goes on.
+        # First, so that a kill in between leaves a search that is open.
         if extended:
             writer.append("opened")
         writer.update_settings(settings.to_dict())
@@ -105,7 +105,7 @@ def _run(
     environments = worker_environments(settings.workers, settings.gpus)
     with closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)) as executor:
         forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
-        # MLflow takes seconds to import: whatever can be refused has been by now, and workers import TensorFlow too.
+        # MLflow takes seconds to import: every rejection comes before that, and workers import TensorFlow meanwhile.
         from marsseg.jobs.tracker import StudyTracker
         from marsseg.tracking.recorder import Recorder
         from marsseg.tracking.store import open_store
@@ -132,10 +132,10 @@ def _run(
             home=home,
             state=state,
             epochs={number: len(known) for number, known in records.items()},
-            in_order=settings.takes_turns,
+            in_order=settings.in_modelled_order,
         )
         standing = Standing(settings, state, records)
-        with _saying_how_to_go_on(settings, log, driver, tracker):
+        with _saying_how_to_resume(settings, log, driver, tracker):
             _drive(driver, tracker, standing, forecasting)
             return _conclude(home, ledger, settings, data, tracker)
 
@@ -157,7 +157,9 @@ def _drive(driver: Driver, tracker: "StudyTracker", standing: Standing, forecast
 
 
 @contextmanager
-def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tracker: "StudyTracker") -> Iterator[None]:
+def _saying_how_to_resume(
+    settings: StudySettings, log: Path, driver: Driver, tracker: "StudyTracker"
+) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -177,7 +179,7 @@ def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tra
         if not isinstance(error, TrackingError):
             tracker.leave(driver.state, "FAILED")
         see = f": see {log}" if isinstance(error, TrainingError) else ""
-        raise type(error)(f"{error}{see}; once that is mended, {settings.resume_hint}") from error
+        raise type(error)(f"{error}{see}; once that is fixed, {settings.resume_hint}") from error
     except Exception:
         tracker.leave(driver.state, "FAILED")
         notify(f"stopped by an error; {settings.resume_hint}")
@@ -185,7 +187,7 @@ def _saying_how_to_go_on(settings: StudySettings, log: Path, driver: Driver, tra
 
 
 def _ask_server(home: Home, settings: StudySettings) -> None:
-    """Finds out about a server that is away or was mistyped before anything is written down."""
+    """Detects a server that is unreachable or mistyped, before anything is written."""
     if settings.tracking_uri:
         from marsseg.tracking.store import open_store
 
@@ -193,7 +195,7 @@ def _ask_server(home: Home, settings: StudySettings) -> None:
 
 
 def _announce(standing: Standing) -> None:
-    """Tells what to expect, before anything is trained."""
+    """Announces how long the study is expected to take, before anything is trained."""
     if standing.forecast is None or standing.seconds_left is None:
         notify("how long this will take is not known: no step could be timed")
         return
@@ -208,7 +210,7 @@ def _conclude(
 ) -> dict[str, Any]:
     from marsseg.jobs.study_report import log_models, log_study_report
 
-    notify("recording models, pictures and the leaderboard")
+    notify("recording models, figures and the leaderboard")
     state = replay(ledger.events(settings.name))
     tracker.catch_up(state)
     state = replay(ledger.events(settings.name))
@@ -226,6 +228,6 @@ def _conclude(
 
 
 def _drop_checkpoints(folder: Path, state: SearchState) -> None:
-    """Frees the disk: what completed has its weights in the tracking store, the rest could be trained again."""
+    """Frees the disk: completed trials have their weights in the tracking store, the others could be trained again."""
     if state.closed:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a study's own run shows once the study is over, and the finalists' models."""
+"""The report that a study's own run shows once the study is over, and the finalists' models."""
 
 import tempfile
 import time
@@ -32,14 +32,14 @@ def log_study_report(
     histories: Mapping[int, Sequence[float]],
     recorder: Recorder,
 ) -> None:
-    """Uploads space, leaderboard and pictures, and ends the study's run.
+    """Uploads space, leaderboard and figures, and ends the study's run.
 
     Args:
-        settings: What the study was.
+        settings: The study's.
         state: How it ended.
         document: Its leaderboard.
         histories: `val_mean_iou` of each epoch, by trial number.
-        recorder: Where to.
+        recorder: Where to upload them.
     """
     import tomli_w
 
@@ -69,7 +69,7 @@ def _totals(state: SearchState, document: Mapping[str, Any]) -> dict[str, float]
     totals = {name: document[name] for name in ("epochs_planned", "epochs_spent")}
     totals["trials"] = state.num_started
     winner = state.winner
-    # Not `best_val_mean_iou`: a search must not stand among the trials that are sorted by it.
+    # Not `best_val_mean_iou`: a search must not appear among the trials that are sorted by it.
     return totals if winner is None else {**totals, "winner_val_mean_iou": winner.best_val_mean_iou or 0.0}
 
 
@@ -85,7 +85,7 @@ def _draw_choices(folder: Path, settings: StudySettings, state: SearchState, doc
 
 
 def _show_front(folder: Path, settings: StudySettings, document: Mapping[str, Any], recorder: Recorder) -> None:
-    """Draws the Pareto front, and tags which completed trials are on it: once the search was extended it is another."""
+    """Draws the Pareto front, and tags which completed trials are on it; extending the search may change the front."""
     scored = [trial for trial in document["trials"] if trial["best_val_mean_iou"] is not None]
     if scored:
         draw_pareto(folder / "pareto.png", scored, settings.sizes)
@@ -102,7 +102,7 @@ def log_models(
     num_classes: int,
     recorder: Recorder,
 ) -> None:
-    """Logs the model of every completed trial that has none yet, as its worker has saved it."""
+    """Logs the model of every completed trial that has none yet, as saved by its worker."""
     for trial in state.in_state(TrialState.COMPLETED):
         file = home.checkpoints(settings.name, trial.number) / MODEL_FILE
         if file.is_file() and recorder.is_kept(trial.run_id) and not recorder.has_model(trial.run_id):

@@ -1,6 +1,6 @@
-"""Keeps the tracking store in step with the ledger: one run a trial, across all its pauses, below the search's run.
+"""Keeps the tracking store in step with the ledger: one run per trial, across all its pauses, below the search's run.
 
-The ledger is written first, so this can always be caught up: what could not be sent stays marked and follows later,
+The ledger is written first, so the store can always catch up: what could not be sent stays marked and is sent later,
 and sending twice changes nothing.
 """
 
@@ -42,7 +42,7 @@ _STUDY_PARAMS = (
     *("engine", "sampler", "scheduler", "seed", "space_name", "workers"),
     *("min_epochs", "max_epochs", "reduction_factor"),
 )
-# Of a run whose store was lost: what trained it may have been another version or machine than what records it.
+# Tags a run whose store was lost: another version or machine may have trained it than the one that records it.
 RECORDED_AGAIN = "marsexp.recorded_again"
 _TIMING = ("learning_rate", "epoch_s", "images_per_second", "input_wait_s")
 _FACTS = ("best_val_mean_iou", "best_epoch", "epochs", "params", "flops", "peak_memory_mb", "duration_s")
@@ -55,7 +55,7 @@ def epoch_point(record: Mapping[str, Any]) -> Point:
 
 
 def result_point(facts: Mapping[str, Any], timestamp_ms: int) -> Point:
-    """What a finished segment adds up to, as it is logged."""
+    """The results of a finished segment as they are logged."""
     return Point(facts["epochs"], timestamp_ms, {name: facts[name] for name in _FACTS})
 
 
@@ -65,7 +65,7 @@ def result_tags(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def surroundings() -> dict[str, Any]:
-    """Python, packages, processor and GPUs, for two runs to be compared."""
+    """Python, packages, CPU and GPUs, for comparing two runs."""
     machine = this_machine()
     return {**environment(), "instructions": machine.vector_flags, "gpus": [gpu.name for gpu in machine.gpus]}
 
@@ -84,7 +84,7 @@ def log_origin(recorder: Recorder, run_id: str, config: ExperimentConfig, finger
 
 
 def origin_tags(config: ExperimentConfig, fingerprint: Mapping[str, str]) -> dict[str, str]:
-    """What a rerun has to agree with, as tags, and why the precision is what it is."""
+    """Tags with what a rerun has to match, and with the reason for the precision."""
     tags = {
         "marsexp.config_hash": config.config_hash(),
         "marsexp.data_fingerprint": fingerprint["digest"],
@@ -110,12 +110,12 @@ class StudyTracker:
     """Observes a driver and mirrors its study in the tracking store.
 
     Args:
-        settings: What the study is.
-        config_of: A trial's config.
+        settings: The study's.
+        config_of: Returns a trial's config.
         ledger: Where epochs are read from.
-        writer: Where run IDs are noted.
+        writer: Where run IDs are recorded.
         home: Where trials leave their files.
-        open_recorder: Opens the store; tried again later where it is away.
+        open_recorder: Opens the store; retried later if it is unreachable.
         profile: Facts about the data, for MLflow's dataset view.
     """
 
@@ -156,7 +156,7 @@ class StudyTracker:
         self._try_to_catch_up()
 
     def on_change(self, state: SearchState, trial: Trial) -> None:
-        """Creates the trial's run, or brings its state, results and pictures up to date."""
+        """Creates the trial's run, or brings its state, results and figures up to date."""
         if trial.state is not TrialState.REJECTED:
             self._behind[trial.number] = trial
             self._try_to_catch_up()
@@ -177,11 +177,11 @@ class StudyTracker:
         self._behind.clear()
 
     def leave(self, state: SearchState, status: str) -> None:
-        """Leaves no run RUNNING behind a driver that stops before the end; a store that is away is left alone.
+        """Leaves no run RUNNING when a driver stops before the end; an unreachable store is left alone.
 
         Args:
-            state: The study as far as it came.
-            status: What MLflow calls such an end of the study's own run.
+            state: The study's state so far.
+            status: The MLflow status of the study's own run after such an end.
         """
         try:
             for trial in state.in_state(TrialState.RUNNING):
@@ -218,13 +218,13 @@ class StudyTracker:
             self._writer.append("tracked", run_id=self._parent)
 
     def _learn_what_was_sent(self, state: SearchState) -> None:
-        """Asks the store once what a driver before this one has sent: a thousand trials need not be sent again."""
+        """Asks the store once what an earlier driver has sent: a thousand trials need not be sent again."""
         runs = {run.info.run_id: run for run in self.recorder.find_runs("marsexp.study", self._settings.uid)}
         for trial in state.in_state(TrialState.PAUSED, *_LAST_STATES):
             if trial.run_id in runs:
                 run = runs[trial.run_id]
                 stands = run.data.tags.get("marsexp.state"), run.data.tags.get("marsexp.epochs"), run.info.status
-                # Status and these tags are what is sent last.
+                # Status and these tags are sent last.
                 if stands == (trial.state.value, str(trial.epochs), _STATUS[trial.state]):
                     self._sent_epochs[trial.number] = trial.epochs
                     self._sent_state[trial.number] = trial.state, trial.epochs
@@ -238,13 +238,13 @@ class StudyTracker:
                 del self._behind[number]
         except Exception as error:
             # Training is worth more than its record, and the ledger keeps what the store missed.
-            print(f"the tracking store does not answer ({first_line(error)}); training goes on", file=sys.stderr)
+            print(f"the tracking store does not answer ({first_line(error)}); training continues", file=sys.stderr)
             self._silent_until = time.monotonic() + _RETRY_S
-            # Opened again, it brings back an experiment that has been deleted meanwhile.
+            # Reopening it restores an experiment that was deleted meanwhile.
             self._recorder = None
 
     def _sync(self, trial: Trial) -> None:
-        """Sends what the store lacks of a trial; a run that somebody has deleted comes back only for that."""
+        """Sends what the store lacks of a trial; a deleted run is restored only if something has to be sent."""
         run_id = self._ensure_run(trial)
         try:
             self._send(trial, run_id)
@@ -275,10 +275,10 @@ class StudyTracker:
             self.recorder.log_points(run_id, [result_point(trial.facts, finished_ms)])
             tags |= result_tags(trial.facts)
         artifacts = self._home.checkpoints(self._settings.name, trial.number) / "artifacts"
-        # A running one's come with its next pause.
+        # A running trial's artifacts are sent at its next pause.
         if artifacts.is_dir() and trial.state is not TrialState.RUNNING:
             self.recorder.log_folder(run_id, artifacts)
-        # The ledger's trial learns its run only after the run was created.
+        # The ledger's trial gets its run ID only after the run was created.
         section = trial_section(self._settings, replace(trial, run_id=run_id), self._view_link)
         tags[NOTE_TAG] = merge(self.recorder.note(run_id), section)
         self.recorder.set_tags(run_id, tags)

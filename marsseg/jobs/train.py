@@ -1,4 +1,4 @@
-"""`marsexp train`: fixed recipes, each with one or more seeds, as a study that can be gone on with."""
+"""`marsexp train`: fixed recipes, each with one or more seeds, as a study that can be resumed."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -49,12 +49,12 @@ def start_training(
     Args:
         home: Where everything is kept.
         recipes: Files, folders of them, or shipped recipes' names.
-        data_source: What to train on, or None for the default.
+        data_source: The data to train on, or None for the default.
         name: The study's name, or None for a generated one.
         num_seeds: How often each recipe is trained; its own seed comes first.
-        gpus: How many each training is spread over, or None for what the recipe says.
-        assignments: `path=value` texts that change every recipe.
-        provenance: Who and why.
+        gpus: How many GPUs each training run is distributed over, or None for the number in the recipe.
+        assignments: `path=value` strings that change every recipe.
+        provenance: Author, tags and note.
 
     Returns:
         The leaderboard document.
@@ -65,11 +65,11 @@ def start_training(
     name = name or generate_name("training")
     check_name(name)
     if name in Ledger(home.ledger).names():
-        raise UsageError(f"'{name}' exists already; take another --name, or go on with --resume {name}")
+        raise UsageError(f"'{name}' exists already; choose another --name, or resume it with --resume {name}")
     values = parse_assignments(assignments)
     if gpus is not None:
         if "training.gpus" in values:
-            raise UsageError("--set training.gpus: take it away, there is --gpus")
+            raise UsageError("use --gpus instead of --set training.gpus")
         check_gpus(gpus, f"--gpus {gpus}")
         values["training.gpus"] = gpus
     configs = _load_recipes(recipes, data_source, values)
@@ -96,9 +96,9 @@ def training_settings(
     Args:
         name: The study's.
         configs: By name; each begins with its own seed.
-        data: What they train on.
+        data: The data that they train on.
         num_seeds: How often each is trained.
-        provenance: Who and why.
+        provenance: Author, tags and note.
     """
     max_epochs = max(config.training.max_epochs for config in configs.values())
     settings = StudySettings(
@@ -126,13 +126,13 @@ def training_settings(
 
 
 def resume_training(home: Home, name: str, data_source: str | None, tracking_uri: str | None) -> dict[str, Any]:
-    """Goes on with a training.
+    """Resumes a training.
 
     Args:
         home: Where everything is kept.
         name: The training's.
-        data_source: Where the data lies now, or None.
-        tracking_uri: The server that is to have its runs from now on, or None.
+        data_source: Where the data is now, or None.
+        tracking_uri: The server that records its runs from now on, or None.
 
     Returns:
         The leaderboard document.
@@ -183,7 +183,7 @@ def _check_seeds(recipe: str, config: ExperimentConfig, num_seeds: int) -> None:
 
 
 def _announcement(settings: StudySettings, configs: Mapping[str, ExperimentConfig]) -> str:
-    """What begins, in one line."""
+    """The training that begins, in one line."""
     first = next(iter(configs.values()))
     what = f"{len(configs)} recipes" if len(configs) > 1 else next(iter(configs))
     seeds = f" with {settings.num_seeds} seeds" if settings.num_seeds > 1 else ""

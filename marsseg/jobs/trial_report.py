@@ -1,4 +1,4 @@
-"""What a trial leaves for the tracking store: pictures, config, architecture and, once complete, weights and model."""
+"""What a trial leaves for the tracking store: figures, config, architecture and, once complete, weights and model."""
 
 import shutil
 from collections.abc import Callable
@@ -26,18 +26,17 @@ _MAX_SAMPLES = 6
 def write_trial_report(
     folder: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult", best_shown: int | None = None
 ) -> None:
-    """Writes what a trial's run shows; of a report that stands there already each file is replaced at once.
+    """Writes the files that a trial's run shows; each file of an earlier report is replaced atomically.
 
     Args:
-        folder: Where; the model of a completed trial beside it.
+        folder: Where to write them; the model of a completed trial goes beside it.
         config: The trial's config.
-        data: What it was trained on.
-        result: What it has reached.
-        best_shown: The best epoch of the report that stands there; None where nobody knows. Segments are short, and
-            where the best epoch is the same, what shows it stays: drawing it anew takes longer than all else at a
-            segment's end.
+        data: The data that it was trained on.
+        result: The result of its training so far.
+        best_shown: The best epoch of the earlier report; None where it is unknown. Segments are short, and where the
+            best epoch is the same, its figures are kept: redrawing them takes longer than all else at a segment's end.
     """
-    # Whoever uploads the last one must not find half a picture.
+    # An upload of the earlier report must not find half a figure.
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -86,17 +85,17 @@ def _keep_weights(folder: Path, result: "TrainResult") -> None:
 
 
 def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:
-    """The best weights in a network that loads where this package is absent."""
+    """Saves the best weights in a portable copy of the network, which loads without this package."""
     import tensorflow as tf
 
     from marsseg.training.network import build_network
 
-    # What was trained may have left a GPU no room.
+    # Training may have left no free memory on the GPU.
     with tf.device("CPU"):
         model = build_network(config, data.images.shape[1:3], portable=True)
         weights = {weight.path: weight for weight in result.model.weights}
         model.set_weights([weights[weight.path] for weight in model.weights])
-    # Keras writes to no other suffix.
+    # Keras accepts no other suffix.
     fresh = path.with_stem(f"{path.stem}.new")
     model.save(fresh)
     write_durably(path, lambda file: file.write(fresh.read_bytes()))
@@ -104,7 +103,7 @@ def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedDat
 
 
 def _choose_samples(masks: NDArray[np.uint8], num_classes: int) -> list[int]:
-    """The first image of each class, rare classes first, filled up with the first images."""
+    """The first image of each class, rare classes first, then the first images."""
     by_class = [np.flatnonzero((masks == label).any(axis=(1, 2))) for label in range(num_classes)]
     by_class.sort(key=len)
     firsts = [int(indices[0]) for indices in by_class if len(indices)]

@@ -25,7 +25,7 @@ from marsseg.tracking.view import (
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 10
-# Enough to see what varies, and read in a moment.
+# Runs to read: enough to see what varies, and quick to read.
 _LOOKED_AT = 200
 
 
@@ -33,13 +33,13 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None)
     """Prints the address that opens the leaderboard; an embedded store is served until interrupted.
 
     Args:
-        home: Whose store.
-        search: Whose trials to show, or None for whatever was trained.
+        home: Where the store is.
+        search: The search whose trials to show, or None for all trained runs.
         port: On 127.0.0.1.
         tracking_uri: A server, or None for the embedded store.
 
     Returns:
-        0 after an interruption or where a server serves already, 1 where ours ended by itself.
+        0 after an interruption or if the store is a server already, 1 if our server ended by itself.
 
     Raises:
         NotFoundError: If the store knows no such search.
@@ -71,7 +71,7 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None)
 
 
 def _view_of(search: str, store: Store) -> str:
-    # The store is asked, not the ledger: on a server are other people's searches too.
+    # The store is asked, not the ledger: a server holds other people's searches too.
     names = viewed_searches(store.client.get_experiment(store.experiment_id).tags)
     if search not in names:
         raise NotFoundError(f"there is no search '{search}' in the tracking store{nearest_name_hint(search, names)}")
@@ -79,7 +79,7 @@ def _view_of(search: str, store: Store) -> str:
 
 
 def _update_view(store: Store) -> None:
-    """Gives the view of all runs the fields that vary by now as columns."""
+    """Sets the columns of the view of all runs to the fields that vary by now."""
     best = store.client.search_runs(
         [store.experiment_id],
         "metrics.`best_val_mean_iou` >= 0",
@@ -91,7 +91,7 @@ def _update_view(store: Store) -> None:
 
 
 def _check_port_is_free(port: int) -> None:
-    # The server itself would report success, and somebody else would answer in its place.
+    # The server itself would report success, while another process answers in its place.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

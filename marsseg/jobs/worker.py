@@ -1,6 +1,6 @@
-"""The worker process: trains segments, and times a step before the first, for whoever holds the other end of its pipe.
+"""The worker process: trains segments, and times a step before the first, for the process at the other end of its pipe.
 
-It writes checkpoints, a trial's pictures and its model to disk; ledger and tracking store belong to the driver.
+It writes checkpoints, a trial's figures and its model to disk; ledger and tracking store belong to the driver.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from marsseg.training.trainer import Training, TrainResult
 
 FINAL_KINDS = frozenset({"done", "failed", "unable"})
-# What can be said of no trial: it will go on where there is room again.
+# Not the fault of any trial: it can be resumed where there is space again.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _HEARTBEAT_S = 1.0
 _OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")
-# Where in its graph TensorFlow was.
+# TensorFlow's position in its graph.
 _GRAPH_NODE = re.compile(r"\{\{.*?\}\} *| \[Op:\w+\]")
 
 
@@ -46,10 +46,10 @@ class TrainTask:
 
     Args:
         config: The experiment config as JSON, `auto` resolved.
-        folder: Where checkpoints are, and pictures and model go.
+        folder: Where checkpoints are, and figures and model go.
         until: Last epoch.
         fingerprint: Digest of the data that the driver saw.
-        log: Where everything goes that would be shown.
+        log: The file for all output.
     """
 
     config: str
@@ -66,7 +66,7 @@ class MeasureTask:
     Args:
         config: The experiment config as JSON, `auto` resolved.
         image_shape: (height, width) of the images.
-        log: Where everything goes that would be shown.
+        log: The file for all output.
     """
 
     config: str
@@ -82,7 +82,7 @@ def serve(connection: Connection) -> None:
             task = connection.recv()
         except EOFError:
             return
-        # First, so that the log tells why TensorFlow could not be imported.
+        # First, so that the log shows why TensorFlow could not be imported.
         redirect_output(task.log)
         worker.get_ready()
         connection.send(worker.run(task))
@@ -91,7 +91,7 @@ def serve(connection: Connection) -> None:
 
 @dataclass
 class _Worker:
-    """Does tasks; a training that it has paused stands ready for when its trial goes on next, as most do."""
+    """Does tasks; the training that it paused last is kept in memory, since most such trials are resumed next."""
 
     connection: Connection
     is_ready: bool = False
@@ -99,7 +99,7 @@ class _Worker:
     paused: "tuple[TrainTask, Training] | None" = None
 
     def get_ready(self) -> None:
-        """Imports what takes seconds, once."""
+        """Does the imports that take seconds, once."""
         if self.is_ready:
             return
         import_tensorflow_quietly()
@@ -109,7 +109,7 @@ class _Worker:
     def run(self, task: TrainTask | MeasureTask) -> tuple[str, Any]:
         """The last message on a task: its kind and body.
 
-        `unable` is the machine's fault, `failed` the task's; `renew` leaves it to a fresh worker.
+        `unable` is the machine's fault, `failed` the task's; `renew` leaves the task to a fresh worker.
         """
         try:
             config = parse_config(json.loads(task.config))
@@ -149,19 +149,19 @@ class _Worker:
             data = remembered_data(config)
         if data.fingerprint.digest != task.fingerprint:
             raise TrainingError(f"the data changed while it was in use: {config.data.source}")
-        # What is kept was reported by this worker, when it was paused.
+        # A training that was kept was reported by this worker when it was paused.
         best_shown = kept.best_epoch if kept else None
         training = kept or self._begin(task, config, data)
         result = training.run(task.until, [_Reporter(self.connection, task.folder)])
         self.connection.send(("alive", None))
-        # First, so that the peak of memory is the training's, not that of pictures and model.
+        # First, so that the peak of memory is the training's, not that of figures and model.
         outcome = _outcome(config, data, result)
         write_trial_report(task.folder / "artifacts", config, data, result, best_shown)
         self.paused = None if outcome["completed"] else (task, training)
         return outcome
 
     def _take_up(self, task: TrainTask) -> "Training | None":
-        """The training that was paused here, if it is the task's and no other worker has taken it further."""
+        """The training that was paused here, if it is the task's and no other worker has continued it."""
         from marsseg.training.checkpoint import latest_epoch
 
         if self.paused is not None:
@@ -180,7 +180,7 @@ class _Worker:
         from marsseg.training.checkpoint import load_latest_checkpoint
         from marsseg.training.trainer import Training
 
-        # What Keras remembers of the network before.
+        # Drops the state that Keras keeps of the previous network.
         keras.backend.clear_session(free_memory=False)
         try:
             start = load_latest_checkpoint(task.folder)
@@ -190,7 +190,7 @@ class _Worker:
             shutil.rmtree(task.folder)
             start = None
         if start is not None:
-            # A kill may have come between the checkpoint and the message; the driver drops what it knows.
+            # A kill may have come between the checkpoint and the message; the driver ignores epochs that it has.
             for record in start.state["history"]:
                 self.connection.send(("epoch", record))
         return Training(config, data, start)
@@ -222,7 +222,7 @@ def _outcome(config: ExperimentConfig, data: PreparedData, result: "TrainResult"
 
 
 def redirect_output(log: Path) -> None:
-    """Sends all that this process would show to the end of a file."""
+    """Appends all output of this process to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -234,7 +234,7 @@ def redirect_output(log: Path) -> None:
 
 @contextmanager
 def _signs_of_life(connection: Connection) -> Iterator[None]:
-    """Tells the driver that it is at work with something that takes the longer the more data there is."""
+    """Sends the driver signs of life during work that takes longer the more data there is."""
     is_done = threading.Event()
 
     def tell() -> None:
@@ -251,7 +251,7 @@ def _signs_of_life(connection: Connection) -> Iterator[None]:
 
 
 class _Reporter(Callback):
-    """Tells the driver of steps and epochs, an epoch only once its checkpoint is safe."""
+    """Reports steps and epochs to the driver, an epoch only once its checkpoint is safe."""
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""What a worker process holds: its peak in a segment, and how much it has grown."""
+"""The memory of a worker process: its peak in a segment, and how much it has grown."""
 
 import gc
 import resource
@@ -12,17 +12,17 @@ import psutil
 from marsseg.training.memory import give_memory_back
 
 _SETTLING_TASKS = 5
-# A worker may grow by a tenth; the next task may add a part of that before anybody looks again.
+# A worker may grow by a tenth; the next task may add a part of that before the next check.
 _MOST_GROWTH = 1.07
-# Linux: a "5" in the first sets the peak in the second back to what is resident now.
+# Linux: writing "5" to the first resets the peak in the second to what is resident now.
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 @dataclass
 class Growth:
-    """Compares what a process holds between tasks with what it held after its first five.
+    """Compares the memory that a process holds between tasks with that after its first five.
 
-    Each network leaves behind what oneDNN keeps for its shapes, and nothing but the end of a process frees that. Where
+    Each network leaves behind what oneDNN caches for its shapes, and nothing but the end of a process frees that. Where
     freed pages stay with the process, as everywhere but with glibc, a large network counts as growth too.
 
     Args:
@@ -37,7 +37,7 @@ class Growth:
         """Whether the next task is better left to a fresh process.
 
         Args:
-            held: Bytes that this one holds now, with the network before freed.
+            held: Bytes that this process holds now, the previous network freed.
         """
         if self.begun <= _SETTLING_TASKS:
             self.settled = held
@@ -46,19 +46,19 @@ class Growth:
 
 
 def resident_bytes() -> int:
-    """What this process holds now."""
+    """Bytes of memory that this process holds now."""
     return int(psutil.Process().memory_info().rss)
 
 
 def free_memory() -> None:
-    """Lets go of what is not referred to any more."""
-    # Traced functions refer to each other in circles.
+    """Frees what is no longer referenced."""
+    # Traced functions reference each other in cycles.
     gc.collect()
     give_memory_back()
 
 
 def forget_peak() -> None:
-    """The peak counts from here, where the system can do that; else it is that of the process so far."""
+    """Resets the peak where the system can do that; otherwise it stays that of the whole process."""
     with suppress(OSError):
         _CLEAR_REFS.write_text("5", encoding="ascii")
 

@@ -1,8 +1,9 @@
-"""For a Keras Tuner tuner of your own: a hypermodel whose trials our trainer trains.
+"""For a Keras Tuner tuner of your own: a hypermodel whose trials marsexp's trainer trains.
 
-Half of what a space varies is no part of a compiled model: batch size, augmentation, precision, schedule. Under Keras'
-own `fit` those would be without effect while the tuner believes them to matter. So `fit` is the trainer of
-`marsexp search`, and `build` still gives a compiled model, for whoever wants the network and its loss in Keras' terms.
+Half of the fields that a space varies are not part of a compiled model: batch size, augmentation, precision, schedule.
+Under Keras' own `fit` those would have no effect, although the tuner believes them to matter. So `fit` is the trainer
+of `marsexp search`, and `build` still returns a compiled model, for users who want the network and its loss in Keras'
+terms.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from marsseg.config import ExperimentConfig, OptimizerConfig
 from marsseg.libraries.spaces import open_space
 
-# The first imports TensorFlow quietly, which the others would do aloud.
+# The first import loads TensorFlow quietly; the others would not.
 from marsseg.libraries.training import set_up  # isort: skip
 import keras
 import keras_tuner
@@ -29,21 +30,22 @@ from marsseg.training.trainer import EpochRecord, Training
 
 
 class SpaceHyperModel(keras_tuner.HyperModel):
-    """A search space for any of Keras Tuner's tuners; the objective is `val_mean_iou`, to be maximized.
+    """A search space for any of Keras Tuner's tuners; the objective is `val_mean_iou`, to be maximised.
 
-    Tuners of successive halving promote a trial with its weights alone, without the optimizer's state. With a folder
-    for checkpoints it goes on as if it had never been paused, else it is trained from its first epoch: the same bits.
+    Successive-halving tuners promote a trial with its weights alone, without the optimizer's state. With a folder for
+    checkpoints the trial resumes as if it had never been paused, otherwise it is trained from its first epoch: the
+    same bits.
 
     Args:
         space: A space, the path of a space file, or the name of a shipped space, such as `cpu`.
-        values: Other fields of the config by dotted path, as `--set` takes them; a parameter among them does not vary.
-        checkpoints: A folder, in which each config gets one of its own; None to keep nothing.
-        name: How Keras Tuner calls it.
+        values: Values of other config fields by dotted path, as for `--set`; a parameter among them does not vary.
+        checkpoints: A folder in which each config gets a subfolder; None to keep no checkpoints.
+        name: The hypermodel's name in Keras Tuner.
         tunable: As in Keras Tuner.
 
     Raises:
         NotFoundError: If there is no such space.
-        SpaceError: If the space is not valid, or a value is none of its parameter's.
+        SpaceError: If the space is not valid, or a value is not allowed for its parameter.
         ConfigError: If a value is not allowed.
     """
 
@@ -70,7 +72,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
             hp: A `keras_tuner.HyperParameters`.
 
         Returns:
-            The config, with `auto` where it holds it.
+            The config; fields set to `auto` stay `auto`.
 
         Raises:
             ConfigError: If values do not go together.
@@ -88,7 +90,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
 
         Returns:
             A model from images (batch, height, width, 1) in [0, 1] to logits (batch, height, width, num_classes); its
-            loss takes labels (batch, height, width), and of a dual U-Net sees the final output alone.
+            loss takes labels (batch, height, width), and for a dual U-Net sees the final output alone.
         """
         config, data = set_up(self.config(hp))
         model = build_network(config, data.images.shape[1:3])
@@ -105,21 +107,22 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **kwargs: Any,
     ) -> dict[str, float]:
-        """Trains the config on the data that it names, and leaves the best epoch's weights in the model.
+        """Trains the config on the data set that it names, and leaves the best epoch's weights in the model.
 
         Args:
             hp: A `keras_tuner.HyperParameters`.
-            model: What `build` gave.
-            *args: None; the config names the data.
-            epochs: Not more than these; by default the config's `training.max_epochs`.
-            callbacks: Told of each epoch's metrics, with the best weights so far in the model; they may stop it.
-            **kwargs: `initial_epoch`, above 0 for a trial that goes on from its checkpoint; `verbose`, without effect.
+            model: The model that `build` returned.
+            *args: Must be empty; the config names the data set.
+            epochs: The largest number of epochs; by default and at most the config's `training.max_epochs`.
+            callbacks: Told of each epoch's metrics, with the best weights so far in the model; they may stop
+                the training.
+            **kwargs: `initial_epoch`, above 0 for a trial that resumes from its checkpoint; `verbose`, without effect.
 
         Returns:
             The metrics of the best epoch, `val_mean_iou` among them.
 
         Raises:
-            FatalValueError: If it is given anything else, such as data.
+            FatalValueError: If it gets any other argument, such as data.
         """
         unknown = sorted(set(kwargs) - {"verbose", "initial_epoch"})
         if args or unknown:
@@ -155,7 +158,7 @@ def _fit(
 
 
 class _Forwarding(Callback):
-    """Tells Keras' callbacks of our trainer's epochs, and keeps checkpoints if there is a folder for them."""
+    """Reports our trainer's epochs to Keras' callbacks, and keeps checkpoints if there is a folder for them."""
 
     def __init__(self, model: keras.Model, told: keras.callbacks.CallbackList, folder: Path | None) -> None:
         self._model = model
@@ -172,7 +175,7 @@ class _Forwarding(Callback):
 
 
 def _build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Keras' own optimizer of a config."""
+    """Keras' own optimizer for a config."""
     common = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay or None}
     match config.name:
         case "adam":
@@ -186,7 +189,7 @@ def _build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
 
 def _on_labels(loss: Loss) -> Loss:
     def total(y_true: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        # Keras hands labels over as numbers with a fraction.
+        # Keras passes labels as floating-point numbers.
         return loss(tf.cast(y_true, tf.int32), logits)
 
     return total

@@ -18,17 +18,17 @@ def suggest_config(
     """Asks an Optuna trial for a value of each active parameter of a space.
 
     Args:
-        trial: A live trial; it is asked under the parameters' dotted paths, such as `model.num_blocks`.
+        trial: A live trial; its parameters are named by their dotted paths, such as `model.num_blocks`.
         space: A space, the path of a space file, or the name of a shipped space, such as `cpu`.
-        values: Other fields of the config by dotted path, as `--set` takes them; a parameter among them does not vary.
+        values: Values of other config fields by dotted path, as for `--set`; a parameter among them does not vary.
 
     Returns:
-        The experiment config, with `auto` where it holds it.
+        The experiment config; fields set to `auto` stay `auto`.
 
     Raises:
         NotFoundError: If there is no such space.
-        SpaceError: If the space is not valid, or a value is none of its parameter's.
-        ConfigError: If values do not go together.
+        SpaceError: If the space is not valid, or a value is not allowed for its parameter.
+        ConfigError: If values are not compatible.
     """
     opened, base = open_space(space, values or {})
     return base.with_values(suggest_values(trial, opened))

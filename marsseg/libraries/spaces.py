@@ -1,4 +1,4 @@
-"""A search space and what its trials start from, however it was named."""
+"""A search space and the config that its trials start from, by object, path or name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ def open_space(space: Space | str | Path, values: Mapping[str, Any]) -> tuple[Sp
 
     Args:
         space: A space, the path of a space file, or the name of a shipped space.
-        values: Fields of the config by dotted path; a parameter among them varies no more.
+        values: Fields of the config by dotted path; a parameter among them no longer varies.
 
     Returns:
-        The space with what is left to vary, and the config with everything else.
+        The space with the parameters that still vary, and the config with everything else.
 
     Raises:
         NotFoundError: If there is no such space.
-        SpaceError: If the space is not valid, or a value is none of its parameter's.
+        SpaceError: If the space is not valid, or a value is not allowed for its parameter.
         ConfigError: If a value is not allowed.
     """
     opened = space if isinstance(space, Space) else load_space(find_space(str(space)))

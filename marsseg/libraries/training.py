@@ -20,8 +20,8 @@ def train(config: ExperimentConfig, on_epoch: OnEpoch | None = None) -> TrainRes
     """Trains a config to its last epoch, in this process.
 
     Args:
-        config: Decides everything; `auto` becomes what this machine offers.
-        on_epoch: Told of every epoch; whatever it raises ends the training.
+        config: Decides everything; `auto` becomes the value that suits this machine.
+        on_epoch: Called after every epoch; any exception from it ends the training.
 
     Returns:
         The history, the best epoch, and the network with that epoch's weights.
@@ -35,7 +35,7 @@ def train(config: ExperimentConfig, on_epoch: OnEpoch | None = None) -> TrainRes
 
 
 def set_up(config: ExperimentConfig) -> tuple[ExperimentConfig, PreparedData]:
-    """Settles what has to be settled before TensorFlow computes anything, and loads the data.
+    """Fixes the settings that must be fixed before TensorFlow computes anything, and loads the data.
 
     Args:
         config: May hold `auto`.

@@ -1,7 +1,7 @@
-"""Attention blocks: gates, computed from the features themselves, that scale channels or pixels.
+"""Attention blocks: gates, computed from the feature maps themselves, that scale channels or pixels.
 
-Each is a function from Keras tensors to a Keras tensor, made of Keras' own operations and layers; what has weights has
-a name of its own.
+Each is a function from Keras tensors to a Keras tensor, made of Keras' own operations and layers; every layer with
+weights has a name of its own.
 """
 
 import keras
@@ -61,15 +61,15 @@ def convolutional_block_attention(inputs: keras.KerasTensor, reduction_ratio: in
 
 
 def attention_gate(inputs: keras.KerasTensor, gating: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Scales each pixel of a skip connection by what the coarser level knows (Oktay et al., 2018, arXiv 1804.03999).
+    """Scales each pixel of a skip connection by a gate from the coarser level (Oktay et al., 2018, arXiv 1804.03999).
 
-    Gate: σ(ψ · ReLU(W_x x + W_g g + b_g) + b_ψ) at the coarser size, enlarged bilinearly. As in the authors' own code,
-    W_x is a 2×2 convolution of stride 2; the hidden layer has half as many channels as x; what their code adds behind
-    the product, another convolution and a normalisation, is left to the decoder's block.
+    Gate: σ(ψ · ReLU(W_x x + W_g g + b_g) + b_ψ) at the coarser size, upsampled bilinearly. As in the authors' own code,
+    W_x is a 2×2 convolution of stride 2; the hidden layer has half as many channels as x; the convolution and
+    normalisation that their code adds after the product are left to the decoder's block.
 
     Args:
         inputs: x, the skip connection, shape (batch, 2·height, 2·width, channels).
-        gating: g, the decoder's features one level below, shape (batch, height, width, any).
+        gating: g, the decoder's feature maps one level below, shape (batch, height, width, any).
         name: Prefix of the layers' names.
 
     Returns:

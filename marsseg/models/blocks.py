@@ -18,18 +18,18 @@ from marsseg.models.upsampling import NearestUpSampling2D
 
 _KERNEL_INITIALIZER = "he_normal"
 # The first rung is compared after a hundred steps or so, when Keras' default of 0.99 would still hold 40 % of the
-# statistics that the network began with; the weights' average smooths what this leaves rough.
+# statistics that the network started with; averaging the weights smooths the noise that 0.9 leaves.
 _MOMENTUM = 0.9
 _EPSILON = 1e-3
 
 
 @dataclass(frozen=True)
 class BlockStyle:
-    """What all blocks of one network share.
+    """The settings that all blocks of one network share.
 
     Args:
         config: The network's config.
-        seed: Decides the dropout masks.
+        seed: Random seed of the dropout masks.
         portable: Uses only Keras' own layers, so that a saved model loads where this package is absent.
     """
 
@@ -45,18 +45,18 @@ def conv_block(
     name: str,
     dilation_rates: Sequence[int] = PLAIN_RATES,
 ) -> keras.KerasTensor:
-    """3×3 convolutions, each normalised and rectified (Ronneberger et al., 2015, arXiv 1505.04597).
+    """3×3 convolutions, each followed by normalisation and ReLU (Ronneberger et al., 2015, arXiv 1505.04597).
 
     Differs from the paper: the borders are padded, and there is normalisation. With rates above 1 the convolutions are
     dilated (Yu & Koltun, 2015, arXiv 1511.07122). A residual block adds its input, projected where the channels differ,
-    before the last rectifier (He et al., 2015, arXiv 1512.03385).
+    before the last ReLU (He et al., 2015, arXiv 1512.03385).
 
     Args:
         inputs: Shape (batch, height, width, channels).
         filters: Channels of the result.
-        style: What all blocks share.
+        style: The settings that all blocks share.
         name: Prefix of the layers' names.
-        dilation_rates: One convolution each, the paper's two by default; cut where the features are too small.
+        dilation_rates: One per convolution, the paper's two by default; reduced where feature maps are too small.
 
     Returns:
         Shape (batch, height, width, filters).
@@ -82,7 +82,7 @@ def conv_block(
 
 
 def _project(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
-    """As many channels as wanted, by a 1×1 convolution if there are others; as a product of matrices it is faster."""
+    """The wanted number of channels, by a 1×1 convolution if it differs; as a matrix multiplication it is faster."""
     if inputs.shape[-1] == filters:
         return inputs
     projection = layers.Dense(
@@ -96,7 +96,7 @@ def normalize(inputs: keras.KerasTensor, style: BlockStyle, name: str) -> keras.
 
     Args:
         inputs: Shape (batch, height, width, channels).
-        style: What all blocks share.
+        style: The settings that all blocks share.
         name: The layer's name.
 
     Returns:
@@ -111,12 +111,12 @@ def normalize(inputs: keras.KerasTensor, style: BlockStyle, name: str) -> keras.
 def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: str) -> keras.KerasTensor:
     """Doubles height and width.
 
-    Without a bias where the block behind it normalises, which would take a constant away again.
+    Without a bias where the block after it normalises, which would remove a constant again.
 
     Args:
         inputs: Shape (batch, height, width, channels).
         filters: Channels of the result.
-        style: What all blocks share.
+        style: The settings that all blocks share.
         name: Prefix of the layers' names.
 
     Returns:
@@ -137,8 +137,8 @@ def dropout(inputs: keras.KerasTensor, style: BlockStyle, position: int, name: s
 
     Args:
         inputs: Shape (batch, height, width, channels).
-        style: What all blocks share.
-        position: Sets this layer's masks apart from the other layers'.
+        style: The settings that all blocks share.
+        position: Makes this layer's masks differ from the other layers'.
         name: The layer's name.
 
     Returns:

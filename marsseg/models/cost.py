@@ -1,7 +1,7 @@
-"""How long a training will take, from its config alone: operations times what each has cost on a reference machine.
+"""How long a training run will take, from its config alone: operation counts times costs on a reference machine.
 
 The seconds are those of that machine, where `benchmarks/step_cost.py` measured the shipped coefficients. On another
-one they are right up to a factor; comparisons between configs need none.
+machine they are right up to a factor; comparisons between configs do not need it.
 """
 
 import json
@@ -16,9 +16,9 @@ from marsseg.models.operations import Operations, count_operations
 _STEP = "step"
 _START = "start"
 _PREDICTION_SHARE = "prediction_share"
-# What a segment takes after its last epoch: checkpoint and pictures.
+# Seconds of a segment after its last epoch: checkpoint and plots.
 REPORT_SECONDS = 1.1
-# Those of a dual U-Net have losses too.
+# Number of outputs with a loss; each branch of a dual U-Net has one too.
 _OUTPUTS = {"unet": 1, "dual_unet": 3}
 
 
@@ -26,7 +26,7 @@ def step_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> floa
     """One training step of a full batch.
 
     Args:
-        config: `auto` resolved; what the network, batch size and precision are.
+        config: Sets network, batch size and precision; `auto` resolved.
         image_shape: (height, width) of the images.
     """
     return _weigh(_coefficients(config)[_STEP], step_work(config, image_shape))
@@ -40,8 +40,8 @@ def epoch_seconds(
     Args:
         config: `auto` resolved.
         image_shape: (height, width) of the images.
-        train_images: How many are trained on.
-        validation_images: How many are predicted afterwards.
+        train_images: Number of training images.
+        validation_images: Number of images predicted afterwards.
     """
     step = step_seconds(config, image_shape)
     batch_size = config.training.batch_size
@@ -50,14 +50,14 @@ def epoch_seconds(
 
 
 def start_seconds(config: ExperimentConfig, image_shape: tuple[int, int]) -> float:
-    """What a segment costs on top of its epochs where its network has to be built: that, and tracing."""
+    """The extra cost of a segment whose network has to be built: building and tracing it."""
     return _weigh(_coefficients(config)[_START], {"layers": _operations(config, image_shape).layers, "constant": 1.0})
 
 
 def step_work(config: ExperimentConfig, image_shape: tuple[int, int]) -> dict[str, float]:
-    """What one step does, by kind: what the coefficients weigh."""
+    """The work of one step by kind, to be weighted by the coefficients."""
     operations, batch_size = _operations(config, image_shape), config.training.batch_size
-    # The loss looks at every class of every pixel, of each output that it sees; one sorts them.
+    # The loss reads every class of every pixel of each of its outputs; Lovász-softmax sorts them.
     looked_at = math.prod(image_shape) * config.data.num_classes * _OUTPUTS[config.model.family] * batch_size / 1e6
     return {
         **{kind: amount * batch_size for kind, amount in operations.work.items()},
@@ -75,7 +75,7 @@ def _operations(config: ExperimentConfig, image_shape: tuple[int, int]) -> Opera
 
 def _coefficients(config: ExperimentConfig) -> dict[str, Any]:
     by_precision = load_coefficients()
-    # float16 has no kernels of its own on a processor.
+    # float16 has no kernels of its own on a CPU.
     found: dict[str, Any] = by_precision.get(config.training.precision, by_precision["float32"])
     return found
 

@@ -1,4 +1,4 @@
-"""Two U-Nets, one for the whole and one for the detail, and convolutions that make one segmentation of both."""
+"""Two U-Nets, one for the whole image and one for detail, and convolutions that merge both into one segmentation."""
 
 import keras
 from keras import layers
@@ -8,9 +8,9 @@ from marsseg.models.blocks import BlockStyle, conv_block
 from marsseg.models.unet import encode_decode, head, mask_background
 
 NAME = "dual_unet"
-# Logits of the branches, at full size: what the loss sees besides the final ones.
+# Logits of the branches, at full size, which the loss sees besides the final ones.
 FINE_LOGITS, GLOBAL_LOGITS = "fine_logits", "global_logits"
-# Sets its dropout masks apart from those of the other branch.
+# Makes the global branch's dropout masks differ from the fine branch's.
 _GLOBAL_SEED = 100
 
 
@@ -21,10 +21,10 @@ def build_dual_unet(
     seed: int = 0,
     portable: bool = False,
 ) -> keras.Model:
-    """A dual U-Net: a global branch on the image at half its size, a fine branch on all of it, and their refinement.
+    """A dual U-Net: a global branch on the image at half size, a fine branch at full size, and their refinement.
 
-    The branches' logits, the global ones enlarged, stand side by side and go through one more block. Arguments, result
-    and errors as of `build_unet`.
+    The branches' logits, the global ones upsampled, are concatenated and go through one more block. Arguments, result
+    and errors are those of `build_unet`.
     """
     height, width, _ = image_shape
     config.check_image_fits(height, width)

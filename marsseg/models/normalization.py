@@ -1,6 +1,6 @@
 """Batch normalisation on TensorFlow's fused kernel.
 
-Keras computes the same from moments, which makes a whole U-Net step about twice as slow on a CPU.
+Keras computes the same result from moments, which makes a whole U-Net step about twice as slow on a CPU.
 """
 
 from typing import Any
@@ -19,22 +19,22 @@ class FusedBatchNormalization(keras.layers.Layer):
     whatever the precision of the input is.
 
     Args:
-        momentum: Share of the moving statistics that a step keeps.
+        momentum: Fraction of the moving statistics that a step keeps.
         epsilon: Added to the variance.
 
     Input shape: (batch, height, width, channels). Output shape: the same.
     """
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
-        # The kernel wants its input in the compute type but scale and statistics in float32.
+        # The kernel needs its input in the compute type, but scale and statistics in float32.
         super().__init__(autocast=False, **kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates scale, offset and moving statistics, each of shape (channels,)."""
-        # Not cast, since the kernel wants float32: Keras casts weights where this layer is the outermost one called, or
-        # stands in a model whose own policy is float32, even though the layer's autocast is off.
+        # Not cast, since the kernel needs float32: Keras casts weights where this layer is the outermost one called, or
+        # is in a model whose own policy is float32, even though the layer's autocast is off.
         settings = {"shape": (input_shape[-1],), "dtype": "float32", "autocast": False}
         self.gamma = self.add_weight(initializer="ones", name="gamma", **settings)
         self.beta = self.add_weight(initializer="zeros", name="beta", **settings)
@@ -42,8 +42,8 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", trainable=False, **settings)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalises with the batch's statistics in training, with the moving ones else."""
-        # On a processor, bfloat16 with other numbers of channels takes a way that is ten times slower.
+        """Normalises with the batch's statistics in training, otherwise with the moving statistics."""
+        # On a CPU, bfloat16 with other numbers of channels takes a path that is ten times slower.
         kernel_dtype = self.compute_dtype if inputs.shape[-1] % _KERNEL_CHANNELS == 0 else "float32"
         inputs = tf.cast(tf.cast(inputs, self.compute_dtype), kernel_dtype)
         mean, variance = (

@@ -1,4 +1,4 @@
-"""What a network computes, counted from its config alone: nothing is built, so that a search can ask often."""
+"""The operations of a network, counted from its config alone: nothing is built, so that a search can ask often."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from marsseg.models.sizes import (
     fitting_rates,
 )
 
-# Processors work on channels by this many; fewer cost as much.
+# CPUs process channels in groups of this size; a partial group costs as much as a full one.
 _ALIGNMENT = 16
 _MILLION = 1e6
 
@@ -25,13 +25,13 @@ class Operations:
 
     Args:
         flops: Floating-point operations of convolutions and dense layers, a multiply-add counted as two.
-        params: Weights, moving statistics included.
+        params: Number of parameters, including moving statistics.
         work: Amounts by kind, in millions: `multiply` (multiply-adds of convolutions, channels rounded up to 16),
-            `dilated` (of those, the dilated ones'), `activation` (what normalisations and rectifiers write),
-            `unaligned` (of that, with channels that are no multiple of 16), `gate` (what gates scale), `pixel_gate`
-            (pixels under a gate of their own), `resize` (what upsampling without weights and the ends of skips write),
-            `sample` (what the spatial transformer writes).
-        layers: How many there are: what a step costs besides its numbers.
+            `dilated` (of those, the dilated convolutions'), `activation` (outputs of normalisation and ReLU),
+            `unaligned` (of those, with channels that are not a multiple of 16), `gate` (values that gates scale),
+            `pixel_gate` (pixels with a gate of their own), `resize` (outputs of upsampling without weights and of the
+            ends of skips), `sample` (outputs of the spatial transformer).
+        layers: Number of layers, which adds to a step's cost beyond the amounts above.
     """
 
     flops: int
@@ -41,10 +41,10 @@ class Operations:
 
 
 def count_operations(config: UNetConfig, image_shape: tuple[int, int], num_classes: int) -> Operations:
-    """Counts what `build_unet` and `build_dual_unet` build.
+    """Counts the operations of the networks that `build_unet` and `build_dual_unet` build.
 
     Args:
-        config: What the network looks like.
+        config: The network's config.
         image_shape: (height, width) of the images.
         num_classes: Channels of the result.
     """
@@ -69,7 +69,7 @@ def count_operations(config: UNetConfig, image_shape: tuple[int, int], num_class
 
 @dataclass
 class _Count:
-    """Adds up."""
+    """Running totals."""
 
     config: UNetConfig
     flops: int = 0
@@ -82,7 +82,7 @@ class _Count:
         self.layers += layers
 
     def convolution(self, pixels: int, area: int, channels: int, filters: int, *, bias: bool, rate: int = 1) -> None:
-        """A kernel of this area at so many pixels."""
+        """A kernel of this area at this many pixels."""
         self.params += area * channels * filters + (filters if bias else 0)
         self.flops += 2 * pixels * area * channels * filters
         multiply = pixels * area * _aligned(channels) * _aligned(filters)
@@ -148,7 +148,7 @@ class _Count:
             self.convolution(pixels, 4, channels, filters, bias=bias)
 
     def skip(self, sides: tuple[int, int], channels: int, coarser_channels: int) -> None:
-        """What a skip connection does on its way, and its end beside the decoder's features."""
+        """The blocks on a skip connection, and its concatenation with the decoder's feature maps."""
         pixels = sides[0] * sides[1]
         if self.config.dilation in ("skip", "both"):
             self.block(sides, channels, channels, self.config.dilation_rates)
@@ -190,12 +190,12 @@ class _Count:
             self._plain(rows, 1, inputs, outputs, bias=True)
 
     def _plain(self, pixels: int, area: int, channels: int, filters: int, *, bias: bool) -> None:
-        """A layer too small for its multiplications to be felt."""
+        """A layer too small for its multiplications to matter."""
         self.params += area * channels * filters + (filters if bias else 0)
         self.flops += 2 * pixels * area * channels * filters
         self.layers += 1
 
 
 def _aligned(channels: int) -> int:
-    # The image's one channel has a way of its own.
+    # The image's single channel is not rounded up: it has a code path of its own.
     return 1 if channels == 1 else -(-channels // _ALIGNMENT) * _ALIGNMENT

@@ -1,4 +1,4 @@
-"""Sizes that no config names, shared by the blocks and by those who count what blocks cost."""
+"""Sizes that no config names, shared by the blocks and by the code that counts their cost."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ LOCALIZATION_UNITS = 32
 
 
 def fitting_rates(rates: Sequence[int], sides: tuple[int, int]) -> list[int]:
-    """Dilation rates, cut where the features are so small that a kernel would see its centre and padding alone.
+    """Dilation rates, reduced where feature maps are so small that a kernel would see only its centre and padding.
 
     Args:
-        rates: One a convolution.
-        sides: (height, width) of the features.
+        rates: One per convolution.
+        sides: (height, width) of the feature maps.
 
     Returns:
-        As many rates, each at most the largest that sees a neighbour.
+        The same number of rates, each at most the largest that sees a neighbour.
     """
     largest = max(1, *(side - 1 for side in sides))
     return [min(rate, largest) for rate in rates]

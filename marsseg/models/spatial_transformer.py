@@ -1,6 +1,6 @@
 """Spatial transformer: an affine view of the image, chosen by a small network, and the way back.
 
-A segmentation's masks belong to the image's own frame, so what the network says of its view is sampled back by the
+A segmentation's masks belong to the image's own frame, so the network's output for its view is sampled back by the
 inverse transform.
 """
 
@@ -17,11 +17,11 @@ _MAX_CHANGE = 0.4
 
 
 def localize(images: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """The affine transform under which the network shall see an image, the identity at the start.
+    """The affine transform under which the network sees an image, the identity at the start.
 
-    A small network in float32: pooling, two convolutions of stride 2, a hidden and a last layer whose weights begin
-    at 0. Differs from the paper (Jaderberg et al., 2015, arXiv 1506.02025): changes are bounded by tanh, so that every
-    transform can be inverted.
+    A small network in float32: pooling, two convolutions of stride 2, a hidden layer and a last layer whose weights
+    start at 0. Differs from the paper (Jaderberg et al., 2015, arXiv 1506.02025): changes are bounded by tanh, so that
+    every transform can be inverted.
 
     Args:
         images: Shape (batch, height, width, channels).
@@ -47,7 +47,7 @@ def invert(theta: keras.KerasTensor) -> keras.KerasTensor:
     """The transform that undoes another.
 
     Args:
-        theta: Shape (batch, 6), the linear part regular.
+        theta: Shape (batch, 6), the linear part invertible.
 
     Returns:
         Shape (batch, 6).
@@ -87,8 +87,8 @@ def transform(images: keras.KerasTensor, theta: keras.KerasTensor, name: str, po
 class AffineSampling(layers.Layer):
     """Bilinear sampling of images at the points of a transformed grid (Jaderberg et al., 2015, arXiv 1506.02025).
 
-    Points outside the image take the nearest pixel of its border. To be made with float32 as its type, whatever the
-    others compute in: in bfloat16 a coordinate of 100 would be off by half a pixel.
+    Points outside the image take the nearest pixel of its border. To be created with float32 as its type, whatever
+    the other layers compute in: in bfloat16 a coordinate of 100 would be off by half a pixel.
 
     Input shapes: images (batch, height, width, channels) and θ (batch, 6). Output shape: the images'.
     """
@@ -104,7 +104,7 @@ class AffineSampling(layers.Layer):
         horizontal, vertical = tf.expand_dims(x - left, -1), tf.expand_dims(y - top, -1)
         weights = [(1 - vertical) * (1 - horizontal), (1 - vertical) * horizontal]
         weights += [vertical * (1 - horizontal), vertical * horizontal]
-        # Not `batch_dims`, which counts the images anew for each corner, in dozens of operations.
+        # Not `batch_dims`, which would number the images again for each corner, in dozens of operations.
         numbers = tf.reshape(tf.range(tf.shape(images)[0]), [-1, 1, 1]) + tf.zeros_like(rows[0])
         corners = (tf.stack([numbers, row, column], -1) for row in rows for column in columns)
         return tf.add_n(
@@ -117,13 +117,13 @@ class AffineSampling(layers.Layer):
 
 
 def _source_points(theta: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The column and row that each pixel shows, each of shape (batch, height, width)."""
+    """The source column and row of each pixel, each of shape (batch, height, width)."""
     a, b, right, c, d, down = tf.unstack(tf.reshape(theta, [-1, 1, 1, 6]), axis=-1)
     grid_x = np.linspace(-1.0, 1.0, width, dtype=np.float32)
     grid_y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, np.newaxis]
     x = a * grid_x + b * grid_y + right
     y = c * grid_x + d * grid_y + down
-    # Outside the border every point shows the border, and pulls the transform nowhere.
+    # Outside the border every point shows the border, and contributes no gradient to the transform.
     x, y = tf.clip_by_value(x, -1.0, 1.0), tf.clip_by_value(y, -1.0, 1.0)
     return (x + 1) * ((width - 1) / 2), (y + 1) * ((height - 1) / 2)
 

@@ -9,7 +9,7 @@ from marsseg.models.blocks import BlockStyle, conv_block, dropout, upsample
 from marsseg.models.sizes import PLAIN_RATES
 from marsseg.models.spatial_transformer import invert, localize, transform
 
-# Softmax gives exactly 0 for it in float32, and it stays finite in every sum.
+# Softmax of this logit is exactly 0 in float32, and it stays finite in every sum.
 _NEVER = -1e9
 
 
@@ -22,13 +22,13 @@ def build_unet(
 ) -> keras.Model:
     """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597) that returns logits.
 
-    Initial weights follow the seed alone; the global precision policy decides the compute type, the head is float32.
+    Initial weights depend on the seed alone; the global precision policy decides the compute type, the head is float32.
 
     Args:
-        config: What the network looks like.
+        config: The network's config.
         image_shape: (height, width, channels); both sides divisible by 2 to the power of `num_blocks`.
         num_classes: Channels of the result.
-        seed: Decides initial weights and dropout masks.
+        seed: Random seed of initial weights and dropout masks.
         portable: Uses only Keras' own layers (same weights, in the same order, same function).
 
     Returns:
@@ -56,12 +56,12 @@ def encode_decode(inputs: keras.KerasTensor, num_blocks: int, style: BlockStyle,
 
     Args:
         inputs: Shape (batch, height, width, channels).
-        num_blocks: How often the sides are halved.
-        style: What all blocks share.
-        prefix: Of the layers' names.
+        num_blocks: Number of times the sides are halved.
+        style: The settings that all blocks share.
+        prefix: Prefix of the layers' names.
 
     Returns:
-        Features, shape (batch, height, width, base_filters).
+        Feature maps, shape (batch, height, width, base_filters).
     """
     config, outputs = style.config, inputs
     skips: list[keras.KerasTensor] = []
@@ -90,7 +90,7 @@ def encode_decode(inputs: keras.KerasTensor, num_blocks: int, style: BlockStyle,
 
 
 def head(features: keras.KerasTensor, num_classes: int, name: str) -> keras.KerasTensor:
-    """Logits in float32, by a 1×1 convolution; as a product of matrices it is twice as fast.
+    """Logits in float32, by a 1×1 convolution; as a matrix multiplication it is twice as fast.
 
     Args:
         features: Shape (batch, height, width, channels).
@@ -104,11 +104,11 @@ def head(features: keras.KerasTensor, num_classes: int, name: str) -> keras.Kera
 
 
 def mask_background(logits: keras.KerasTensor, config: UNetConfig) -> keras.KerasTensor:
-    """Takes class 0 out where it is never to be predicted: a part of the network, so that all that use it agree.
+    """Removes class 0 where it must never be predicted: part of the network, so that all its uses agree.
 
     Args:
         logits: Shape (batch, height, width, num_classes).
-        config: Says whether.
+        config: Says whether class 0 may be predicted.
 
     Returns:
         The same shape.
@@ -122,7 +122,7 @@ def mask_background(logits: keras.KerasTensor, config: UNetConfig) -> keras.Kera
 
 
 def _connect(skip: keras.KerasTensor, coarser: keras.KerasTensor, style: BlockStyle, name: str) -> keras.KerasTensor:
-    """What a skip connection does to the encoder's features on their way to the decoder."""
+    """The blocks on a skip connection, from the encoder's feature maps to the decoder."""
     config = style.config
     if config.dilation in ("skip", "both"):
         skip = conv_block(skip, skip.shape[-1], style, f"{name}_dilated", config.dilation_rates)
@@ -131,7 +131,7 @@ def _connect(skip: keras.KerasTensor, coarser: keras.KerasTensor, style: BlockSt
 
 
 def _attend(features: keras.KerasTensor, place: str, style: BlockStyle, name: str) -> keras.KerasTensor:
-    """The attention blocks that the config wants at this place."""
+    """The attention blocks that the config sets at this place."""
     config = style.config
     if config.se == place:
         features = squeeze_and_excitation(features, config.se_reduction_ratio, f"{name}_se")

@@ -12,19 +12,19 @@ class NearestUpSampling2D(layers.UpSampling2D):
     """`keras.layers.UpSampling2D` with its defaults: each pixel becomes four.
 
     Keras repeats pixels with a dozen operations for each side and as many for their gradients, all of which have to be
-    traced; here each pixel, then each row, is put beside itself.
+    traced; here each pixel, then each row, is concatenated with itself.
 
     Input shape: (batch, height, width, channels), all but the batch known. Output shape: (batch, 2·height, 2·width,
     channels).
 
     Raises:
-        ValueError: If it is asked for what it does not compute.
+        ValueError: If the arguments are not supported.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(2, **settings)
         if self.interpolation != "nearest" or self.data_format != "channels_last":
-            raise ValueError("NearestUpSampling2D: expected the nearest pixel, channels last")
+            raise ValueError("NearestUpSampling2D: expected nearest interpolation, channels last")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Doubles the width, then the height."""

@@ -1,4 +1,4 @@
-"""What a search may spend, and how a limit in epochs or hours is kept whoever decides."""
+"""A search's budget, and how a limit in epochs or time is kept whichever scheduler decides."""
 
 import re
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ class Budget:
     Args:
         trials: Configurations whose first segment is handed to a worker.
         epochs: Epochs of all trials together.
-        seconds: Time during which the search is being run.
+        seconds: Seconds during which the search is running.
     """
 
     trials: int | None = None
@@ -30,7 +30,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A budget as it is typed: `40`, `500epochs`, `30min`, `2h`.
+        """A budget as typed by the user: `40`, `500epochs`, `30min`, `2h`.
 
         Raises:
             UsageError: If it is none of these, or not above 0.
@@ -39,7 +39,8 @@ class Budget:
         unit = _UNITS.get(found[2]) if found else None
         if found is None or unit is None or float(found[1]) <= 0 or (unit in ("trials", "epochs") and "." in found[1]):
             raise UsageError(
-                f"--budget: expected configurations, epochs or hours, as 40, 500epochs, 30min or 2h; found '{text}'"
+                "--budget: expected configurations, epochs or a duration, such as 40, 500epochs, 30min or 2h; "
+                f"found '{text}'"
             )
         if unit in _SECONDS:
             return cls(seconds=float(found[1]) * _SECONDS[unit])
@@ -48,7 +49,7 @@ class Budget:
     def __str__(self) -> str:
         if self.seconds is None:
             return f"{self.epochs}epochs" if self.epochs is not None else str(self.trials)
-        # The largest unit of which there is no part left.
+        # The largest unit that divides the time exactly.
         unit = next((unit for unit in ("h", "min") if self.seconds % _SECONDS[_UNITS[unit]] == 0), "s")
         return f"{self.seconds / _SECONDS[_UNITS[unit]]:g}{unit}"
 
@@ -64,25 +65,25 @@ class Budget:
 
     @property
     def most_trials(self) -> int:
-        """How many configurations may be started."""
+        """The largest number of configurations that may be started."""
         return self.trials if self.trials is not None else _UNLIMITED
 
     def covers(self, other: "Budget") -> bool:
-        """Whether it is of the other's currency and no smaller."""
+        """Whether it has the same currency as another budget and is not smaller."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return all((mine is None) == (theirs is None) and (mine or 0) >= (theirs or 0) for mine, theirs in pairs)
 
 
 @dataclass(frozen=True)
 class Limited:
-    """Keeps a scheduler within a limit, with what it takes to train one finalist in full kept back.
+    """Keeps a scheduler within a limit, and reserves the cost of training one finalist in full.
 
-    A segment is handed out only if it, and then the leader's way to the end, can still be paid; else the leader is
-    trained in full and the search is over. Epochs cost 1 each; seconds are modelled ones, scaled by what the trials so
-    far took: the one place where a measured time decides.
+    A segment is handed out only if the budget still covers it and, after it, the rest of the leader's training;
+    otherwise the leader is trained in full and the search is over. Each epoch costs 1; seconds are modelled seconds,
+    scaled by the measured time of the trials so far: the one place where a measured time decides.
 
     Args:
-        scheduler: Decides as long as there is something to spend.
+        scheduler: Decides as long as there is budget left.
         budget: Epochs or seconds.
     """
 
@@ -91,18 +92,18 @@ class Limited:
 
     @property
     def rungs(self) -> Rungs:
-        """The scheduler's."""
+        """The scheduler's rungs."""
         return self.scheduler.rungs
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The scheduler's."""
+        """The scheduler's levels."""
         return self.scheduler.levels
 
     def decide(self, state: SearchState, budget: int) -> Decision:
-        """The scheduler's decision if it can be paid."""
+        """The scheduler's decision if the budget covers it."""
         factor = self._seconds_per_modelled(state)
-        state = replace(state, trials=tuple(replace(t, cost=self._price(t, factor)) for t in state.trials))
+        state = replace(state, trials=tuple(replace(t, cost=self._cost(t, factor)) for t in state.trials))
         left = self._left(state)
         decision = self.scheduler.decide(state, budget)
         if isinstance(decision, Propose) and self._least_to_start(state) > left:
@@ -120,10 +121,10 @@ class Limited:
         cheapest = min((trial.cost.epoch for trial in known), default=0.0)
         return cheapest * self.rungs.min_epochs + self._rest(state)
 
-    def _price(self, trial: Trial, factor: float) -> Cost:
+    def _cost(self, trial: Trial, factor: float) -> Cost:
         if self.budget.epochs is not None:
             return Cost(1.0)
-        # A GPU makes epochs fast, but not the building and tracing of networks.
+        # A GPU speeds up epochs, but not the building and tracing of networks.
         return Cost(trial.cost.epoch * factor, trial.cost.start)
 
     def _seconds_per_modelled(self, state: SearchState) -> float:
@@ -137,7 +138,7 @@ class Limited:
         return (self.budget.seconds or 0.0) - state.active_s
 
     def _rest(self, state: SearchState, ahead: Trial | None = None) -> float:
-        """The most that the way to the end may cost, of whoever leads by then; nothing once one is complete."""
+        """The highest cost of finishing a trial that may lead by then; 0 once a trial is complete or will be."""
         full = self.rungs.max_epochs
         candidates = [replace(trial, epochs=trial.until) for trial in state.in_state(TrialState.RUNNING)]
         candidates += [trial for trial in (leader_of(state), ahead) if trial is not None]

@@ -1,4 +1,4 @@
-"""What learning curves will come to: one Gaussian process over all trials and epochs of a search."""
+"""Predictions of learning curves: one Gaussian process over all trials and epochs of a search."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ from marsseg.search.state import Trial
 
 Array = NDArray[np.float64]
 
-# A curve in units of the search's own scale: it begins near 0.2 and has gained 1 at the end of a full training.
+# A curve in units of the search's own scale: it starts near 0.2 and has gained 1 by the end of full training.
 _FIRST = 0.2
-# Standard deviations in units of so much of that gain.
+# Standard deviations, in units of `_UNIT` times that gain.
 _LEVEL, _OWN, _OWN_GAIN, _WIGGLE = 0.8, 0.3, 1.5, 0.4
 _UNIT = 0.8
 _WIGGLE_LENGTH = 0.25
-# How much of what sets configurations apart their values explain, and how far apart they may be for that.
+# The share of the differences between configurations that their values explain, and the squared length scale of that.
 _EXPLAINED, _SQUARED_LENGTH = 0.6, 2.0
 _NOISE, _LEAST_NOISE, _RESIDUALS_FOR_NOISE = 0.3, 0.05, 10
 _ALL_EPOCHS_UP_TO, _SPACING = 4, 1.3
-# Numbers that span more than this are compared by their logarithms.
+# Numbers whose range spans at least this factor are compared by their logarithms.
 _WIDE = 8.0
 
 
@@ -34,12 +34,12 @@ class CurveModel:
     """A Gaussian process of scores over (configuration, epoch), as in freeze-thaw Bayesian optimisation.
 
     After Swersky et al., 2014 (arXiv 1406.3896), with another kernel: curves are smooth in the logarithm of the epoch,
-    share a level and a gain, and differ by both; configurations that are alike differ less. The prior's scale is that
-    of the scores seen, its noise that of their jitter.
+    share a level and a gain, and differ by both; similar configurations differ less. The prior's scale is taken from
+    the scores seen, its noise from their jitter.
 
     Args:
-        trials: All whose curves are told or asked for.
-        max_epochs: A full training.
+        trials: All trials whose curves are observed or predicted.
+        max_epochs: Epochs of full training.
     """
 
     def __init__(self, trials: Sequence[Trial], max_epochs: int) -> None:
@@ -55,10 +55,10 @@ class CurveModel:
         self._fit()
 
     def predict(self, points: Sequence[tuple[int, int]]) -> tuple[Array, Array]:
-        """The score to expect, without the jitter of single epochs.
+        """The expected scores, without the jitter of single epochs.
 
         Args:
-            points: Trial and epoch.
+            points: Pairs of trial and epoch.
 
         Returns:
             Mean and standard deviation, each of shape (points,).
@@ -69,11 +69,11 @@ class CurveModel:
         scale = abs(self._gain) * _UNIT
         return mean * self._gain * _UNIT + self._gain * _typical(rows), deviation * scale
 
-    def imagine(self, points: Sequence[tuple[int, int]]) -> None:
-        """Takes what it expects at these points for granted, as for trials that are being trained.
+    def condition_on_predictions(self, points: Sequence[tuple[int, int]]) -> None:
+        """Conditions on its own predicted mean at these points (Kriging believer), for trials still running.
 
         Args:
-            points: Trial and epoch.
+            points: Pairs of trial and epoch.
         """
         expected, _ = self.predict(points)
         self._told = np.concatenate([self._told, self._rows(points)])
@@ -81,23 +81,23 @@ class CurveModel:
         self._fit()
 
     def _fit(self) -> None:
-        # Its own search for hyperparameters would take seconds at each decision.
+        # Scikit-learn's own search for kernel hyperparameters would take seconds at each decision.
         self._process = GaussianProcessRegressor(_CurveKernel(), alpha=self._noise**2, optimizer=None)
-        # One thread: the order of sums must not depend on the machine, and for so small matrices more are slower.
+        # One thread: sums must not depend on the machine, and for such small matrices more threads are slower.
         with _threads().limit(limits=1):
             self._process.fit(self._told, (self._scores / self._gain - _typical(self._told)) / _UNIT)
 
     def _rows(self, points: Sequence[tuple[int, int]]) -> Array:
-        """Trial, share of the way to full training on a logarithmic scale, features."""
+        """Rows of trial number, progress towards full training on a logarithmic scale, and features."""
         scale = math.log(max(2, self._max_epochs))
         return np.array([[trial, math.log(epoch) / scale, *self._features[trial]] for trial, epoch in points])
 
 
 class _CurveKernel(Kernel):  # type: ignore[misc]  # ships no types
-    """The covariance of two points of two curves; see the constants for its parts."""
+    """The covariance of two points of two curves; see the constants for its terms."""
 
     def __init__(self) -> None:
-        """Takes nothing; scikit-learn asks for a signature."""
+        """Takes no arguments; scikit-learn requires a signature."""
 
     def __call__(self, rows: Array, others: Array | None = None, eval_gradient: bool = False) -> Array:
         others = rows if others is None else others
@@ -123,7 +123,7 @@ class _CurveKernel(Kernel):  # type: ignore[misc]  # ships no types
 
 @cache
 def _threads() -> ThreadpoolController:
-    # Found once: to look which libraries are loaded takes longer than to predict.
+    # Created once: finding out which libraries are loaded takes longer than a prediction.
     return ThreadpoolController()
 
 
@@ -131,11 +131,11 @@ def featurize(configurations: Sequence[Mapping[str, Any]]) -> Array:
     """Configurations as numbers, so that two values of a parameter are at most 1 apart.
 
     Args:
-        configurations: Values by name; what is inactive is absent.
+        configurations: Values by name; inactive parameters are absent.
 
     Returns:
-        Shape (configurations, features): a number takes one feature, and another where it may be absent; anything else
-        one for each of its values.
+        Shape (configurations, features): a number takes one feature, and further ones where it may be absent; any other
+        parameter takes one for each of its values.
     """
     columns: list[list[float]] = []
     for name in sorted({name for values in configurations for name in values}):
@@ -161,7 +161,7 @@ def _typical(rows: Array) -> Array:
 
 
 def _told_epochs(epochs: int) -> list[int]:
-    """The first and the last ones, and some between them, ever fewer."""
+    """The first and the last epochs, and ever sparser ones between them."""
     told = [epoch for epoch in range(1, epochs + 1) if epoch <= _ALL_EPOCHS_UP_TO or epoch > epochs - 3]
     epoch = float(_ALL_EPOCHS_UP_TO)
     while (epoch := epoch * _SPACING) < epochs - 3:
@@ -178,5 +178,5 @@ def _jitter(trials: Sequence[Trial], unit: float) -> float:
     ]
     if len(residuals) < _RESIDUALS_FOR_NOISE or not unit:
         return _NOISE
-    # Of a normal distribution's absolute values the median is 0.6745 deviations; a residual has 1.5 times the variance.
+    # The median absolute value of a normal variable is 0.6745 deviations; a residual has 1.5 times the variance.
     return max(_LEAST_NOISE, float(np.median(residuals)) / 0.6745 / math.sqrt(1.5) / abs(unit))

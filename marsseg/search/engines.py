@@ -12,7 +12,7 @@ SAMPLERS = {"optuna": ("tpe", "gp", "cmaes", "nsga2", "random"), "keras-tuner": 
 # Samplers that take several objectives; the others model one score.
 SAMPLERS_OF_SEVERAL_OBJECTIVES = {"optuna": ("tpe", "gp", "nsga2", "random"), "keras-tuner": ("random",)}
 
-# Samplers that need a package which is not installed with this one, but by an extra of their own name.
+# Samplers that need a package that is not installed by default, but by an extra named after the sampler.
 _NEEDED_PACKAGES = {"gp": "torch", "cmaes": "cmaes"}
 
 
@@ -34,9 +34,9 @@ def build_proposer(engine: str, sampler: str, space: Space, num_sizes: int = 0) 
 
     Args:
         engine: `optuna` or `keras-tuner`.
-        sampler: One of the engine's.
+        sampler: One of the engine's samplers.
         space: What may vary.
-        num_sizes: How many sizes count besides the score; for a sampler of `SAMPLERS_OF_SEVERAL_OBJECTIVES`.
+        num_sizes: Number of size objectives besides the score; only for a sampler of `SAMPLERS_OF_SEVERAL_OBJECTIVES`.
 
     Returns:
         The proposer.

@@ -1,8 +1,8 @@
 """Executors: where segments run. Here: worker processes on this machine.
 
 A worker is a fresh process that serves one task after the other through a pipe, so that imports are paid once and a
-crash takes nothing else with it. What a task means, the `serve` function knows; this room moves messages and watches
-over life and silence.
+crash takes nothing else with it. The `serve` function knows what a task means; this module passes messages and watches
+for workers that die or fall silent.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ _SILENCE_S = 120.0
 _SILENCE_STEPS = 20
 _STEPS_REMEMBERED = 50
 _GRACE_S = 5.0
-# Workers that may end one after the other, before they have said a word, over one task; then it is the machine.
+# After so many workers in a row have ended over one task without sending a message, the machine is to blame.
 _MOST_MUTE_DEATHS = 4
 _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
@@ -34,13 +34,13 @@ Serve = Callable[[Connection], None]
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker tells of its task.
+    """A worker's message about its task.
 
     Args:
-        key: The task's.
-        kind: Chosen by the worker. `step` (body: seconds) and `alive` are signs of life that never leave this room, nor
-            does `renew`, on which a fresh worker takes over the task; `died` is said in a dead worker's place; after
-            `failed` the worker is replaced.
+        key: The task's key.
+        kind: Chosen by the worker. `step` (body: seconds) and `alive` are signs of life that never leave this module,
+            nor does `renew`, upon which a fresh worker takes over the task; `died` is sent on behalf of a dead worker;
+            after `failed` the worker is replaced.
         body: Plain values; for `died` the reason.
     """
 
@@ -75,12 +75,12 @@ class LocalExecutor:
 
     Args:
         serve: Runs in the worker: takes tasks from the connection until it is closed, sends (kind, body) pairs. A
-            task's last message has a kind in `final_kinds`, or it is `renew`, which a fresh worker must not say. Its
-            first message ever says that it could begin. Must be importable by name.
-        num_workers: Tasks at a time.
+            task's last message has a kind in `final_kinds`, or it is `renew`, which a fresh worker must not send. A
+            worker's first message shows that it was able to start. Must be importable by name.
+        num_workers: Number of tasks that run at a time.
         final_kinds: Kinds after which a worker is free again.
-        environments: What each worker finds in its environment beside ours, one mapping a worker; by default nothing.
-        silence_s: How long a worker may give no sign of life, unless twenty of its steps take longer.
+        environments: Environment variables of each worker besides ours, one mapping per worker; by default none.
+        silence_s: Seconds for which a worker may give no sign of life, unless twenty of its steps take longer.
 
     Attributes:
         silence_s: As above; may be changed.
@@ -104,17 +104,17 @@ class LocalExecutor:
 
     @property
     def num_free(self) -> int:
-        """How many tasks can be submitted now."""
+        """The number of tasks that can be submitted now."""
         return self._num_workers - sum(worker.key is not None for worker in self._workers)
 
     def submit(self, key: Hashable, task: Any, runtime: Hashable = None, held: Collection[Hashable] = ()) -> None:
-        """Hands a task to a free worker: to who had its key last, since that one may have kept something for it.
+        """Hands a task to a free worker, preferably the last that had its key, which may have kept something for it.
 
         Args:
             key: Names the task in its messages.
             task: Anything that can be sent to another process.
             runtime: Settings of the whole process, such as its number of threads; a worker serves one of them only.
-            held: Keys that are soon to be submitted again; who had one of them comes last.
+            held: Keys that will soon be submitted again; workers that had one of them last are chosen last.
         """
         idle = [worker for worker in self._workers if worker.key is None]
         for worker in idle:
@@ -143,7 +143,7 @@ class LocalExecutor:
         messages: list[Message] = []
         began = time.monotonic()
         found = wait(list(busy), timeout_s)
-        # Only while we listen is silence a sign of anything: whatever stops us may stop the workers too.
+        # Silence counts only while we listen: whatever stops us may stop the workers too.
         listened_s = min(time.monotonic() - began, timeout_s)
         for worker in busy.values():
             worker.silent_s += listened_s
@@ -169,7 +169,7 @@ class LocalExecutor:
             if kind in self._final_kinds:
                 worker.key = None
             if kind == "failed":
-                # Whatever went wrong may have left something behind.
+                # The failure may have left something behind.
                 self._stop(worker)
         for worker in [worker for worker in self._workers if worker.key is not None]:
             if worker.silent_s > max(self.silence_s, worker.usual_silence_s):
@@ -196,7 +196,7 @@ class LocalExecutor:
         place = min(set(range(self._num_workers)) - {worker.place for worker in self._workers})
         arguments = (self._serve, theirs, self._environments[place])
         process = self._context.Process(target=_serve_until_parent_dies, args=arguments, daemon=True)
-        # These reach every process of a terminal, but what happens to a worker is for its driver to decide.
+        # These signals reach every process of a terminal, but a worker's driver decides what happens to it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
         try:
             process.start()
@@ -216,7 +216,7 @@ class LocalExecutor:
         self._stop(worker)
         if worker.has_spoken:
             return [Message(worker.key, "died", f"the worker process ended with {how}")]
-        # Whatever it was, the task was not yet begun.
+        # Whatever the cause, the task had not begun.
         mute = worker.mute_before + 1
         if mute == _MOST_MUTE_DEATHS:
             raise TrainingError(
@@ -226,7 +226,7 @@ class LocalExecutor:
         return []
 
     def _start_successor(self, worker: _Worker) -> _Worker:
-        """For a worker that was stopped; its task goes to the new one."""
+        """Starts a worker in place of a stopped one and hands it the task."""
         successor = self._start(worker.runtime)
         self._hand(successor, worker.key, worker.task)
         return successor
@@ -248,7 +248,7 @@ def _serve_until_parent_dies(serve: Serve, connection: Connection, environment: 
 
 
 def exit_with_parent() -> None:
-    """Ends this process as soon as the one that started it has ended, however that came."""
+    """Ends this process as soon as the process that started it has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
@@ -256,5 +256,5 @@ def exit_with_parent() -> None:
 
 def _exit_with(sentinel: int) -> None:
     wait([sentinel])
-    # The trainer may sit in a long computation; nothing it still does could be told to anybody.
+    # The trainer may be in a long computation; there is nobody left to report its results to.
     os._exit(1)

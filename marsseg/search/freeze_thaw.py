@@ -1,4 +1,4 @@
-"""Our own scheduler: the next epochs go where they are expected to raise the final best most for what they cost."""
+"""Our own scheduler: the next epochs go where they are expected to raise the final best score most for their cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from statistics import fmean
 from marsseg.search.scheduler import Decision, Propose, Rungs, RunSegment, finish_leader, leader_of, start_new
 from marsseg.search.state import SearchState, Trial, TrialState
 
-# Proposals that wait to be started: more to choose from, but made when less was known.
+# Proposals kept waiting to be started: more give more choice, but are made when less is known.
 _WAITING = 6
 _SHARE = 0.3
-# Epochs ahead of where a trial is, or for a new one first segments; full training is looked at in any case.
+# Horizons: epochs ahead of a paused trial, or first segments for a new one; full training is always among them.
 _AHEAD, _AHEAD_NEW = (1, 3, 6, 12), (1, 2, 4)
-# Between value alone, which always looks as far as it can, and value for its price, which never does.
-_PRICE_POWER = 0.5
-# More make decisions slow; what is far behind tells nothing of who will win.
+# Between 0, improvement alone, which always looks as far as it can, and 1, improvement per cost, which never does.
+_COST_POWER = 0.5
+# More trials make decisions slow; those far behind say nothing about which trial will win.
 _MOST_TRIALS = 64
 # So that the last bits of a sum decide nothing.
 _DIGITS = 9
@@ -22,7 +22,7 @@ _DIGITS = 9
 
 @dataclass(frozen=True)
 class _Step:
-    """A way on: train a trial to `until`, with a view to `horizon`, which would cost `cost` altogether."""
+    """A candidate step: train a trial to `until` on the way to `horizon`, which would cost `cost` in total."""
 
     trial: Trial
     until: int
@@ -34,15 +34,15 @@ class _Step:
 class FreezeThaw:
     """Freeze-thaw (Swersky et al., 2014, arXiv 1406.3896) over a pool of paused trials.
 
-    After each segment it predicts every curve, those of configurations not yet started too, and takes the step of the
-    highest expected improvement over the best score so far, divided by the root of its modelled cost; a trial goes at
-    most twice as far as it is before it is looked at again. In the end the leader is trained in full, unless one that
-    is complete is as good.
+    After each segment it predicts every curve, including those of configurations not yet started, and takes the step
+    with the largest expected improvement over the best score, divided by the square root of the modelled cost. A
+    segment at most doubles a trial's epochs before the next decision. In the end the leader is trained in full, unless
+    a completed trial is as good.
 
     Args:
-        rungs: The first rung is where a new trial is paused first, the last one a full training.
-        spend: Modelled cost to spend. By default three tenths of what full training of the whole budget would take, or
-            as much as every configuration's first segment and one full training do.
+        rungs: A new trial is first paused at the first rung; the last rung is full training.
+        spend: Modelled cost to spend. By default three tenths of the cost of fully training the whole budget, or more
+            if needed for every configuration's first segment and one full training run.
     """
 
     rungs: Rungs
@@ -50,11 +50,11 @@ class FreezeThaw:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """None before the last: any two trials compare, wherever they are."""
+        """The last rung alone: any two trials are comparable, whatever their epochs."""
         return (self.rungs.max_epochs,)
 
     def decide(self, state: SearchState, budget: int) -> Decision:
-        """Looks where the next epochs help most."""
+        """Decides where the next epochs help most."""
         first = self.rungs.min_epochs
         waiting = state.in_state(TrialState.PROPOSED)
         leading = _leading(state)
@@ -70,11 +70,11 @@ class FreezeThaw:
         return owed or self._conclude(state, budget)
 
     def _affordable_steps(self, candidates: Sequence[Trial], state: SearchState, budget: int) -> list[_Step]:
-        """What leaves enough for the finalist's way to the end, and for the first segments still owed."""
-        left, spent, owed = self._limit(state, budget) - self._price_of_finalist(state), _spent(state), 0.0
+        """The steps that leave enough to finish the finalist and to run the first segments still owed."""
+        left, spent, owed = self._limit(state, budget) - self._cost_of_finalist(state), _spent(state), 0.0
         if self.spend is None:
-            # Beside the first segments owed to all, what falls to those started: the best may come last.
-            owed = self._mean_price(state, self.rungs.min_epochs)
+            # The rest is released in proportion to the configurations started: the best may come last.
+            owed = self._mean_cost(state, self.rungs.min_epochs)
             left, spent = (left - owed * budget) * state.num_started / budget, spent - owed * state.num_started
         return [
             step
@@ -86,25 +86,25 @@ class FreezeThaw:
     def _limit(self, state: SearchState, budget: int) -> float:
         if self.spend is not None:
             return self.spend
-        return _SHARE * budget * self._mean_price(state, self.rungs.max_epochs)
+        return _SHARE * budget * self._mean_cost(state, self.rungs.max_epochs)
 
-    def _mean_price(self, state: SearchState, epochs: int) -> float:
-        """Of so many epochs in one go."""
+    def _mean_cost(self, state: SearchState, epochs: int) -> float:
+        """The mean modelled cost of this many epochs in one go."""
         known = [trial.cost for trial in state.trials if trial.state is not TrialState.REJECTED]
         return epochs * fmean(cost.epoch for cost in known) + fmean(cost.start for cost in known)
 
-    def _price_of_finalist(self, state: SearchState) -> float:
+    def _cost_of_finalist(self, state: SearchState) -> float:
         finalist = _finalist(state)
         if finalist is None:
             return 0.0
         return (self.rungs.max_epochs - finalist.epochs) * finalist.cost.epoch + finalist.cost.start
 
     def _conclude(self, state: SearchState, budget: int) -> Decision:
-        """The end: waits for what runs, then trains the finalist in full, in any case where nothing is complete."""
+        """The end: waits for running trials, then trains the finalist if affordable, or anyway if none is complete."""
         finalist = _finalist(state)
         if finalist is not None and not state.in_state(TrialState.RUNNING):
             left = self._limit(state, budget) - _spent(state)
-            if self._price_of_finalist(state) <= left:
+            if self._cost_of_finalist(state) <= left:
                 return RunSegment(finalist.number, self.rungs.max_epochs)
         return finish_leader(state, self.rungs.max_epochs)
 
@@ -125,7 +125,7 @@ class FreezeThaw:
         ]
 
     def _best(self, steps: Sequence[_Step], leading: Sequence[Trial], state: SearchState) -> Decision:
-        # They take a second to import, which every command would wait for that knows the schedulers.
+        # These take a second to import, which would delay every command that knows the schedulers.
         from scipy.stats import norm
 
         from marsseg.search.curve_model import CurveModel
@@ -138,11 +138,11 @@ class FreezeThaw:
         if running:
             ends = [(trial.number, trial.until) for trial in running]
             best = max(best, float(model.predict(ends)[0].max()))
-            model.imagine(ends)
+            model.condition_on_predictions(ends)
         mean, deviation = model.predict([(step.trial.number, step.horizon) for step in steps])
         gain = (mean - best) / deviation
         improvement = deviation * (gain * norm.cdf(gain) + norm.pdf(gain))
-        utility = improvement / [step.cost**_PRICE_POWER for step in steps]
+        utility = improvement / [step.cost**_COST_POWER for step in steps]
         utility = (utility / (utility.max() or 1.0)).round(_DIGITS)
         step = min(
             zip(-utility, steps, strict=True), key=lambda pair: (pair[0], pair[1].trial.number, pair[1].horizon)
@@ -151,20 +151,20 @@ class FreezeThaw:
 
 
 def _leading(state: SearchState) -> list[Trial]:
-    """Trials with scores, the best first; not all where they are very many."""
+    """Trials with scores, the best first; at most `_MOST_TRIALS`."""
     started = [trial for trial in state.trials if trial.scores and trial.state is not TrialState.FAILED]
     return sorted(started, key=lambda trial: (-trial.score, trial.number))[:_MOST_TRIALS]
 
 
 def _finalist(state: SearchState) -> Trial | None:
-    """The best paused trial, unless one that is complete has no lower score."""
+    """The best paused trial, unless a completed trial has at least its score."""
     leader = leader_of(state)
     completed = [trial.score for trial in state.in_state(TrialState.COMPLETED)]
     return leader if leader is not None and all(score < leader.score for score in completed) else None
 
 
 def _spent(state: SearchState) -> float:
-    """By all trials, to the end of the segments that run."""
+    """The modelled cost of all trials, up to the end of running segments."""
     epochs = {trial.number: trial.epochs for trial in state.trials}
     epochs |= {trial.number: trial.until for trial in state.in_state(TrialState.RUNNING)}
     return sum(epochs[trial.number] * trial.cost.epoch + trial.starts * trial.cost.start for trial in state.trials)

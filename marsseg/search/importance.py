@@ -1,4 +1,4 @@
-"""Which choices matter: importances of a space's parameters for the score."""
+"""Which hyperparameters matter: importances of a space's parameters for the score."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def parameter_importances(space: Space, observations: Sequence[Observation]) -> 
     """The share of the score's variation that each parameter explains (PED-ANOVA, Watanabe et al., 2023).
 
     Args:
-        space: What varied.
+        space: The search space.
         observations: Trials with a score; others are ignored.
 
     Returns:
@@ -29,9 +29,9 @@ def parameter_importances(space: Space, observations: Sequence[Observation]) -> 
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     try:
         with warnings.catch_warnings():
-            # Where a parameter is seldom asked for, the picture is rough; Optuna tells that on the terminal.
+            # Where a parameter is seldom asked for, the estimate is rough; Optuna would warn on the terminal.
             warnings.simplefilter("ignore", UserWarning)
             return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
     except (RuntimeError, ValueError):
-        # All trials have one score, or share no parameter.
+        # All trials have the same score, or share no parameter.
         return {}

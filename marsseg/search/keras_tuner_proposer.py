@@ -1,7 +1,7 @@
 """Keras Tuner's oracles as proposers.
 
-An oracle is made anew for each proposal and filled with what the ledger tells: neither its files, which a kill can
-leave at odds with each other, nor its locks are ever used.
+An oracle is rebuilt for each proposal and filled from the ledger: neither its files, which a kill can leave
+inconsistent with each other, nor its locks are ever used.
 """
 
 import math
@@ -33,7 +33,7 @@ from marsseg.search.space import (
     Value,
 )
 
-# As many as Optuna's TPE draws at random; the library's own three for each parameter would outlast a search of 40.
+# As many as Optuna's TPE draws at random; Keras Tuner's default of three per parameter would outlast a search of 40.
 _INITIAL_POINTS = 10
 _OBJECTIVE = "score"
 
@@ -43,7 +43,7 @@ class KerasTunerProposer:
     """Suggests configurations with one of Keras Tuner's oracles.
 
     Args:
-        space: What may vary.
+        space: The search space.
         sampler: `bayesian` (a Gaussian process and its upper confidence bound) or `random`.
     """
 
@@ -53,9 +53,9 @@ class KerasTunerProposer:
     def propose(self, observations: Sequence[Observation], seed: int) -> dict[str, Value]:
         """The next configuration, a function of the arguments alone."""
         oracle = self._build_oracle(seed)
-        # One thread: the order of sums must not depend on the machine, and for so small matrices more are slower.
+        # One thread: sums must not depend on the machine, and for such small matrices more threads are slower.
         with warnings.catch_warnings(), threadpool_limits(1):
-            # Scores that no choice explains push a length scale to its bound.
+            # Scores that no hyperparameter explains push a length scale to its bound.
             warnings.simplefilter("ignore", ConvergenceWarning)
             _tell(oracle, observations)
             values = oracle.populate_space("next")["values"]
@@ -77,9 +77,9 @@ class KerasTunerProposer:
 
 
 class _GaussianProcess(GaussianProcessRegressor):  # type: ignore[misc]  # ships no types
-    """Scikit-learn's regressor with the same predictions, made faster.
+    """Scikit-learn's regressor with the same predictions, computed faster.
 
-    The oracle asks for one point at a time, ten thousand times a proposal, and nearly all of that time would go into
+    The oracle asks for one point at a time, ten thousand times per proposal, and nearly all of that time would go into
     checking the arguments.
     """
 
@@ -103,7 +103,7 @@ def build_hyperparameters(space: Space) -> Any:
     """A space as Keras Tuner's hyperparameters, with its conditions and without values.
 
     Args:
-        space: What may vary.
+        space: The search space.
 
     Returns:
         A `keras_tuner.HyperParameters`.
@@ -119,7 +119,7 @@ def declare_space(hyperparameters: Any, space: Space) -> None:
 
     Args:
         hyperparameters: A `keras_tuner.HyperParameters`.
-        space: What may vary.
+        space: The search space.
     """
     for parameter in space.parameters:
         with ExitStack() as scopes:
@@ -133,7 +133,7 @@ def read_values(hyperparameters: Any, space: Space) -> dict[str, Value]:
 
     Args:
         hyperparameters: A `keras_tuner.HyperParameters` that the space was declared to.
-        space: What may vary.
+        space: The search space.
     """
     values: dict[str, Value] = {}
     for parameter in space.parameters:
@@ -143,7 +143,7 @@ def read_values(hyperparameters: Any, space: Space) -> dict[str, Value]:
 
 
 def _conditions(space: Space, parameter: Parameter) -> Iterator[tuple[str, tuple[Value, ...]]]:
-    """A parameter's conditions, each behind those of its parent: a scope is known inside its parent's scope alone."""
+    """A parameter's conditions, each after those of its parent: a scope is known only inside its parent's scope."""
     for parent, allowed in parameter.when.items():
         yield from _conditions(space, space.by_path[parent])
         yield parent, allowed
@@ -157,11 +157,11 @@ def _register(hyperparameters: Any, parameter: Parameter) -> None:
         case FloatParameter(low, high, None, log):
             hyperparameters.Float(path, low, high, sampling="log" if log else "linear")
         case FloatParameter(low, high, float(step)):
-            # Its own steps lose the last one wherever the division is not exact.
+            # Keras Tuner's own steps lose the last value wherever the division is not exact.
             values = [min(low + index * step, high) for index in range(round((high - low) / step) + 1)]
             hyperparameters.Choice(path, values, ordered=True)
         case ChoiceParameter(options) if isinstance(options[0], bool):
-            # Its Choice would turn them into 0 and 1.
+            # Keras Tuner's Choice would turn them into 0 and 1.
             if len(options) == 1:
                 hyperparameters.Fixed(path, options[0])
             else:
@@ -185,14 +185,14 @@ def _tell(oracle: Any, observations: Sequence[Observation]) -> None:
             trial.score, trial.status = observation.score, "COMPLETED"
             oracle.trials[trial.trial_id] = trial
     if running and hasattr(oracle, "gpr") and len(oracle.trials) >= _INITIAL_POINTS:
-        # It guesses the scores of running trials before it fits; an oracle that lived on would still know its last fit.
+        # It guesses running trials' scores before it fits; an oracle that lived on would still have its last fit.
         oracle.gpr.fit(*oracle._vectorize_trials())
     for trial in running:
         oracle.trials[trial.trial_id] = oracle.ongoing_trials[trial.trial_id] = trial
 
 
 def _within(domain: Domain, value: Any) -> Value:
-    """A plain value in its bounds: at the upper end of a logarithmic scale the library rounds beyond them."""
+    """A plain value within its bounds: at the upper end of a logarithmic scale Keras Tuner rounds beyond them."""
     if isinstance(domain, IntParameter | FloatParameter):
         value = min(max(value, domain.low), domain.high)
     plain: Value = value.item() if isinstance(value, np.generic) else value

@@ -1,7 +1,7 @@
 """The ledger: the durable, append-only record of every search in one SQL database.
 
-Events are facts and decisions: a proposal, a segment handed to a worker, a segment finished. What they add up to is
-computed in `state.py`. One driver at a time may append to a search: it holds a file lock, and a fencing counter keeps
+Events are facts and decisions: a proposal, a segment handed to a worker, a segment finished. `state.py` computes the
+state that they add up to. One driver at a time may append to a search: it holds a file lock, and a fencing token keeps
 out a driver that lost its lock without noticing.
 """
 
@@ -60,7 +60,7 @@ class Event(NamedTuple):
         kind: `proposed`, `measured`, `rejected`, `started`, `finished`, `failed`, `tracked`, `opened` or `closed`.
         trial: The trial's number, or None where the entry is about the search.
         payload: Plain values.
-        created_ms: Unix time in milliseconds; no decision looks at it.
+        created_ms: Unix time in milliseconds; no decision depends on it.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Ledger:
     """All searches of one database.
 
     Args:
-        path: The SQLite file; where it is missing, the first search makes it.
+        path: The SQLite file; if it is missing, the first search creates it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +85,7 @@ class Ledger:
         self._is_there()
 
     def _is_there(self) -> bool:
-        """Whether a search has made the file by now."""
+        """Whether a search has created the file by now."""
         if self._path.exists():
             self._make_tables()
         return self._has_tables
@@ -106,7 +106,7 @@ class Ledger:
         """Adds a search.
 
         Raises:
-            UsageError: If the name is taken or cannot be a name.
+            UsageError: If the name is taken or not valid.
         """
         check_name(name)
         self._make_tables()
@@ -115,7 +115,9 @@ class Ledger:
             with _transaction(self._engine) as connection:
                 connection.execute(_searches.insert().values(row))
         except sa.exc.IntegrityError:
-            raise UsageError(f"'{name}' exists already; take another --name, or go on with --resume {name}") from None
+            raise UsageError(
+                f"'{name}' exists already; choose another --name, or resume it with --resume {name}"
+            ) from None
 
     def names(self) -> list[str]:
         """The searches, oldest first."""
@@ -125,7 +127,7 @@ class Ledger:
             return list(connection.execute(sa.select(_searches.c.name).order_by(_searches.c.id)).scalars())
 
     def settings(self, name: str) -> dict[str, Any]:
-        """What a search was started with."""
+        """The settings a search was started with."""
         settings: dict[str, Any] = json.loads(self._row(name).settings)
         return settings
 
@@ -136,7 +138,7 @@ class Ledger:
         query = sa.select(*columns).where(_events.c.search_id == search_id).order_by(_events.c.sequence)
         with _transaction(self._engine) as connection:
             rows = connection.execute(query).all()
-        # One large document is read in a third of the time of many thousand small ones.
+        # Reading one large document takes a third of the time of many thousand small ones.
         payloads = read_json(f"[{','.join([payload for _, _, payload, _ in rows])}]")
         return [
             Event(kind, trial, payload, created_ms)
@@ -165,7 +167,7 @@ class Ledger:
         search_id = self._row(name).id
         lock = self._lock(name)
         try:
-            # Whoever looks whether the search is driven holds it for a moment.
+            # A process that checks whether the search is driven holds the lock for a moment.
             lock.acquire(timeout=_LOOK_S, poll_interval=_LOOK_S / 10)
         except Timeout:
             raise LedgerError(f"search '{name}' is being run by another process; wait for it or stop it") from None
@@ -214,7 +216,7 @@ class LedgerWriter:
         self._fence = fence
 
     def update_settings(self, settings: Mapping[str, Any]) -> None:
-        """Replaces what the search was started with, as where its budget is extended.
+        """Replaces the search's settings, for example when its budget is extended.
 
         Raises:
             TakenOverError: If another driver has taken over.
@@ -250,7 +252,7 @@ class LedgerWriter:
         return event
 
     def append_epoch(self, trial: int, epoch: int, record: Mapping[str, Any]) -> bool:
-        """Adds an epoch unless it stands there already, as after a kill between checkpoint and message.
+        """Adds an epoch unless it is there already, as happens after a kill between checkpoint and message.
 
         Returns:
             Whether it was new.
@@ -276,7 +278,7 @@ class LedgerWriter:
 
 @contextmanager
 def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction whose database errors are ours: a full disk, a damaged file, a lock held for too long."""
+    """A transaction that raises database errors as ours: a full disk, a damaged file, a lock held for too long."""
     try:
         with engine.begin() as connection:
             yield connection
@@ -287,7 +289,7 @@ def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def check_name(name: str) -> None:
-    """Refuses what cannot be the name of a search.
+    """Refuses a name that a search cannot have.
 
     Raises:
         UsageError: If the name is empty, too long or holds anything but letters, digits, '.', '_' and '-'.

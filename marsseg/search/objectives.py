@@ -1,4 +1,4 @@
-"""What a search is for: the score, and what may count besides."""
+"""The objectives of a search: the score, and the sizes that may count besides."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ OBJECTIVES = (SCORE, *SIZES)
 
 
 def check_objectives(names: Sequence[str]) -> tuple[str, ...]:
-    """The objectives as they will be looked at, the score first.
+    """The objectives in the order in which they are used, the score first.
 
     Raises:
         UsageError: If a name is unknown or given twice, or the score is not among them.

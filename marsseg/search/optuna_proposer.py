@@ -1,7 +1,7 @@
 """Optuna's samplers as proposers.
 
-A study is rebuilt in memory for each proposal, from what the ledger tells, and the sampler gets a seed of its own: no
-state of Optuna's has to survive anything.
+A study is rebuilt in memory from the ledger for each proposal, and the sampler gets a seed of its own: no Optuna state
+has to survive between proposals.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class OptunaProposer:
     """Suggests configurations with one of Optuna's samplers.
 
-    CMA-ES and NSGA-II think in generations. Theirs are filled in the order of the trials' numbers, as if each trial had
-    been told before the next was asked for; one that is running counts once it has a score.
+    CMA-ES and NSGA-II work in generations. Generations are filled in the order of the trials' numbers, as if each trial
+    had been told before the next was asked for; a running trial counts once it has a score.
 
     Args:
-        space: What may vary.
-        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition), `gp`, `cmaes` or `nsga2` (what becomes
-            of conditions there says `optuna_samplers`), or `random`.
-        num_sizes: How many sizes count besides the score.
+        space: The search space.
+        sampler: `tpe` (Watanabe, 2023, arXiv 2304.11127; grouped by condition), `gp`, `cmaes` or `nsga2`
+            (`optuna_samplers` says how they treat conditions), or `random`.
+        num_sizes: Number of size objectives besides the score.
     """
 
     space: Space
@@ -46,7 +46,7 @@ class OptunaProposer:
             if not parameter.when
         }
         sampler = build_sampler(self.sampler, always_active, seed)
-        rebuild = relive_study if self.sampler in WITH_GENERATIONS else build_study
+        rebuild = replay_study if self.sampler in WITH_GENERATIONS else build_study
         study = rebuild(self.space, observations, sampler, self.num_sizes)
         return suggest_values(study.ask(), self.space)
 
@@ -57,10 +57,10 @@ def build_study(
     """A study in memory that holds these trials; higher scores are better, and lower sizes.
 
     Args:
-        space: What may vary.
+        space: The search space.
         observations: Trials; those without a score count as running.
-        sampler: What will propose.
-        num_sizes: How many sizes count besides the score.
+        sampler: The sampler that will propose.
+        num_sizes: Number of size objectives besides the score.
 
     Returns:
         The study.
@@ -77,7 +77,7 @@ def _empty_study(sampler: optuna.samplers.BaseSampler, num_sizes: int) -> optuna
 
 
 class _ToldTrial(optuna.trial.FrozenTrial):
-    """A trial made for one study, which need not copy it: for a thousand trials that takes a second."""
+    """A trial made for one study, which need not copy it: copying a thousand trials takes a second."""
 
     @classmethod
     def of(cls, known: Distributions, observation: Observation) -> "_ToldTrial":
@@ -102,16 +102,16 @@ class _ToldTrial(optuna.trial.FrozenTrial):
         return self
 
 
-def relive_study(
+def replay_study(
     space: Space, observations: Sequence[Observation], sampler: optuna.samplers.BaseSampler, num_sizes: int = 0
 ) -> optuna.Study:
-    """A study as `build_study` gives it, whose sampler was asked for each trial before it was told its score.
+    """Like `build_study`, but the sampler is asked for each trial before it is told the trial's score.
 
     Args:
-        space: What may vary.
+        space: The search space.
         observations: Trials in the order of their numbers.
-        sampler: What will propose; it notes in each trial which generation it belongs to.
-        num_sizes: How many sizes count besides the score.
+        sampler: The sampler that will propose; it records in each trial the generation that the trial belongs to.
+        num_sizes: Number of size objectives besides the score.
 
     Returns:
         The study.
@@ -120,7 +120,7 @@ def relive_study(
     for observation in observations:
         study.enqueue_trial(dict(observation.values))
         trial = study.ask()
-        # With all values given beforehand, nothing else would make the sampler take note of the trial.
+        # With all values given beforehand, nothing else would make the sampler record its generation.
         _ = trial.relative_params
         suggest_values(trial, space)
         if observation.score is not None:
@@ -146,7 +146,7 @@ def suggest_values(trial: optuna.Trial, space: Space) -> dict[str, Value]:
 
     Args:
         trial: A live trial.
-        space: What may vary.
+        space: The search space.
 
     Returns:
         Values by dotted path; inactive parameters are absent.
@@ -163,7 +163,7 @@ def _suggest(trial: optuna.Trial, path: str, domain: Domain) -> Value:
         case IntParameter(low, high, step, log):
             return trial.suggest_int(path, low, high, step=step, log=log)
         case FloatParameter(low, high, float(step)):
-            # Samplers round to steps in different ways; 0.1 and its next neighbour would be two configurations.
+            # Samplers round to steps in different ways; 0.1 and its adjacent float would be two configurations.
             value = trial.suggest_float(path, low, high, step=step)
             return min(low + round((value - low) / step) * step, high)
         case FloatParameter(low, high, _, log):

@@ -1,7 +1,7 @@
-"""Optuna's samplers by name, each made so that it can begin anew for every proposal.
+"""Optuna's samplers by name, each built so that it can start afresh for every proposal.
 
-Only TPE models parameters that are active under a condition. The others model what every trial has, and are told so
-once: left to find out by themselves they compare all trials with each other, for each trial told.
+Only TPE models parameters that are active under a condition. The others model the parameters that every trial has, and
+are told these once: to find out by themselves they would compare all trials with each other, for each trial told.
 """
 
 import warnings
@@ -14,22 +14,22 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
-# Optuna's 50 would draw a whole search of 40 at random; as many as TPE and the Gaussian processes begin with.
+# Optuna's default of 50 would draw a whole search of 40 at random; TPE and the GP start with 10.
 _POPULATION_SIZE = 10
 
 Distributions = Mapping[str, BaseDistribution]
 
-# These note in each trial what it belongs to, and have to be asked for it before they are told its score.
+# These record each trial's generation, and have to be asked for a trial before they are told its score.
 WITH_GENERATIONS = ("cmaes", "nsga2")
 
 
 def build_sampler(name: str, always_active: Distributions, seed: int) -> BaseSampler:
-    """A sampler without a past.
+    """A sampler without history.
 
     Args:
-        name: One of Optuna's in `SAMPLERS`.
+        name: One of Optuna's samplers in `SAMPLERS`.
         always_active: The parameters that every trial has.
-        seed: Decides whatever is random.
+        seed: Random seed.
 
     Returns:
         The sampler.
@@ -51,7 +51,7 @@ def build_sampler(name: str, always_active: Distributions, seed: int) -> BaseSam
 
 
 class _OnTheAlwaysActive(BaseSampler):
-    """Samples the parameters of `_together` together, and each other one by itself."""
+    """Samples the parameters of `_together` jointly, and each other one independently."""
 
     _together: Distributions
 
@@ -61,11 +61,11 @@ class _OnTheAlwaysActive(BaseSampler):
 
 
 class GaussianProcess(_OnTheAlwaysActive, GPSampler):
-    """A Gaussian process and its expected improvement, from ten scores on; parameters under a condition by TPE.
+    """A Gaussian process and its expected improvement, from ten scores on; TPE draws conditional parameters.
 
     Args:
         always_active: The parameters that every trial has, with more than one value.
-        seed: Decides whatever is random.
+        seed: Random seed.
     """
 
     def __init__(self, always_active: Distributions, seed: int) -> None:
@@ -76,23 +76,23 @@ class GaussianProcess(_OnTheAlwaysActive, GPSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The always active parameters' values; none before there are ten scores."""
-        # Its threads can be held back only once they are there.
+        # PyTorch's threads can be limited only once it is imported.
         import torch  # noqa: F401  # wanted for its threads
 
-        # One thread: the order of sums must not depend on the machine, and for so small matrices more are slower.
+        # One thread: sums must not depend on the machine, and for such small matrices more threads are slower.
         with threadpool_limits(1):
             return super().sample_relative(study, trial, search_space)
 
 
 class CmaEs(_OnTheAlwaysActive, CmaEsSampler):
-    """CMA-ES (Hansen, 2016, arXiv 1604.00772) on the numbers that every trial has.
+    """CMA-ES (Hansen, 2016, arXiv 1604.00772) on the numeric parameters that every trial has.
 
-    It knows neither choices nor conditions: those parameters are drawn by TPE, each by itself. In a space of few
-    numbers most of the search is therefore TPE's.
+    It supports neither categorical nor conditional parameters: TPE draws those, each independently. In a space with few
+    numeric parameters, TPE therefore does most of the search.
 
     Args:
         always_active: The parameters that every trial has, with more than one value.
-        seed: Decides whatever is random.
+        seed: Random seed.
     """
 
     def __init__(self, always_active: Distributions, seed: int) -> None:
@@ -102,13 +102,13 @@ class CmaEs(_OnTheAlwaysActive, CmaEsSampler):
 
 
 class Nsga2(_OnTheAlwaysActive, NSGAIISampler):
-    """NSGA-II (Deb et al., 2002) in generations of ten; the first is drawn at random.
+    """NSGA-II (Deb et al., 2002) in generations of ten; the first generation is drawn at random.
 
-    Children inherit what every trial has. Parameters under a condition are drawn at random, like those that mutate.
+    Children inherit the parameters that every trial has. Conditional parameters are drawn at random, as mutations are.
 
     Args:
         always_active: The parameters that every trial has, with more than one value.
-        seed: Decides whatever is random.
+        seed: Random seed.
     """
 
     def __init__(self, always_active: Distributions, seed: int) -> None:

@@ -1,6 +1,6 @@
-"""Several objectives at once: which points no other beats in everything, and an order of all.
+"""Several objectives at once: the points that no other dominates, and an order of all points.
 
-A point has one number an objective, higher is better in each. Of one objective, all this is a sort by it.
+A point has one number per objective; higher is better in each. With one objective, all this is sorting by it.
 """
 
 from bisect import bisect_left
@@ -16,22 +16,22 @@ def dominates(point: Point, other: Point) -> bool:
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """Non-dominated sorting: the first front is what no point dominates, each further one that of what is left.
+    """Non-dominated sorting: the first front holds the points that none dominates, each next one those of the rest.
 
-    Found as by Zhang et al. (2015, ENS-BS): from the highest point downwards each goes to the first front that holds
-    none which dominates it.
+    After Zhang et al. (2015, ENS-BS): from the highest point downwards, each goes to the first front in which no point
+    dominates it.
 
     Args:
-        points: All of as many numbers.
+        points: All with the same number of objectives.
 
     Returns:
-        Places in `points` by front; within a front the higher first number leads, then the higher second one and so
-        on, then the earlier place.
+        Indices into `points` by front; within a front the higher first number comes first, then the higher second one
+        and so on; ties go to the earliest.
     """
     found: list[list[int]] = []
 
     def front_of(index: int) -> int:
-        # Whatever a front dominates, all before it do. Who came last into one is the most likely to dominate.
+        # A point that a front dominates is dominated by all fronts before it, most likely by the newest member.
         def is_free(front: Sequence[int]) -> bool:
             return not any(dominates(points[member], points[index]) for member in reversed(front))
 
@@ -46,26 +46,27 @@ def fronts(points: Sequence[Point]) -> list[list[int]]:
 
 
 def best_first(points: Sequence[Point]) -> list[int]:
-    """An order of all points, as halving with several objectives needs it: front by front, each well spread.
+    """An order of all points for halving with several objectives: front by front, each well spread.
 
-    As in MO-ASHA (Schmucker et al., 2021, arXiv 2106.12639) with its epsilon-net: a front's best in the first number
-    leads, and the next one is always that farthest from all before it, the earlier of equals. Unlike there, distances
-    are counted in places, not in values: parameters span orders of magnitude, scores a few hundredths.
+    As in MO-ASHA (Schmucker et al., 2021, arXiv 2106.12639) with its epsilon-net: a front's best point in the first
+    number leads, and the next one is always the point farthest from all before it; ties go to the earliest. Unlike
+    there, distances are measured in ranks, not in values: parameter counts span orders of magnitude, scores a few
+    hundredths.
 
     Args:
-        points: All of as many numbers.
+        points: All with the same number of objectives.
 
     Returns:
-        Places in `points`.
+        Indices into `points`.
     """
     if points and len(points[0]) == 1:
-        # The same, in a fraction of the time.
+        # The same order, in a fraction of the time.
         return sorted(range(len(points)), key=lambda index: -points[index][0])
     return [index for front in fronts(points) for index in _spread(front, points)]
 
 
 def _spread(front: Sequence[int], points: Sequence[Point]) -> list[int]:
-    """The epsilon-net of a front whose leader stands first."""
+    """The epsilon-net of a front whose leader comes first."""
     ranks = [sorted(set(numbers)) for numbers in zip(*(points[index] for index in front), strict=True)]
     places = {
         index: [bisect_left(numbers, number) for numbers, number in zip(ranks, points[index], strict=True)]

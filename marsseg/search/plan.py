@@ -1,4 +1,4 @@
-"""What a search will cost, from simulated searches with the scheduler that will decide."""
+"""The expected cost of a search, from simulated searches with the scheduler that will decide."""
 
 import math
 import random
@@ -11,20 +11,20 @@ from marsseg.search.simulation import Curve, simulate
 from marsseg.search.state import Cost
 
 _SIMULATIONS = 5
-# Beyond this the cost grows in proportion.
+# Beyond this budget the cost grows in proportion.
 _SIMULATED_BUDGET = 40
-# Curves rise with the logarithm of the epoch, from this share of what they come to, some early and some late, and
-# jitter: after a third of the epochs they stand in the order of their ends as nearly as recorded ones do.
+# Curves rise with the logarithm of the epoch, from this share of their final score, some early and some late, and
+# jitter: after a third of the epochs their order is as close to their final order as that of recorded curves.
 _FIRST, _LATENESS, _JITTER = 0.3, 1.0, 0.02
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study is expected to spend.
+    """The expected spending of a study.
 
     Args:
-        epochs: Of all trials together.
-        segments: How often a worker takes up a trial that is not the one it trained last.
+        epochs: Epochs of all trials together.
+        segments: Number of times that a worker takes up a trial other than the one it trained last.
         cost: Modelled cost of the epochs alone.
     """
 
@@ -33,22 +33,22 @@ class Plan:
     cost: float = 0.0
 
     def scaled(self, factor: float) -> "Plan":
-        """So many times as much."""
+        """The plan with every amount multiplied by a factor."""
         return Plan(self.epochs * factor, self.segments * factor, self.cost * factor)
 
 
 def expected_plan(scheduler: Scheduler, trials: int, costs: Sequence[Cost], sizes: Sequence[str] = ()) -> Plan:
-    """What a search spends on average if no trial fails or stops early.
+    """The average spending of a search in which no trial fails or stops early.
 
-    The configurations come in random order. Asynchronous promotion spends more than one in `reduction_factor` would:
-    what was promoted early falls out of the top, and others follow; and a scheduler that looks at prices trains cheap
-    configurations longer.
+    The configurations come in random order. Asynchronous promotion spends more than promoting one in
+    `reduction_factor` would: trials promoted early fall out of the top, and others follow; and a scheduler that
+    considers costs trains cheap configurations longer.
 
     Args:
-        scheduler: Decides.
+        scheduler: The scheduler that will decide.
         trials: Configurations that it may start.
-        costs: What configurations of the space take; at least one.
-        sizes: What counts besides the score; each in random order too.
+        costs: Costs of configurations of the space; at least one.
+        sizes: Names of the objectives besides the score; each in random order too.
 
     Returns:
         The mean over some simulated searches; the same for the same arguments.

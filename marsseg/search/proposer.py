@@ -1,4 +1,4 @@
-"""Proposers: what a search tries next, and what they are told of what it has tried.
+"""Proposers: they suggest what a search tries next, from what they are told about the trials so far.
 
 Proposal n is a function of the ledger, the search's seed and n: a proposer holds no state between two proposals.
 """
@@ -15,19 +15,19 @@ from marsseg.search.space import Value
 from marsseg.search.state import SearchState, Trial, TrialState
 
 _MIN_TRIALS_AT_RUNG = 5
-# Of the metric that trials are compared by.
+# The lowest value of the metric that trials are compared by.
 _LOWEST = 0.0
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a proposer may know of a trial.
+    """What a proposer may know about a trial.
 
     Args:
         values: The values that vary, by dotted path.
         score: How good it is, higher is better; None while it waits or is running without a score.
-        failed: Whether it has come to nothing; its score then is made up.
-        sizes: What counts besides, lower is better; as many for each trial, none where the score alone counts.
+        failed: Whether it failed or was rejected; its score is then made up.
+        sizes: The other objectives, lower is better; as many for each trial, none where the score alone counts.
     """
 
     values: Mapping[str, Value]
@@ -44,7 +44,7 @@ class Proposer(Protocol):
 
         Args:
             observations: All trials so far, in the order of their numbers.
-            seed: Decides whatever is random.
+            seed: Random seed.
 
         Returns:
             Values of the active parameters by dotted path; the same for the same arguments.
@@ -60,21 +60,21 @@ def proposal_seed(search_seed: int, number: int) -> int:
 def observe(state: SearchState, rungs: Rungs, sizes: Sequence[str] = ()) -> list[Observation]:
     """What the sampler sees of a search's trials.
 
-    Scores of different rungs do not compare: a network is better after more epochs. All are told at the level of the
-    highest rung that at least five trials have reached; a trial that was paused below it is told its own rung's score
-    plus what the trials that went on have gained from there on average. So a paused leader stays ahead of those that it
-    led, and the poor ones are still known. What failed or was rejected is told as the worst score known: samplers would
-    propose it again and again. Not so what was the same as another.
+    Scores of different rungs are not comparable: a network is better after more epochs. All scores are told at the
+    highest rung that at least five trials have reached; the score of a trial that was paused below it is its own rung's
+    score plus the average gain from there of the trials that continued. So a paused leader stays ahead of the trials
+    that it led, and the poor ones are still known. Failed and rejected trials are told with the worst score known, or
+    samplers would propose them again and again; rejected duplicates are not told at all.
 
-    Sizes are told by their logarithm, since they span orders of magnitude; of what failed or was rejected, the worst.
+    Sizes are told as logarithms, since they span orders of magnitude; failed and rejected trials get the worst.
 
     Args:
-        state: What the ledger adds up to.
-        rungs: Where trials are compared.
-        sizes: What counts besides the score, by name.
+        state: The state that the ledger adds up to.
+        rungs: The epochs at which trials are compared.
+        sizes: Names of the objectives besides the score.
 
     Returns:
-        One observation a trial.
+        One observation per trial.
     """
     trials = [trial for trial in state.trials if trial.scores or trial.state is TrialState.RUNNING]
     reached = {level: [trial for trial in trials if trial.reached(level)] for level in rungs.levels}

@@ -1,6 +1,6 @@
-"""What a scheduler is: it decides how many epochs each trial gets, as a pure function of a search's state.
+"""The interface of schedulers, which decide how many epochs each trial gets, purely from a search's state.
 
-Decisions are values. The schedulers themselves live in rooms of their own, by kind; `schedulers.py` has them by name.
+Decisions are values. The schedulers live in modules of their own, by kind; `schedulers.py` lists them by name.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ class Rungs:
 
     Args:
         min_epochs: The first rung.
-        max_epochs: The last one: a full training.
-        reduction_factor: From one rung to the next.
+        max_epochs: The last rung: full training.
+        reduction_factor: Ratio of each rung to the one before.
     """
 
     min_epochs: int
@@ -65,17 +65,17 @@ class Scheduler(Protocol):
 
     @property
     def rungs(self) -> Rungs:
-        """A trial's first segment and full training, and what may lie between."""
+        """A trial's first segment, full training, and the rungs that may lie between."""
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The epochs at which it compares trials, of which the last is a full training."""
+        """The epochs at which it compares trials; the last is full training."""
 
     def decide(self, state: SearchState, budget: int) -> Decision:
         """The next step of a search.
 
         Args:
-            state: What the ledger adds up to.
+            state: The state that the ledger adds up to.
             budget: Configurations that may be started.
 
         Returns:
@@ -84,7 +84,7 @@ class Scheduler(Protocol):
 
 
 def start_new(state: SearchState, budget: int, until: int) -> Decision | None:
-    """Starts the configuration that was proposed first, if need be by having one proposed; None without budget."""
+    """Starts the oldest waiting configuration, or has one proposed if none waits; None once the budget is spent."""
     if state.num_started >= budget:
         return None
     waiting = state.in_state(TrialState.PROPOSED)
@@ -92,7 +92,7 @@ def start_new(state: SearchState, budget: int, until: int) -> Decision | None:
 
 
 def conclude(state: SearchState, levels: tuple[int, ...]) -> Decision:
-    """The end: waits for what runs; where nothing completed, the leader of the highest rung goes on to its next one."""
+    """The end: waits for running trials; if none has completed, the highest rung's leader continues to the next."""
     if state.in_state(TrialState.RUNNING):
         return Wait()
     paused = state.in_state(TrialState.PAUSED)
@@ -108,7 +108,7 @@ def leader_of(state: SearchState) -> Trial | None:
 
 
 def finish_leader(state: SearchState, max_epochs: int) -> Decision:
-    """The end: waits for what runs; where nothing completed, the best paused trial is trained in full."""
+    """The end: waits for running trials; if none has completed, the best paused trial is trained in full."""
     if state.in_state(TrialState.RUNNING):
         return Wait()
     leader = leader_of(state)

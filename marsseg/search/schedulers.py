@@ -17,31 +17,31 @@ SCHEDULERS: Mapping[str, Callable[[Rungs], Scheduler]] = {
     "none": FullTraining,
 }
 
-# Those that take several objectives; the others look at the score alone.
+# Schedulers that take several objectives; the others consider the score alone.
 SCHEDULERS_OF_SEVERAL_OBJECTIVES = ("asha", "hyperband", "topk", "none")
 
 
 def default_scheduler(num_objectives: int) -> str:
-    """The name of the one that has done best on recorded curves, of those that take so many objectives.
+    """The name of the scheduler that did best on recorded curves, among those that take this many objectives.
 
     Args:
-        num_objectives: From 1.
+        num_objectives: At least 1.
     """
     return "freeze-thaw" if num_objectives == 1 else "asha"
 
 
 def build_scheduler(name: str, rungs: Rungs, budget: Budget, workers: int) -> Scheduler:
-    """A scheduler that keeps a budget.
+    """A scheduler that keeps within a budget.
 
     Args:
         name: One of `SCHEDULERS`.
-        rungs: Where trials are compared.
+        rungs: The epochs at which trials are compared.
         budget: What the search may spend.
-        workers: Trials at a time.
+        workers: Number of trials that train at a time.
     """
     if budget.trials is not None:
         return SCHEDULERS[name](rungs)
-    # It alone looks ahead; of time, to that of all workers together.
+    # Freeze-thaw alone plans ahead, and counts time as that of all workers together.
     limit = budget.epochs or (budget.seconds or 0.0) * workers
     scheduler = FreezeThaw(rungs, limit) if name == "freeze-thaw" else SCHEDULERS[name](rungs)
     return Limited(scheduler, budget)

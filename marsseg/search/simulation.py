@@ -1,6 +1,6 @@
-"""Searches that train nothing: learning curves are known, a scheduler decides, and a clock of modelled cost runs.
+"""Searches without training: learning curves are known, a scheduler decides, and a clock runs by modelled cost.
 
-What a search will cost is told with made-up curves, what a scheduler is worth with recorded ones.
+Made-up curves tell what a search will cost, recorded ones how good a scheduler is.
 """
 
 import heapq
@@ -14,13 +14,13 @@ from marsseg.search.state import Cost, SearchState, Trial, TrialState
 
 @dataclass(frozen=True)
 class Curve:
-    """What a configuration's training would show.
+    """The learning curve that training a configuration would show.
 
     Args:
-        scores: `val_mean_iou` after each epoch of a full training.
-        cost: What training it takes.
+        scores: `val_mean_iou` after each epoch of full training.
+        cost: The cost of training it.
         values: The values that vary, by dotted path.
-        sizes: What counts besides the score, by objective.
+        sizes: Values of the objectives besides the score, by name.
     """
 
     scores: tuple[float, ...]
@@ -31,11 +31,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a simulated search stands after a segment.
+    """The situation of a simulated search after a segment.
 
     Args:
-        time: On the clock, in units of cost.
-        cost: Spent by all workers so far.
+        time: Time on the clock, in units of cost.
+        cost: Cost spent by all workers so far.
         state: All trials.
     """
 
@@ -48,13 +48,13 @@ def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers
     """Runs a search over known curves.
 
     Args:
-        scheduler: Decides.
-        curves: Proposal n is curve n; at least as many as the budget and what the scheduler looks ahead.
+        scheduler: The scheduler that decides.
+        curves: Proposal n is curve n; at least as many as the budget and the proposals made ahead.
         budget: Configurations to start.
-        workers: Segments at a time.
+        workers: Number of segments that run at a time.
 
     Yields:
-        A moment for each finished segment, in the order of the clock; the same for the same arguments.
+        A moment for each finished segment, in clock order; the same for the same arguments.
     """
     trials: list[Trial] = []
     last_finished: int | None = None
@@ -88,7 +88,7 @@ def simulate(scheduler: Scheduler, curves: Sequence[Curve], budget: int, workers
 
 
 def _free_worker(segment: RunSegment, last_trained: Mapping[int, int | None], busy: set[int]) -> int:
-    """Who trained this trial last, if it is free."""
+    """The worker that trained this trial last, if it is free, otherwise the first free one."""
     free = [worker for worker in last_trained if worker not in busy]
     return next((worker for worker in free if last_trained[worker] == segment.trial), free[0])
 

@@ -1,7 +1,7 @@
-"""Search spaces: which fields of the experiment config vary, over what, and under which condition.
+"""Search spaces: which fields of the experiment config vary, over which values, and under which condition.
 
-A space is a plain, frozen value. Reading it from TOML lives in `space_file.py`, rendering it to an engine's own
-distributions with the engine's proposer.
+A space is a plain, frozen value. `space_file.py` reads it from TOML; each engine's proposer renders it to the engine's
+own distributions.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True)
 class IntParameter:
-    """A whole number from `low` to `high`, both included."""
+    """An integer from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -29,7 +29,7 @@ class IntParameter:
         return type(value) is int and self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def bounds(self) -> tuple[Value, ...]:
-        """Values that stand for the whole range when the space is checked."""
+        """Values that represent the whole range when the space is checked."""
         return self.low, self.high
 
 
@@ -47,13 +47,13 @@ class FloatParameter:
         return type(value) in (int, float) and self.low <= float(value) <= self.high
 
     def bounds(self) -> tuple[Value, ...]:
-        """Values that stand for the whole range when the space is checked."""
+        """Values that represent the whole range when the space is checked."""
         return self.low, self.high
 
 
 @dataclass(frozen=True)
 class ChoiceParameter:
-    """One of several values without order."""
+    """One of several unordered values."""
 
     options: tuple[Value, ...]
 
@@ -62,7 +62,7 @@ class ChoiceParameter:
         return value in self.options
 
     def bounds(self) -> tuple[Value, ...]:
-        """Values that stand for the whole range when the space is checked."""
+        """Values that represent the whole range when the space is checked."""
         return self.options
 
 
@@ -75,7 +75,7 @@ class BoolParameter:
         return isinstance(value, bool)
 
     def bounds(self) -> tuple[Value, ...]:
-        """Values that stand for the whole range when the space is checked."""
+        """Values that represent the whole range when the space is checked."""
         return False, True
 
 
@@ -97,21 +97,21 @@ class Parameter:
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
     def is_active(self, values: Mapping[str, Value]) -> bool:
-        """Whether the parameter has a value beside these values of its parents."""
+        """Whether the parameter is active with these values of its parents."""
         return all(parent in values and values[parent] in allowed for parent, allowed in self.when.items())
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may vary.
+    """The config fields that a search varies, and those that it fixes.
 
     Args:
-        name: How the space is called.
+        name: The space's name.
         fixed: Values by dotted path that differ from the config's defaults.
-        parameters: What varies, parents before children.
+        parameters: The fields that vary, parents before children.
         min_epochs: The first rung.
-        max_epochs: Epochs of a full training.
-        reduction_factor: From one rung to the next, and the share of trials that is kept (one in so many).
+        max_epochs: Epochs of full training.
+        reduction_factor: Ratio of each rung to the one before; at a rung, one in this many trials is kept.
         document: The TOML document as read, for the record.
     """
 
@@ -162,13 +162,13 @@ class Space:
         return values
 
     def pinned(self, values: Mapping[str, Value]) -> "Space":
-        """A copy in which some parameters have one value left, and their parents those under which they are active.
+        """A copy in which some parameters have one value left, and their parents only values that keep them active.
 
         Args:
-            values: By dotted path; paths that are no parameters are ignored.
+            values: By dotted path; paths that are not parameters are ignored.
 
         Raises:
-            SpaceError: If a parameter cannot be active beside the other values.
+            SpaceError: If a parameter cannot be active with the other values.
         """
         left: dict[str, tuple[Value, ...]] = {path: (value,) for path, value in values.items() if path in self.by_path}
         for path in tuple(left):

@@ -1,4 +1,4 @@
-"""Reads search spaces from TOML, and refuses what cannot mean what it says."""
+"""Reads search spaces from TOML, and refuses those that do not make sense."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from marsseg.search.space import (
 
 _TOP_LEVEL_KEYS = ("description", "fixed", "parameters", "search")
 _SEARCH_KEYS = ("min_epochs", "max_epochs", "reduction_factor")
-# What all trials of a search share, or what follows from the search.
+# Fields that all trials of a search share, or that follow from the search.
 _SETTLED = ("seed", "data.", "cleaning.", "split.", "training.max_epochs", "training.threads", "training.precision")
 
 _KINDS: dict[str, type[Domain]] = {
@@ -36,7 +36,7 @@ def load_space(path: Path) -> Space:
 
     Raises:
         NotFoundError: If there is no such file.
-        ConfigError: If the file is no TOML.
+        ConfigError: If the file is not TOML.
         SpaceError: If the space is not valid.
     """
     if not path.is_file():
@@ -57,17 +57,19 @@ def parse_space(document: Mapping[str, Any], name: str) -> Space:
     for key, value in search.items():
         least = 2 if key == "reduction_factor" else 1
         if type(value) is not int or value < least:
-            raise SpaceError(f"space {name}, [search] {key}: expected a whole number from {least} on, found {value!r}")
+            raise SpaceError(f"space {name}, [search] {key}: expected an integer of at least {least}, found {value!r}")
     fixed = document.get("fixed", {})
     if not isinstance(fixed, Mapping):
         raise SpaceError(f"space {name}, [fixed]: expected a table, found {fixed!r}")
     for key, value in fixed.items():
         if key in ("seed", "training.max_epochs"):
             raise SpaceError(
-                f"space {name}, [fixed]: '{key}' has a place of its own; --seed, or max_epochs in [search]"
+                f"space {name}, [fixed]: '{key}' cannot be set here; use --seed, or max_epochs in [search]"
             )
         if isinstance(value, Mapping) and "." not in key:
-            raise SpaceError(f'space {name}, [fixed]: expected dotted paths in quotes, as "{key}.…" = …, found {key}')
+            raise SpaceError(
+                f'space {name}, [fixed]: expected dotted paths in quotes, such as "{key}.…" = …, found {key}'
+            )
     table = document.get("parameters", {})
     if not isinstance(table, Mapping) or not table:
         raise SpaceError(f'space {name}: expected at least one [parameters."…"], found none')
@@ -155,10 +157,10 @@ def _check_conditions(space: Space) -> None:
         if parameter.path.startswith(_SETTLED):
             raise SpaceError(f"{where}: is the same in all trials; set it in [fixed] or [search], or by an option")
         if parameter.path in space.fixed:
-            raise SpaceError(f"{where}: stands in [fixed], too; take it out of one")
+            raise SpaceError(f"{where}: is also in [fixed]; remove one")
         for parent, allowed in parameter.when.items():
             if parent not in seen:
-                hint = "; a parent must stand before its child" if parent in space.by_path else ""
+                hint = "; a parent must come before its child" if parent in space.by_path else ""
                 raise SpaceError(f"{where}: unknown parent '{parent}'{hint or nearest_name_hint(parent, seen)}")
             domain = seen[parent].domain
             if not all(domain.contains(value) for value in allowed):
@@ -167,7 +169,7 @@ def _check_conditions(space: Space) -> None:
 
 
 def _check_fixed(space: Space) -> None:
-    """Refuses [fixed] where it is wrong by itself: it is the config that every trial begins with."""
+    """Refuses [fixed] where it is not valid by itself: it is the config that every trial starts from."""
     try:
         ExperimentConfig().with_values({"training.max_epochs": space.max_epochs, **space.fixed})
     except ConfigError as error:
@@ -182,7 +184,10 @@ def _parameter_hint(space: Space, error: ConfigError) -> str:
     except ConfigError as still:
         if str(still) == str(error):
             return ""
-    return "; what goes only with a value of a parameter has to be a parameter itself, with one option"
+    return (
+        "; a fixed value that is valid only with certain parameter values must itself be a parameter with one option "
+        "and a `when`"
+    )
 
 
 def _describe(domain: Domain) -> str:

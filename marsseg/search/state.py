@@ -1,4 +1,4 @@
-"""What a search's record adds up to: the state of every trial. Nothing here decides or remembers anything else."""
+"""The state that a search's record adds up to, trial by trial. Nothing here decides or remembers anything else."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _MAX_REJECTED_IN_A_ROW = 200
 
 
 class TrialState(StrEnum):
-    """Where a trial stands."""
+    """The state of a trial."""
 
     PROPOSED = "proposed"
     RUNNING = "running"
@@ -26,11 +26,11 @@ class TrialState(StrEnum):
 
 
 def score_at(scores: Sequence[float], epoch: int) -> float:
-    """The mean of the last three epochs up to one: a lucky epoch is not a good network.
+    """The mean of the last three scores up to an epoch: a lucky epoch is not a good network.
 
     Args:
-        scores: After each epoch.
-        epoch: From 1 to their number.
+        scores: The scores after each epoch.
+        epoch: From 1 to the number of scores.
     """
     last = scores[max(0, epoch - _SCORED_EPOCHS) : epoch]
     return sum(last) / len(last)
@@ -38,12 +38,12 @@ def score_at(scores: Sequence[float], epoch: int) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """Modelled seconds on the reference machine: decisions may look at them, since no clock ever does.
+    """Modelled seconds on the reference machine: decisions may depend on them, since they depend on no clock.
 
     Args:
-        epoch: An epoch with its validation.
-        start: What a segment costs on top where a worker last trained something else.
-        report: What every segment costs on top; too little to choose by, but not to tell who ends first.
+        epoch: Cost of an epoch with its validation.
+        start: Additional cost of a segment whose worker last trained another trial.
+        report: Additional cost of every segment; too small to choose by, but not to tell which trial ends first.
     """
 
     epoch: float = 0.0
@@ -58,18 +58,18 @@ class Trial:
     Args:
         number: Its place in the order of proposals, from 0.
         values: The values that vary, by dotted path; inactive ones are absent.
-        state: Where it stands.
+        state: Its current state.
         until: The last epoch of the segment handed out last.
-        starts: Segments before which another trial's had finished: a worker had to build the network anew.
-        ends: When the segment handed out last is over, by modelled cost alone.
+        starts: Number of segments that followed one of another trial, so that a worker had to build the network again.
+        ends: When the segment handed out last ends, by modelled cost alone.
         epochs: Epochs finished.
         scores: `val_mean_iou` after each epoch of the finished segments.
-        step_ms: Milliseconds of a training step as measured; None where that was not asked for.
-        cost: What training it takes, by the model that ships with the package.
-        sizes: What counts besides the score, lower is better, by objective; empty where nothing else does.
+        step_ms: Measured milliseconds of a training step; None where no measurement was asked for.
+        cost: The cost of training it, by the cost model that ships with the package.
+        sizes: The objectives besides the score by name, lower is better; empty where the score alone counts.
         best_val_mean_iou: The best epoch's.
         best_epoch: Counted from 1; 0 before the first segment has finished.
-        params: Number of weights; 0 while unknown.
+        params: Number of parameters; 0 while unknown.
         duration_s: Seconds spent training.
         reason: Why it failed or was rejected.
         facts: The payload of the last finished segment.
@@ -100,16 +100,16 @@ class Trial:
         return len(self.scores) >= epoch
 
     def score_at(self, epoch: int) -> float:
-        """What the trial is compared by at the end of an epoch that it reached."""
+        """The score that the trial is compared by at the end of an epoch that it reached."""
         return score_at(self.scores, epoch)
 
     def point(self, score: float) -> Point:
-        """The trial among others with a score of its: one number an objective, higher is better in each."""
+        """The trial as a point with one of its scores: one number per objective, higher is better in each."""
         return (score, *(-size for size in self.sizes.values()))
 
     @property
     def score(self) -> float:
-        """`score_at` the last epoch of the finished segments, of which there must be one."""
+        """`score_at` the last epoch of the finished segments; at least one must have finished."""
         return self.score_at(len(self.scores))
 
 
@@ -119,12 +119,12 @@ class SearchState:
 
     Args:
         trials: By number.
-        closed: Whether the search has come to its end.
+        closed: Whether the search has ended.
         run_id: The search's run in the tracking store; empty while there is none.
-        active_s: Seconds during which the search was being run, up to the end of its last segment.
-        last_trained: The trial whose segment has finished last: the worker that is free now still has it.
-        opened_with: How many trials there were when the search was last extended.
-        now: When the segment that has finished last was over, by modelled cost alone.
+        active_s: Seconds during which the search was running, up to the end of its last segment.
+        last_trained: The trial whose segment finished last: the worker that is free now still holds it.
+        opened_with: Number of trials when the search was last extended.
+        now: When the segment that finished last ended, by modelled cost alone.
     """
 
     trials: tuple[Trial, ...] = ()
@@ -136,7 +136,7 @@ class SearchState:
     now: float = 0.0
 
     def in_state(self, *states: TrialState) -> list[Trial]:
-        """The trials that stand in one of these states, by number."""
+        """The trials in one of these states, by number."""
         return [trial for trial in self.trials if trial.state in states]
 
     @property
@@ -151,9 +151,9 @@ class SearchState:
 
     @property
     def rejected_in_a_row(self) -> int:
-        """How many proposals were rejected since the newest that was started, or since the search was last extended.
+        """The number of proposals rejected since the newest started one, or since the search was last extended.
 
-        What waits tells nothing yet.
+        Waiting proposals do not count.
         """
         count = 0
         for trial in reversed(self.trials[self.opened_with :]):
@@ -169,13 +169,13 @@ class SearchState:
 
     @property
     def winner(self) -> Trial | None:
-        """The completed trial with the best `best_val_mean_iou`, of equals the smallest, then the earliest."""
+        """The completed trial with the best `best_val_mean_iou`; ties go to the smallest, then to the earliest."""
         completed = self.in_state(TrialState.COMPLETED)
         return max(completed, key=_best_first, default=None)
 
     @property
     def front(self) -> list[Trial]:
-        """The completed trials that no other one beats in every objective, the winner first."""
+        """The completed trials that no other dominates in the objectives, the winner first."""
         completed = self.in_state(TrialState.COMPLETED)
         found = fronts([trial.point(trial.best_val_mean_iou or 0.0) for trial in completed])
         return [completed[index] for index in found[0]] if found else []
@@ -192,8 +192,8 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
     """Adds up a search's record, oldest event first.
 
     Args:
-        events: The whole record, or what has come since `start`.
-        start: Where to go on; by default before the first event.
+        events: The whole record, or the events since `start`.
+        start: The state to continue from; by default the one before the first event.
 
     Returns:
         The state after the last event.
@@ -201,7 +201,7 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
     start = start or SearchState()
     closed, run_id, active_s, last_trained = start.closed, start.run_id, start.active_s, start.last_trained
     opened_with, now = start.opened_with, start.now
-    # A trial that many events touch is made once, at the end.
+    # A trial that many events touch is built once, at the end.
     trials: list[Trial | dict[str, Any]] = list(start.trials)
     for event in events:
         if event.kind == "proposed":
@@ -273,7 +273,7 @@ def _changes(event: Event) -> dict[str, Any]:
 
 
 def _unknown(event: Event) -> LedgerError:
-    return LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer one")
+    return LedgerError(f"the ledger holds an event '{event.kind}' that this version does not know; use a newer version")
 
 
 def _best_first(trial: Trial) -> Point:

@@ -1,4 +1,4 @@
-"""Schedulers that look at one trial after the other: each is trained until something stops it."""
+"""Schedulers that treat one trial after the other: each is trained until something stops it."""
 
 import statistics
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class FullTraining:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """None before the last."""
+        """The last rung alone."""
         return (self.rungs.max_epochs,)
 
     def decide(self, state: SearchState, budget: int) -> Decision:
@@ -31,8 +31,8 @@ class FullTraining:
 class MedianStopping:
     """The median stopping rule (Golovin et al., 2017, Google Vizier).
 
-    After every `min_epochs` epochs a trial goes on unless it is worse than the median of those that were started before
-    it and came as far; the first five are compared with nothing. Which of two trials finished first decides nothing.
+    After every `min_epochs` epochs a trial continues unless it is worse than the median of the trials that were started
+    before it and came as far; the first five are not compared. Which of two trials finished first does not matter.
     """
 
     rungs: Rungs
@@ -44,11 +44,11 @@ class MedianStopping:
         return (*range(step, full, step), full)
 
     def decide(self, state: SearchState, budget: int) -> Decision:
-        """Goes on with the oldest trial that may, else starts a configuration."""
+        """Continues the oldest trial that may continue, otherwise starts a configuration."""
         step, levels = self.rungs.min_epochs, self.levels
         before: dict[int, list[float]] = {level: [] for level in levels}
         for trial in state.trials:
-            if trial.state is TrialState.PAUSED and _may_go_on(trial.score, before[trial.epochs]):
+            if trial.state is TrialState.PAUSED and _may_continue(trial.score, before[trial.epochs]):
                 return RunSegment(trial.number, min(trial.epochs + step, levels[-1]))
             for level in levels:
                 if trial.reached(level):
@@ -56,5 +56,5 @@ class MedianStopping:
         return start_new(state, budget, step) or conclude(state, levels)
 
 
-def _may_go_on(score: float, before: Sequence[float]) -> bool:
+def _may_continue(score: float, before: Sequence[float]) -> bool:
     return len(before) < _TRIALS_FOR_A_MEDIAN or score >= statistics.median(before)

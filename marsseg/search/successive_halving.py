@@ -1,6 +1,6 @@
-"""Schedulers that halve: at each rung the best go on, everything else stays where it is.
+"""Schedulers that halve: at each rung the best trials continue, all others stay where they are.
 
-With several objectives the best are those of the first fronts; see `pareto.best_first`.
+With several objectives the best trials are those of the first fronts; see `pareto.best_first`.
 """
 
 import math
@@ -17,9 +17,9 @@ from marsseg.search.state import SearchState, Trial, TrialState
 class Asha:
     """Asynchronous successive halving by promotion (Li et al., 2018, arXiv 1810.05934).
 
-    A free worker promotes the best trial that stands in the top 1/`reduction_factor` of its rung and has not been
+    A free worker promotes the best trial that is in the top 1/`reduction_factor` of its rung and has not been
     promoted; if there is none, it starts a new configuration. Once the budget is spent only promotions run, and if
-    they run out before anything is complete, the best trial of the highest rung goes on.
+    they run out before any trial is complete, the best trial of the highest rung continues.
     """
 
     rungs: Rungs
@@ -30,7 +30,7 @@ class Asha:
         return self.rungs.levels
 
     def decide(self, state: SearchState, budget: int) -> Decision:
-        """Promotes from the highest rung downwards, else starts a configuration."""
+        """Promotes from the highest rung downwards, otherwise starts a configuration."""
         levels = self.rungs.levels
         for level, following in reversed(list(pairwise(levels))):
             at_rung = _best_first([trial for trial in state.trials if trial.reached(level)], level)
@@ -44,10 +44,10 @@ class Asha:
 class Hyperband:
     """Hyperband (Li et al., 2016, arXiv 1603.06560), its trials resumed from one rung to the next.
 
-    Trials fall into brackets in the order in which they were proposed. Bracket s begins s rungs below full training
-    with ⌈(s_max + 1) / (s + 1) · η^s⌉ configurations and halves in step: a rung is compared once all that are to reach
-    it have. After bracket 0 the first one comes again, until the budget is spent; the last one may be smaller. While a
-    bracket waits for a running trial, a free worker begins with the next.
+    Trials fall into brackets in the order in which they were proposed. Bracket s starts s rungs below full training
+    with ⌈(s_max + 1) / (s + 1) · η^s⌉ configurations and halves synchronously: a rung is compared once all trials that
+    are to reach it have. After bracket 0 the first one comes again, until the budget is spent; the last one may be
+    smaller. While a bracket waits for a running trial, a free worker starts the next.
     """
 
     rungs: Rungs
@@ -58,7 +58,7 @@ class Hyperband:
         return self.rungs.levels
 
     def decide(self, state: SearchState, budget: int) -> Decision:
-        """Promotes from the oldest bracket on, else starts a configuration of the newest."""
+        """Promotes from the oldest bracket on, otherwise starts a configuration of the newest."""
         levels, factor = self.rungs.levels, self.rungs.reduction_factor
         trials = [t for t in state.trials if t.state not in (TrialState.PROPOSED, TrialState.REJECTED)]
         brackets = cycle(reversed(range(len(levels))))
@@ -75,9 +75,9 @@ class Hyperband:
 
 @dataclass(frozen=True)
 class TopK:
-    """One rung, then the best in full, one in `reduction_factor`² (Egele et al., 2023, arXiv 2307.15422).
+    """One rung, then full training of the best, one in `reduction_factor`² (Egele et al., 2023, arXiv 2307.15422).
 
-    The honest rival of everything more refined.
+    The honest baseline for everything more refined.
     """
 
     rungs: Rungs
@@ -88,7 +88,7 @@ class TopK:
         return (self.rungs.min_epochs, self.rungs.max_epochs)
 
     def decide(self, state: SearchState, budget: int) -> Decision:
-        """Starts all, then promotes once every one has come to the rung."""
+        """Starts all configurations, then promotes once every trial has reached the rung."""
         started = [trial for trial in state.trials if trial.state not in (TrialState.PROPOSED, TrialState.REJECTED)]
         return (
             start_new(state, budget, self.levels[0])

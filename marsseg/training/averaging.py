@@ -1,4 +1,4 @@
-"""The exponential average of a network's weights, which is what is validated and kept."""
+"""The exponential moving average of a network's weights, which is validated and kept."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,12 +12,11 @@ _MAX_DECAY = 0.99
 class WeightAverage:
     """An exponential moving average of all weights, normalisation statistics included.
 
-    After step t (counted from 0) it is multiplied by min(0.99, (1 + t) / (10 + t)) and the rest is filled up with the
-    weights, so that the first steps are soon forgotten (Polyak & Juditsky, 1992; decay as in TensorFlow's
-    `ExponentialMovingAverage`).
+    After step t (counted from 0), average ← d·average + (1 − d)·weights with d = min(0.99, (1 + t) / (10 + t)), so that
+    the first steps are soon forgotten (Polyak & Juditsky, 1992; decay as in TensorFlow's `ExponentialMovingAverage`).
 
     Args:
-        weights: What it follows, and starts at.
+        weights: The weights that it follows, and starts from.
     """
 
     def __init__(self, weights: FlatWeights) -> None:
@@ -25,7 +24,7 @@ class WeightAverage:
         self._vectors = [tf.Variable(vector, trainable=False) for vector in weights.vectors]
 
     def update(self, step: tf.Tensor) -> None:
-        """Takes the weights after a step in; can be traced.
+        """Updates the average with the weights after a step; can be traced.
 
         Args:
             step: Steps finished before this one, a scalar.
@@ -37,7 +36,7 @@ class WeightAverage:
             tf.raw_ops.ResourceApplyGradientDescent(var=average.handle, alpha=1.0 - decay, delta=average - vector)
 
     def arrays(self) -> list[NDArray[np.float32]]:
-        """The average, one array a weight, in the model's order."""
+        """The average, one array per weight, in the model's order."""
         return self._weights.arrays(self._vectors)
 
     def assign(self, arrays: list[NDArray[np.float32]]) -> None:

@@ -1,4 +1,4 @@
-"""What a training tells while it runs. Imports no TensorFlow, so that whoever listens need not."""
+"""The events of a training run. Imports no TensorFlow, so that listeners need not either."""
 
 from typing import TYPE_CHECKING
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Hears nothing; a subclass hears what it has a method for."""
+    """Ignores every event; a subclass overrides the methods of the events that it handles."""
 
     def on_step(self, seconds: float) -> None:
         """A step has finished."""
 
     def on_validation_batch(self) -> None:
-        """A batch of the validation part has been predicted."""
+        """A batch of the validation split has been predicted."""
 
     def on_epoch(self, record: "EpochRecord", checkpoint: "Checkpoint") -> None:
-        """An epoch has finished; the checkpoint continues after it."""
+        """An epoch has finished; the checkpoint resumes after it."""

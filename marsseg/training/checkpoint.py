@@ -1,7 +1,8 @@
-"""Checkpoints: everything a training needs to go on, bit for bit, in one file an epoch.
+"""Checkpoints: everything a training run needs to continue, bit for bit, in one file per epoch.
 
 The file is in safetensors format (plain tensors and JSON, nothing that could run code). Its name carries the SHA-256
-of its bytes, so that a torn file is known at once; it is written beside its place, flushed and renamed.
+of its bytes, so that a torn file is detected at once; it is written beside its final place, flushed and
+renamed.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from marsseg.files import write_durably
 
 Tensors = Mapping[str, NDArray[Any]]
 
-# The newest may be torn by a power cut even though it was flushed; the one before is whole.
+# The newest file may be torn by a power cut even though it was flushed; the one before is whole.
 _KEPT = 2
 _DIGEST_DIGITS = 32
 _NAMES = "epoch-*.safetensors"
@@ -27,7 +28,7 @@ _NAMES = "epoch-*.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after a whole epoch.
+    """The state of a training run after a whole epoch.
 
     Args:
         epoch: Epochs finished.
@@ -66,8 +67,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint whole or not at all, and removes all but the newest two.
 
     Args:
-        folder: Where; made if missing.
-        checkpoint: What.
+        folder: Where to write it; created if missing.
+        checkpoint: The checkpoint to write.
 
     Returns:
         The file written.
@@ -85,7 +86,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / f"epoch-{checkpoint.epoch:05d}-{digest}.safetensors"
     write_durably(path, lambda file: file.write(content))
     others = [file for file in _newest_first(folder) if file != path]
-    # What is not older was torn, and training has gone on from behind it; it must not count as one that is kept.
+    # Files that are not older were torn, and training resumed from before them; they must not count as kept.
     older = [file for file in others if _epoch(file) < checkpoint.epoch]
     for file in set(others).difference(older[: _KEPT - 1]):
         file.unlink(missing_ok=True)
@@ -93,11 +94,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def drop_checkpoints(folder: Path, kept: int = 0) -> None:
-    """Removes all but the newest.
+    """Removes all but the newest checkpoints.
 
     Args:
-        folder: Where they were written; may be missing.
-        kept: How many stay.
+        folder: Where checkpoints were written; may be missing.
+        kept: Number of checkpoints that stay.
     """
     for file in _newest_first(folder)[kept:]:
         file.unlink(missing_ok=True)
@@ -127,7 +128,7 @@ def load_latest_checkpoint(folder: Path) -> Checkpoint | None:
             return _parse(content)
     if files:
         raise CheckpointError(
-            f"{folder}: expected a whole checkpoint, found {len(files)} torn; delete it to start anew"
+            f"{folder}: expected a whole checkpoint, found {len(files)} torn; delete it to start again"
         )
     return None
 
@@ -146,7 +147,7 @@ def _newest_first(folder: Path) -> list[Path]:
 def _parse(content: bytes) -> Checkpoint:
     from safetensors.numpy import load
 
-    # The header's length stands in the first eight bytes, then the header itself, as JSON.
+    # The header's length is in the first eight bytes, then the header itself, as JSON.
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     tensors = {name.split("/", 1)[1]: value for name, value in sorted(load(content).items())}

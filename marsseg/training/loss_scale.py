@@ -1,24 +1,24 @@
-"""The loss scale: what keeps small gradients from becoming 0 in float16."""
+"""The loss scale, which keeps small gradients from becoming 0 in float16."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 _INITIAL = 2.0**15
-# Without a limit it would become infinite one day; Apex has the same.
+# Without a limit it would become infinite one day; Apex has the same limit.
 _LARGEST = 2.0**24
 _GROWTH_STEPS = 2000
 
 
 class LossScale:
-    """Multiplies the loss and divides the gradient again, by as much as float16 bears (arXiv 1710.03740).
+    """Multiplies the loss, and divides the gradient by the same factor, as large as float16 allows (arXiv 1710.03740).
 
     Dynamic, as in Micikevicius et al. (2017) and Keras' `LossScaleOptimizer`: where the gradient is not finite, the
     step is skipped and the scale halved; after 2,000 finite steps in a row it is doubled. All scales are powers of two,
     so a gradient that float16 can hold anyway is not changed by a bit.
 
     Attributes:
-        variables: What a checkpoint has to hold: the scale, and the finite steps since it last changed.
+        variables: The values that a checkpoint has to hold: the scale, and the finite steps since it last changed.
     """
 
     def __init__(self) -> None:
@@ -32,18 +32,18 @@ class LossScale:
         return float(self._scale) < 1.0
 
     def multiply(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to take the gradient of; can be traced."""
+        """The scaled loss, to take the gradient of; can be traced."""
         return loss * self._scale
 
     def apply(self, gradient: tf.Tensor, advance: Callable[[tf.Tensor], None]) -> None:
-        """Gives a finite gradient on, and adapts the scale; can be traced.
+        """Passes on a finite gradient, and adapts the scale; can be traced.
 
         Args:
-            gradient: Of the multiplied loss.
-            advance: Takes the loss's own gradient; not called where that is not finite.
+            gradient: The gradient of the multiplied loss.
+            advance: Takes the unscaled gradient; not called if the gradient is not finite.
         """
 
-        def go_on() -> None:
+        def advance_and_grow() -> None:
             advance(gradient / self._scale)
             count = self._finite_steps + 1
             grows = count >= _GROWTH_STEPS
@@ -54,4 +54,4 @@ class LossScale:
             self._scale.assign(self._scale / 2.0)
             self._finite_steps.assign(0)
 
-        tf.cond(tf.reduce_all(tf.math.is_finite(gradient)), go_on, skip)
+        tf.cond(tf.reduce_all(tf.math.is_finite(gradient)), advance_and_grow, skip)

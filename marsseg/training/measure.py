@@ -1,4 +1,4 @@
-"""How long a step takes here, measured on random images."""
+"""How long a training step takes on this machine, measured on random images."""
 
 import statistics
 import time
@@ -31,7 +31,7 @@ def build_step(
 
 
 def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images and labels that a step takes."""
+    """Random images and labels for a step."""
     luck = np.random.default_rng(0)
     shape = (config.training.batch_size, *image_shape)
     images = tf.constant(luck.random((*shape, 1), np.float32))
@@ -39,12 +39,12 @@ def random_batch(config: ExperimentConfig, image_shape: tuple[int, int]) -> tupl
 
 
 def measure_step(config: ExperimentConfig, image_shape: tuple[int, int], on_step: Callable[[], None]) -> float:
-    """Seconds of a training step, the median of some.
+    """Seconds of a training step, the median of several steps.
 
     Args:
         config: `auto` resolved; the process is set up for it.
         image_shape: (height, width) of the images.
-        on_step: Called after each step, those for nothing included.
+        on_step: Called after each step, including warm-up steps.
     """
     images, labels = random_batch(config, image_shape)
     _, step = build_step(config, image_shape)

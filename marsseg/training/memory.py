@@ -1,10 +1,10 @@
-"""Memory of large tensors: from the C library, kept while a network trains, given back when it is gone.
+"""Memory of large tensors: from the C library, kept while a network trains, given back afterwards.
 
-By itself TensorFlow's oneDNN keeps regions of its own for large tensors, each twice as large as the one before, and
-gives none back: a process would hold for good what its largest network has needed. The C library, which can be taken
-instead, gives the memory of every large tensor back at once, and each next one has to wait for fresh pages. So it is
-told to keep what is freed, to keep it in one place for all threads (those of single threads are too small for a step's
-tensors, and go back whatever it was told), and asked for it between two trainings. Only glibc can do that; elsewhere
+By default TensorFlow's oneDNN keeps regions of its own for large tensors, each twice as large as the one before, and
+gives none back: a process would hold the memory of its largest network for good. The C library, which can be used
+instead, gives the memory of every large tensor back at once, and each next tensor has to wait for fresh pages. So it is
+told to keep freed memory, in one arena for all threads (arenas of single threads are too small for a step's tensors,
+and are given back regardless), and told to release it between two training runs. Only glibc can do that; elsewhere
 nothing happens.
 """
 
@@ -12,14 +12,14 @@ import ctypes
 import os
 import sys
 
-# glibc's numbers of its settings, and the highest values that it takes.
+# glibc's numbers of its settings, and the highest values that it accepts.
 _M_TRIM_THRESHOLD, _HIGHEST_TRIM_THRESHOLD = -1, 2**31 - 1
 _M_MMAP_THRESHOLD, _HIGHEST_MMAP_THRESHOLD = -3, 32 * 2**20
 _M_ARENA_MAX = -8
 
 
 def keep_freed_memory() -> None:
-    """Lets large tensors use each other's memory; before TensorFlow makes the first."""
+    """Lets large tensors reuse each other's memory; to be called before TensorFlow creates the first."""
     c_library = _c_library()
     if c_library is not None:
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 
 
 def give_memory_back() -> None:
-    """Returns what is free to the system."""
+    """Returns freed memory to the system."""
     c_library = _c_library()
     if c_library is not None:
         c_library.malloc_trim(0)

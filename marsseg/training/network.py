@@ -20,14 +20,14 @@ def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portabl
     """The config's network, with initial weights.
 
     Args:
-        config: Which network and precision.
+        config: Sets the network and precision.
         data_shape: (height, width) of the images.
         portable: Uses only Keras' own layers, in float32.
 
     Returns:
         A model that returns logits.
     """
-    # Names begin anew; memory is freed by whoever lets go of a network.
+    # Layer names start again; memory is freed by the code that drops a network.
     keras.backend.clear_session(free_memory=False)
     apply_precision("float32" if portable else config.training.precision)
     build = _BUILDERS[config.model.family]
@@ -35,13 +35,13 @@ def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portabl
 
 
 def with_auxiliary_outputs(model: keras.Model) -> keras.Model:
-    """What is trained of a network: the same layers, with the outputs that the loss sees.
+    """The network as it is trained: the same layers, with all outputs that the loss sees.
 
     Args:
         model: As `build_network` returns it.
 
     Returns:
-        The model itself where it has no more outputs, else one that returns a list, its own output first.
+        The model itself where it has no further outputs, otherwise one that returns a list, its own output first.
     """
     names = _AUXILIARY_OUTPUTS.get(model.name, ())
     return (
@@ -50,14 +50,14 @@ def with_auxiliary_outputs(model: keras.Model) -> keras.Model:
 
 
 def build_network_loss(config: ExperimentConfig, loss: LossConfig, pixels_per_class: NDArray[np.int64]) -> Loss:
-    """The loss of a config's network, of all outputs that `with_auxiliary_outputs` gives it.
+    """The loss of a config's network, over all outputs that `with_auxiliary_outputs` gives it.
 
     A dual U-Net has cross-entropy on the global branch, and the stage's loss on the fine branch and the final output.
 
     Args:
-        config: Which network.
-        loss: The stage's.
-        pixels_per_class: Counts of the training part, shape (num_classes,).
+        config: Sets the network.
+        loss: The stage's loss.
+        pixels_per_class: Counts over the training split, shape (num_classes,).
 
     Returns:
         A function (y_true, outputs) → scalar in float32.

@@ -10,14 +10,14 @@ _EPSILON = 1e-7
 
 
 class Optimizer:
-    """Changes a vector of weights by gradients: Keras' optimizers, on TensorFlow's fused operations where it has them.
+    """Updates a vector of weights by gradients: Keras' optimizers, on TensorFlow's fused operations where they exist.
 
-    A fused operation reads and writes each number once, where Keras' own updates make a dozen arrays on their way.
+    A fused operation reads and writes each number once, where Keras' own updates create a dozen arrays on the way.
     Weight decay is decoupled (Loshchilov & Hutter, 2017, arXiv 1711.05101).
 
     Args:
-        config: Which one, its learning rate and weight decay.
-        weights: What it will change.
+        config: Its name, learning rate and weight decay.
+        weights: The vector that it will change.
     """
 
     def __init__(self, config: OptimizerConfig, weights: tf.Variable) -> None:
@@ -32,14 +32,14 @@ class Optimizer:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """What a checkpoint has to hold."""
+        """The variables that a checkpoint has to hold."""
         return [self._steps, self.learning_rate, self._momenta, *self._slots]
 
     def apply(self, gradient: tf.Tensor) -> None:
         """Changes the weights by one step; can be traced.
 
         Args:
-            gradient: A vector like the weights.
+            gradient: A vector of the weights' shape.
         """
         self._steps.assign_add(1)
         if self._config.weight_decay:
@@ -69,7 +69,7 @@ class Optimizer:
         )
 
     def _apply_nadam(self, gradient: tf.Tensor) -> None:
-        """Dozat (2016), "Incorporating Nesterov momentum into Adam", with Keras' schedule of the momentum."""
+        """Dozat (2016), "Incorporating Nesterov momentum into Adam", with Keras' momentum schedule."""
         step = tf.cast(self._steps, tf.float32)
         now, following = (_BETA_1 * (1.0 - 0.5 * 0.96**count) for count in (step, step + 1.0))
         self._momenta.assign(self._momenta * now)

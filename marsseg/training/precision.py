@@ -1,9 +1,9 @@
-"""Which precision suits a machine, and why: a function of facts, with no look at the machine itself."""
+"""The precision that suits a machine, and why: a function of given facts, without checking the machine itself."""
 
 from dataclasses import dataclass
 
 _BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
-# From these compute capabilities on, products of matrices in the type have units of their own: Ampere and Volta.
+# From these compute capabilities on, the GPU has tensor cores for the type: Ampere and Volta.
 _BFLOAT16_GPU = (8, 0)
 _FLOAT16_GPU = (7, 0)
 _VECTOR_CPU_FLAGS = ("avx", "amx", "fma")
@@ -24,10 +24,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides the precision.
+    """The facts that decide the precision.
 
     Args:
-        cpu_flags: Instructions that the processor has, by the kernel's names.
+        cpu_flags: Instruction sets of the CPU, by the kernel's names.
         gpus: In TensorFlow's order.
     """
 
@@ -36,12 +36,12 @@ class Machine:
 
     @property
     def bfloat16_flags(self) -> list[str]:
-        """What makes bfloat16 fast on the processor; empty where nothing does."""
+        """The flags that make bfloat16 fast on the CPU; empty where there are none."""
         return sorted(self.cpu_flags & _BFLOAT16_CPU_FLAGS)
 
     @property
     def vector_flags(self) -> list[str]:
-        """What kernels are chosen by, and with them the last bits of a result."""
+        """The flags that kernels are chosen by, and with them the last bits of a result."""
         return sorted(flag for flag in self.cpu_flags if flag.startswith(_VECTOR_CPU_FLAGS))
 
 
@@ -57,13 +57,13 @@ class PrecisionChoice:
 
 
 def choose_precision(machine: Machine) -> PrecisionChoice:
-    """The lowest precision of which the machine has units of its own, bfloat16 before float16.
+    """The lowest precision that the machine has units of its own for, bfloat16 before float16.
 
-    Where there are GPUs they train, so they decide, and the least able of them for all: trials on different GPUs of one
-    search have to be comparable.
+    Where there are GPUs they train, so they decide, and the least capable of them decides for all: trials on different
+    GPUs of one search have to be comparable.
 
     Args:
-        machine: Where to train.
+        machine: The machine to train on.
 
     Returns:
         `bfloat16`, `float16` or `float32`.
@@ -78,16 +78,16 @@ def choose_precision(machine: Machine) -> PrecisionChoice:
             return PrecisionChoice("float16", f"{reason}, and bfloat16 needs {'.'.join(map(str, _BFLOAT16_GPU))}")
         return PrecisionChoice("float32", f"{reason}, and float16 needs {'.'.join(map(str, _FLOAT16_GPU))}")
     if machine.bfloat16_flags:
-        return PrecisionChoice("bfloat16", f"the processor has {' and '.join(machine.bfloat16_flags)}")
-    return PrecisionChoice("float32", "the processor has no bfloat16 of its own")
+        return PrecisionChoice("bfloat16", f"the CPU has {' and '.join(machine.bfloat16_flags)}")
+    return PrecisionChoice("float32", "the CPU has no native bfloat16 instructions")
 
 
 def explain_precision(precision: str, machine: Machine) -> PrecisionChoice:
-    """Why a run trains in this precision: the machine's reason, or that it was set and what the machine's would be.
+    """Why a run trains in this precision: the machine's reason, or that it was set and what `auto` would be.
 
     Args:
-        precision: The run's, `auto` resolved.
-        machine: Where it trains.
+        precision: The run's precision, `auto` resolved.
+        machine: The machine that it trains on.
     """
     choice = choose_precision(machine)
     if precision == choice.precision:

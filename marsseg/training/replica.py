@@ -1,4 +1,4 @@
-"""All that one device trains with: weights, what changes them, and what follows them."""
+"""The training state of one device: weights, the optimizer that changes them, and their average."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +19,13 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Replica:
-    """The state of a training between two steps.
+    """The state of a training run between two steps.
 
     Args:
-        model: The network; its weights are where the training begins.
+        model: The network; training starts from its weights.
         training: Precision, and whether the weights are averaged.
-        optimizer: The first stage's.
-        number: Counted from 0; sets its dropout masks apart from the other replicas'.
+        optimizer: The first stage's optimizer.
+        number: Counted from 0; makes its dropout masks differ from the other replicas'.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Replica:
         self.begin_stage(optimizer)
 
     def begin_stage(self, optimizer: OptimizerConfig) -> None:
-        """Takes another optimizer, without any memory of gradients."""
+        """Switches to another optimizer, without any memory of gradients."""
         self.optimizer = Optimizer(optimizer, self.weights.trainable)
 
     def gradient(self, loss: Loss, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The loss of a batch and what `apply` takes; moving statistics and random generators go on. Can be traced.
+        """A batch's loss and the gradient for `apply`; advances moving statistics and random generators. Can be traced.
 
         Args:
             loss: Function of labels and logits.
@@ -63,11 +63,11 @@ class Replica:
         """Changes the weights by one step; can be traced.
 
         In float16 a gradient that is not finite changes neither weights nor optimizer nor average. Moving statistics
-        and random generators have gone on by then, as they do in Keras: the forward pass was sound, or the loss would
+        and random generators have advanced by then, as they do in Keras: the forward pass was sound, or the loss would
         not be finite.
 
         Args:
-            gradient: As `gradient` gives it.
+            gradient: As `gradient` returns it.
         """
         if self.loss_scale is None:
             self._advance(gradient)
@@ -81,7 +81,7 @@ class Replica:
         self.steps_done.assign_add(1)
 
     def scored_weights(self) -> list[NDArray[np.float32]]:
-        """What is validated and kept, in the model's order: the average, or where there is none the weights."""
+        """The weights that are validated and kept, in the model's order: the average if there is one."""
         return self.average.arrays() if self.average is not None else self.weights.arrays()
 
     def by_path(self, weights: list[NDArray[np.float32]]) -> Arrays:
@@ -103,8 +103,8 @@ class Replica:
         """Goes back to a state of replica 0.
 
         Args:
-            group: Gives a group of what `state` gave, by its name.
-            same_stage: Whether the optimizer goes on too.
+            group: Returns a group of an earlier `state` by its name.
+            same_stage: Whether to restore the optimizer too.
         """
         self.weights.assign(list(group("weights").values()))
         if self.average is not None:

@@ -1,4 +1,4 @@
-"""One training on one device, or on several at once that share their gradients."""
+"""One training run on one device, or on several at once that share their gradients."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,18 +13,18 @@ from marsseg.training.replica import Arrays, Replica
 
 
 class Replicas:
-    """The replicas of one training, equal to the bit after every step.
+    """The replicas of one training run, equal to the bit after every step.
 
     With several GPUs each takes its share of the batch, in the order of the images. Loss and normalisation see that
-    share alone; loss, gradient and moving statistics are then averaged over the replicas, each weighted by its share's
+    share alone; loss, gradient and moving statistics are then averaged over the replicas, each weighted by its share of
     images, and every replica takes the same step. A loss that is a plain mean over pixels comes out as on one GPU; one
     that is a ratio over the batch, such as Dice or a class-weighted mean, does not, and neither does normalisation, so
-    the number of GPUs belongs to the config. The sum has a fixed order, so the bits repeat.
+    the number of GPUs is part of the config. The sum has a fixed order, so the bits repeat.
 
     Args:
-        model: The network; its weights are where the training begins.
-        training: How many GPUs, precision, and whether the weights are averaged.
-        optimizer: The first stage's.
+        model: The network; training starts from its weights.
+        training: Number of GPUs, precision, and whether the weights are averaged.
+        optimizer: The first stage's optimizer.
 
     Raises:
         TrainingError: If there are fewer GPUs.
@@ -45,17 +45,17 @@ class Replicas:
 
     @property
     def first(self) -> Replica:
-        """The one that is validated and written down."""
+        """The replica that is validated and recorded."""
         return self.all[0]
 
     def begin_stage(self, optimizer: OptimizerConfig) -> None:
-        """Takes another optimizer, without any memory of gradients."""
+        """Switches to another optimizer, without any memory of gradients."""
         for number, replica in enumerate(self.all):
             with self._on(number):
                 replica.begin_stage(optimizer)
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """The learning rate of the steps that follow."""
+        """Sets the learning rate of the steps that follow."""
         for replica in self.all:
             replica.optimizer.learning_rate.assign(learning_rate)
 
@@ -88,11 +88,11 @@ class Replicas:
         replica, count = self.all[number], tf.shape(images)[0]
         first, end = (count * border // len(self.all) for border in (number, number + 1))
         weight = tf.cast(end - first, tf.float32) / tf.cast(count, tf.float32)
-        # Of a batch with fewer images than replicas, one takes an image that is not its own, with weight 0.
+        # In a batch with fewer images than replicas, some take an image that is not their own, with weight 0.
         end = tf.maximum(end, first + 1)
         value, gradient = replica.gradient(loss, images[first:end], labels[first:end])
         statistics = replica.weights.vectors[1]
-        # Not a product alone: what is infinite there would become NaN.
+        # Not a product alone: 0 times an infinite value would be NaN.
         shares = [tf.where(weight > 0, weight * part, tf.zeros_like(part)) for part in (value, gradient, statistics)]
         value, gradient, mean_statistics = context.all_reduce(tf.distribute.ReduceOp.SUM, shares)
         statistics.assign(mean_statistics)
@@ -104,7 +104,7 @@ class Replicas:
 
 
 def training_devices(count: int) -> list[str]:
-    """The first GPUs; on a machine without, the logical devices that its processor was divided into.
+    """The first GPUs; on a machine without any, the logical devices that its CPU was divided into.
 
     Raises:
         TrainingError: If there are fewer.

@@ -1,4 +1,4 @@
-"""Machine, threads and determinism: what has to be settled before TensorFlow computes anything.
+"""Machine, threads and determinism: the settings that must be fixed before TensorFlow computes anything.
 
 Resolving `auto` needs no TensorFlow and happens where a run is created; applying it happens in the process that trains.
 """
@@ -18,8 +18,8 @@ from marsseg.errors import TrainingError
 from marsseg.training.memory import keep_freed_memory
 from marsseg.training.precision import Gpu, Machine, choose_precision
 
-# Keras takes them along for what nobody here asks of it, as wrappers for scikit-learn and galleries of images: half of
-# the time that importing TensorFlow takes.
+# Keras imports these for features that are not used here, such as wrappers for scikit-learn and image galleries: half
+# of the time that importing TensorFlow takes.
 _NOT_NEEDED = ("matplotlib", "pandas", "scipy", "sklearn")
 _CPU_INFO = Path("/proc/cpuinfo")
 # Linux, a container, and Linux inside Windows.
@@ -27,12 +27,12 @@ _GPU_DRIVERS = (Path("/proc/driver/nvidia"), Path("/dev/nvidia0"), Path("/dev/dx
 
 
 def resolve_auto(config: ExperimentConfig, workers: int = 1, machine: Machine | None = None) -> ExperimentConfig:
-    """Replaces `auto` by what a machine offers.
+    """Replaces `auto` by the values that suit a machine.
 
     Args:
         config: May hold `auto` for precision and threads.
-        workers: Processes that share the machine's processor cores.
-        machine: By default this one, which is looked at only if its precision is asked for.
+        workers: Number of processes that share the machine's CPU cores.
+        machine: By default this one, which is checked only if the precision is `auto`.
 
     Returns:
         A config without `auto`.
@@ -64,7 +64,7 @@ def _find_gpus() -> tuple[Gpu, ...]:
     try:
         import_tensorflow_quietly()
     except ImportError:
-        # Whoever trains will say so; a GPU that nothing can use decides nothing.
+        # Training will report this; a GPU that nothing can use decides nothing.
         return ()
     import tensorflow as tf
 
@@ -77,20 +77,20 @@ def _find_gpus() -> tuple[Gpu, ...]:
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_gpu_driver() -> bool:
-    """Whether the machine seems to have an NVIDIA GPU, whatever TensorFlow makes of it."""
+    """Whether the machine seems to have an NVIDIA GPU, whether or not TensorFlow can use it."""
     return shutil.which("nvidia-smi") is not None or any(path.exists() for path in _GPU_DRIVERS)
 
 
 def import_tensorflow_quietly(whole: bool = False) -> None:
-    """Imports TensorFlow without its start-up notices, some of which no setting of its own keeps off the terminal.
+    """Imports TensorFlow without its start-up notices, some of which no setting keeps off the terminal.
 
     Args:
-        whole: With all parts of Keras, for a process that is not ours alone.
+        whole: With all of Keras, for a process that runs other code than ours, too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -107,10 +107,10 @@ def import_tensorflow_quietly(whole: bool = False) -> None:
 
 @contextmanager
 def _hurried() -> Iterator[None]:
-    """Imports the least, and looks for no garbage: a million objects of TensorFlow's stay for good.
+    """Imports the least, and without garbage collection: a million of TensorFlow's objects stay for good.
 
-    Looking among them takes a quarter of the import's time, a third of a second whenever a trial ends, and a whole one
-    when the process does.
+    Scanning them takes a quarter of the import's time, a third of a second whenever a trial ends, and a whole second
+    when the process ends.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -125,7 +125,7 @@ def _hurried() -> Iterator[None]:
 
 @contextmanager
 def _hidden(names: Iterable[str]) -> Iterator[None]:
-    """Lets these packages look as if they were not installed, unless they are imported already."""
+    """Makes these packages seem not to be installed, unless they are imported already."""
     hidden: dict[str, Any] = {name: None for name in names if name not in sys.modules}
     sys.modules.update(hidden)
     try:
@@ -136,21 +136,21 @@ def _hidden(names: Iterable[str]) -> Iterator[None]:
 
 
 def configure_runtime(threads: int | Literal["auto"]) -> None:
-    """Makes TensorFlow deterministic on this many threads; once a process, before its first operation.
+    """Makes TensorFlow deterministic on this many threads; once per process, before its first operation.
 
-    On a GPU it takes memory as it needs it, where by itself it takes all there is.
+    On a GPU, TensorFlow then allocates memory as needed, where by default it takes all there is.
 
     Args:
         threads: The number of threads changes the order of sums, and with it the last bits of every weight.
 
     Raises:
-        TrainingError: If TensorFlow already runs with another number of threads, or the number is not settled.
+        TrainingError: If TensorFlow already runs with another number of threads, or the number is `auto`.
     """
     if threads == "auto":
         raise TrainingError("expected a config without 'auto', found training.threads = 'auto'")
     import tensorflow as tf
 
-    # Else oneDNN looks for the best way to compute the gradient of a convolution's weights anew in every step.
+    # Otherwise oneDNN searches in every step for the best way to compute the gradient of a convolution's weights.
     os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
     keep_freed_memory()
     threading = tf.config.threading

@@ -1,4 +1,4 @@
-"""The learning rate of a stage's next epoch, a pure function of what has been seen."""
+"""The learning rate of a stage's next epoch, a pure function of the scores so far."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from marsseg.config import ScheduleConfig
 def next_learning_rate(schedule: ScheduleConfig, initial: float, num_epochs: int, scores: Sequence[float]) -> float:
     """The learning rate of the next epoch of a stage.
 
-    With e epochs finished of E, the rate r at the begin, `factor` f, `hold_epochs` h, `climb_epochs` w and
+    With e epochs finished of E, the initial rate r, `factor` f, `hold_epochs` h, `climb_epochs` w and
     `min_learning_rate` m:
 
     `plateau`: r, multiplied by f each time `patience` epochs have passed since the best score or the last reduction,
@@ -18,15 +18,15 @@ def next_learning_rate(schedule: ScheduleConfig, initial: float, num_epochs: int
     `exponential`: r for h epochs, then multiplied by f before each epoch: max(m, r·f^max(0, e − h + 1)).
 
     `cosine` (Loshchilov & Hutter, 2016, arXiv 1608.03983): m + (r − m)·(1 + cos(π·(e − w)/(E − w)))/2, so that the
-    epoch after the last would have m; before it w epochs that climb in equal steps, r·(e + 1)/(w + 1) (Goyal et al.,
-    2017, arXiv 1706.02677).
+    epoch after the last would have m; before that, w epochs of linear warm-up, r·(e + 1)/(w + 1) (Goyal et al., 2017,
+    arXiv 1706.02677).
 
-    A rate that begins below m stays as it is.
+    An initial rate below m stays as it is.
 
     Args:
-        schedule: Which schedule.
-        initial: The stage's first learning rate, or where the climb ends.
-        num_epochs: Epochs of the stage, if nothing ends it before.
+        schedule: The schedule's config.
+        initial: The stage's first learning rate, or the one that the warm-up ends at.
+        num_epochs: Epochs of the stage, if nothing ends it early.
         scores: `val_mean_iou` of each finished epoch of the stage, in order.
 
     Returns:

@@ -17,16 +17,16 @@ class Stage:
 
     @property
     def num_epochs(self) -> int:
-        """How long it is if nothing ends it before."""
+        """The number of epochs if nothing ends the stage early."""
         return self.last_epoch - self.first_epoch + 1
 
 
 def stages_of(config: ExperimentConfig) -> tuple[Stage, ...]:
-    """A config's stages in order: the warm-up, if there is one, and the main stage."""
-    warmup, last_epoch = config.first_stage, config.training.max_epochs
-    if warmup is None:
+    """A config's stages in order: the first stage, if there is one, and the main stage."""
+    first, last_epoch = config.first_stage, config.training.max_epochs
+    if first is None:
         return (Stage(1, last_epoch, config.loss, config.optimizer, config.schedule),)
     return (
-        Stage(1, warmup.epochs, warmup.loss, warmup.optimizer, warmup.schedule),
-        Stage(warmup.epochs + 1, last_epoch, config.loss, config.optimizer, config.schedule),
+        Stage(1, first.epochs, first.loss, first.optimizer, first.schedule),
+        Stage(first.epochs + 1, last_epoch, config.loss, config.optimizer, config.schedule),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marsseg.losses import Loss
 from marsseg.training.replicas import Replicas
 
-# Larger batches are no faster, and their features take more memory.
+# Larger batches are not faster, and their feature maps take more memory.
 _PIXELS_AT_ONCE = 2**18
 _NO_CLASS = 255
 
@@ -21,7 +21,7 @@ def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.Po
     """A function that changes the weights by one batch.
 
     Args:
-        replicas: What it changes.
+        replicas: The replicas whose weights it changes.
         loss: Function of labels and logits.
 
     Returns:
@@ -45,15 +45,15 @@ def build_train_step(replicas: Replicas, loss: Loss) -> tf.types.experimental.Po
 class Evaluator:
     """Predicts labels and counts the confusion matrix of one network.
 
-    All batches have one size, the last one is filled up. Kernels are made for each size anew, which takes longer than
-    to compute some images for nothing, and stay in memory.
+    All batches have the same size, the last one is padded. Kernels are created for each new size, which takes longer
+    than computing some images for nothing, and stay in memory.
 
     Args:
         model: Returns logits.
-        num_images: How many it will mostly see.
+        num_images: Number of images that it will mostly see.
 
     Attributes:
-        batch_size: What divides them best.
+        batch_size: The size that divides them best.
     """
 
     def __init__(self, model: keras.Model, num_images: int) -> None:
@@ -75,7 +75,7 @@ class Evaluator:
 
         @tf.function(input_signature=[images, masks], autograph=False)
         def count(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
-            # Counts of one image are exact in float32, and a product of matrices is deterministic everywhere.
+            # Counts of one image are exact in float32, and a matrix multiplication is deterministic everywhere.
             pixels = [tf.shape(images)[0], tf.reduce_prod(masks.shape[1:])]
             truth, predicted = (
                 tf.one_hot(tf.reshape(labels, pixels), self._num_classes, axis=1) for labels in (masks, predict(images))
@@ -113,7 +113,7 @@ class Evaluator:
         return self._in_batches(self._predict, images)[: len(images)].astype(np.uint8)
 
     def predict_probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How likely each class is at each pixel.
+        """The probability of each class at each pixel.
 
         Args:
             images: Shape (n, height, width, channels), values in [0, 1]; n ≥ 1.
@@ -131,13 +131,13 @@ class Evaluator:
     ) -> NDArray[Any]:
         size, results = self.batch_size, []
         for start in range(0, len(arrays[0]), size):
-            batch = [_fill_up(array[start : start + size], size) for array in arrays]
+            batch = [_pad(array[start : start + size], size) for array in arrays]
             results.append(function(*batch).numpy())
             on_batch()
         return np.concatenate(results)
 
 
-def _fill_up(batch: NDArray[Any], size: int) -> NDArray[Any]:
-    # Labels are integers, and what is filled in is no class: it counts nowhere.
+def _pad(batch: NDArray[Any], size: int) -> NDArray[Any]:
+    # Labels are integers, and the padding is not a class: it counts nowhere.
     missing = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
     return np.pad(batch, missing, constant_values=_NO_CLASS if batch.dtype == np.uint8 else 0)

@@ -1,7 +1,7 @@
 """The one trainer of every trial: from a config and data to weights, epoch by epoch, resumable after each.
 
-It knows networks only through `build_network` and tells others what happens through callbacks; searching, tracking
-and processes live elsewhere.
+It knows networks only through `build_network` and reports events through callbacks; searching, tracking and processes
+live elsewhere.
 """
 
 import math
@@ -34,15 +34,15 @@ PRIMARY_METRIC = "val_mean_iou"
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch gave.
+    """The results of one epoch.
 
     Args:
         epoch: Counted from 1.
         metrics: `loss` (mean over the epoch's steps) and the validation scores, `val_…`; equal on every rerun.
-        learning_rate: The epoch's.
+        learning_rate: The epoch's learning rate.
         train_s: Seconds of training steps.
-        epoch_s: Seconds with validation.
-        images_per_second: Training images by `train_s`; what fills the last batch up is not counted.
+        epoch_s: Seconds including validation.
+        images_per_second: Training images by `train_s`; padding of the last batch is not counted.
         finished_ms: Unix time in milliseconds.
         input_wait_s: Seconds of `train_s` that steps waited for their batch; 0 where an older version trained.
     """
@@ -59,16 +59,16 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training has reached.
+    """The results of a training run.
 
     Args:
         history: All epochs, those before `start` included.
         stopped_early: Whether early stopping ended it.
-        best_epoch: The epoch with the highest `val_mean_iou`, the earliest of equals.
-        best_confusion: That epoch's confusion matrix on the validation part, shape (num_classes, num_classes).
+        best_epoch: The epoch with the highest `val_mean_iou`; ties go to the earliest.
+        best_confusion: That epoch's confusion matrix on the validation split, shape (num_classes, num_classes).
         weights_sha256: Hashes of the `final` and the `best` epoch's weights, as validated.
         model: The network, with the best epoch's weights.
-        evaluator: Predicts with them.
+        evaluator: Predicts with these weights.
     """
 
     history: tuple[EpochRecord, ...]
@@ -82,7 +82,7 @@ class TrainResult:
 
 @dataclass
 class _Progress:
-    """What a training has seen so far, apart from tensors."""
+    """The progress of a training run, apart from tensors."""
 
     history: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
@@ -90,12 +90,12 @@ class _Progress:
 
 
 class Training:
-    """One training, which can be paused after any epoch and goes on where it stands.
+    """One training run, which can be paused after any epoch and resumed from there.
 
     Args:
         config: Decides everything, `auto` resolved; precision and threads must be set up already.
-        data: Training and validation part.
-        start: Where to go on, instead of from scratch.
+        data: Training and validation split.
+        start: The checkpoint to resume from, instead of starting from scratch.
 
     Raises:
         ConfigError: If the network's depth does not fit the images.
@@ -117,14 +117,14 @@ class Training:
             self._restore(start)
 
     def run(self, until: int, callbacks: Sequence[Callback] = ()) -> TrainResult:
-        """Trains to the end of epoch `until`; early stopping or `max_epochs` may end the training before.
+        """Trains to the end of epoch `until`; early stopping or `max_epochs` may end training earlier.
 
         Args:
             until: Last epoch.
             callbacks: Told of everything, in order.
 
         Returns:
-            What was reached.
+            The results so far.
 
         Raises:
             TrainingError: If the loss becomes NaN or infinite, or its gradient overflows float16 at every scale.
@@ -145,7 +145,7 @@ class Training:
 
     @property
     def _replica(self) -> Replica:
-        """The one that is validated and written down."""
+        """The replica that is validated and recorded."""
         return self._replicas.first
 
     @property
@@ -155,7 +155,7 @@ class Training:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the highest `val_mean_iou` so far, the earliest of equals; 0 before the first."""
+        """The epoch with the highest `val_mean_iou` so far; ties go to the earliest; 0 before the first."""
         return self._progress.best_epoch
 
     @property
@@ -165,13 +165,13 @@ class Training:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether early stopping has ended it."""
+        """Whether early stopping has ended the training."""
         patience = self._config.training.early_stopping_patience
         waiting_since = max(self._progress.best_epoch, self._stages[-1].first_epoch - 1)
         return patience is not None and self.epoch - waiting_since >= patience
 
     def _enter_stage(self) -> None:
-        """Builds loss, optimizer and step of the next epoch's stage, unless they stand already."""
+        """Builds loss, optimizer and step of the next epoch's stage, unless they exist already."""
         stage = self._stage
         if stage == self._entered:
             return
@@ -227,7 +227,7 @@ class Training:
             if self._replica.loss_scale is not None and self._replica.loss_scale.is_exhausted:
                 raise TrainingError(
                     f"the loss scale fell below 1 at epoch {self.epoch + 1}, step {step} of {steps}: the gradient is "
-                    "too large for float16; take training.precision = 'float32'"
+                    "too large for float16; use training.precision = 'float32'"
                 )
             total += value
             for callback in callbacks:
@@ -262,7 +262,9 @@ class Training:
             raise TrainingError(f"the checkpoint belongs to config {found[:12]}, not {self._config.config_hash()[:12]}")
         # The optimizer's vectors follow this order too.
         if list(checkpoint.group("weights")) != [weight.path for weight in self._model.weights]:
-            raise TrainingError("the checkpoint is of a version with another order of weights; go on with that one")
+            raise TrainingError(
+                "the checkpoint is from a version with another order of weights; resume with that version"
+            )
         self._progress = _Progress(
             [EpochRecord(**record) for record in checkpoint.state["history"]],
             checkpoint.state["best_epoch"],
@@ -273,7 +275,7 @@ class Training:
         self._replicas.restore(checkpoint.group, same_stage=self._stage.first_epoch <= self.epoch)
 
     def _result(self) -> TrainResult:
-        """What was reached; leaves the best weights in the model."""
+        """The results so far; leaves the best weights in the model."""
         hashes = {
             "final": weights_sha256(self._replica.by_path(self._replica.scored_weights())),
             "best": weights_sha256(self._replica.by_path(self._best_weights)),

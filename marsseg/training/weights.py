@@ -1,4 +1,4 @@
-"""A network's weights as two vectors, so that a step has one operation where it would have one for each weight."""
+"""A network's weights as two vectors, so that a step needs one operation instead of one per weight."""
 
 from collections.abc import Sequence
 
@@ -14,21 +14,21 @@ _SEED_DISTANCE = 0x9E3779B9
 
 
 class FlatWeights:
-    """The weights that a training changes; the network's own variables keep what they were last given.
+    """The weights that training changes; the network's own variables keep the values they were last given.
 
     Args:
-        model: The network, whose weights it starts with.
-        replica: Sets the random generators apart from those of another number.
+        model: The network, whose weights it starts from.
+        replica: Replica number; makes its random generators differ from those of other replicas.
 
     Attributes:
         vectors: The trainable weights one after the other, then the others (moving means and variances) likewise.
-        generators: The states of the network's random generators: all it has beside weights.
+        generators: The states of the network's random generators: all its state besides weights.
     """
 
     def __init__(self, model: keras.Model, replica: int = 0) -> None:
         self._model = model
         self._trained = with_auxiliary_outputs(model)
-        # A generator's state is its seed and a counter; seeds of layers are neighbours, so replicas go far apart.
+        # A generator's state is its seed and a counter; seeds of layers are neighbours, so replicas' lie far apart.
         self._offset = np.array([replica * _SEED_DISTANCE % 2**32, 0], np.uint32)
         self._groups = (list(model.trainable_variables), list(model.non_trainable_weights))
         self._random = _random_generators(model)
@@ -37,17 +37,17 @@ class FlatWeights:
 
     @property
     def trainable(self) -> tf.Variable:
-        """What gradients are taken for."""
+        """The weights that gradients are taken for."""
         return self.vectors[0]
 
     def outputs_in_training(self, images: tf.Tensor) -> tf.Tensor | list[tf.Tensor]:
-        """The network's outputs in training mode; moving statistics and random generators go on. Can be traced.
+        """The network's outputs in training mode; advances moving statistics and random generators. Can be traced.
 
         Args:
             images: Shape (batch, height, width, channels).
 
         Returns:
-            Logits; in a list, if the loss sees more than the network's own.
+            Logits; a list, if the loss sees more outputs than the network's own.
         """
         mapping = [
             pair for group, vector in zip(self._groups, self.vectors, strict=True) for pair in _parts(vector, group)
@@ -66,7 +66,7 @@ class FlatWeights:
         return outputs
 
     def arrays(self, vectors: Sequence[tf.Variable] | None = None) -> list[NDArray[np.float32]]:
-        """Its own vectors, or others made like them, as one array a weight, in the model's order."""
+        """Its own vectors, or others made like them, as one array per weight, in the model's order."""
         arrays: dict[int, NDArray[np.float32]] = {}
         for group, vector in zip(self._groups, vectors or self.vectors, strict=True):
             ends = np.cumsum([_size(variable) for variable in group], dtype=int)
@@ -75,12 +75,12 @@ class FlatWeights:
         return [arrays[id(variable)] for variable in self._model.weights]
 
     def assign(self, arrays: Sequence[NDArray[np.float32]], vectors: Sequence[tf.Variable] | None = None) -> None:
-        """Gives its own vectors, or others made like them, these weights in the model's order."""
+        """Sets its own vectors, or others made like them, to these weights in the model's order."""
         for vector, values in zip(vectors or self.vectors, self._vectors_of(arrays), strict=True):
             vector.assign(values)
 
     def assign_generators(self, states: Sequence[NDArray[np.uint32]]) -> None:
-        """Gives its generators the states that those of replica 0 had."""
+        """Sets its generators from the states of replica 0's generators."""
         for generator, state in zip(self.generators, states, strict=True):
             generator.assign(state + self._offset)
 
@@ -108,5 +108,5 @@ def _parts(vector: tf.Variable, variables: Sequence[keras.Variable]) -> list[tup
 
 
 def _shaped(part: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """Most weights are vectors; each operation that is not needed need not be traced, nor its gradient."""
+    """Most weights are vectors; an unneeded reshape would have to be traced, and so would its gradient."""
     return part if len(part.shape) == len(shape) == 1 else tf.reshape(part, shape)

@@ -127,17 +127,17 @@ BAD_OPTIONS = {
     "objective given twice": (("search", "--budget", "2", *("--objective", "val_mean_iou") * 2), "2 times"),
     "scheduler of one objective": (
         ("search", "--budget", "2", *SEVERAL, "--scheduler", "freeze-thaw"),
-        "--scheduler freeze-thaw takes one objective; those that take several: asha, hyperband, topk, none",
+        "--scheduler freeze-thaw supports one objective only; these support several: asha, hyperband, topk, none",
     ),
     "sampler of one objective": (
         ("search", "--budget", "2", *SEVERAL, "--sampler", "cmaes"),
-        "--sampler cmaes takes one objective; those that take several: tpe, gp, nsga2, random",
+        "--sampler cmaes supports one objective only; these support several: tpe, gp, nsga2, random",
     ),
     "engine's default sampler of one objective": (
         ("search", "--budget", "2", *SEVERAL, "--engine", "keras-tuner"),
-        "--sampler bayesian takes one objective; those that take several: random",
+        "--sampler bayesian supports one objective only; these support several: random",
     ),
-    "objectives beside a search to resume": (("search", "--resume", "tiny", *SEVERAL), "take --objective away"),
+    "objectives beside a search to resume": (("search", "--resume", "tiny", *SEVERAL), "remove --objective"),
     "name that leaves the folder": (("search", "--budget", "2", "--name", "../x"), "'../x'"),
     "name of two lines": (("search", "--budget", "2", "--name", "a\nb"), r"'a\nb'"),
     "unknown field to set": (("search", "--budget", "2", "--set", "model.blocks=3"), "did you mean 'num_blocks'"),
@@ -161,7 +161,7 @@ BAD_OPTIONS = {
     ),
     "GPUs given twice": (
         (*RECIPE, "--gpus", "2", "--set", "training.gpus=2"),
-        "--set training.gpus: take it away, there is --gpus",
+        "use --gpus instead of --set training.gpus",
     ),
     "several GPUs for a trial": (
         ("search", "--budget", "2", "--space", "smoke", "--data", "synthetic", "--set", "training.gpus=2"),

@@ -49,7 +49,7 @@ def test_an_empty_description_gets_the_section() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (TrialState.RUNNING, "is on its way to epoch 4"),
+        (TrialState.RUNNING, "is being trained to epoch 4"),
         (TrialState.PAUSED, "is paused after 2 epochs"),
         (TrialState.COMPLETED, "is completed after 2 epochs"),
         (TrialState.STOPPED, "was stopped after 2 epochs"),

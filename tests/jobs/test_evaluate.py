@@ -121,7 +121,7 @@ def test_other_images_are_scored_as_a_whole_or_not_at_all(
     many = write_tiles(tmp_path / "many.npz", seed=1)
     for split in ("validation", "test"):
         message = check_refused(finished_search, DataError, runs, data_source=str(many), split=split)
-        assert "other pixels, masks" in message
+        assert "different pixels, masks" in message
         assert "--split all" in message
 
 
@@ -132,7 +132,7 @@ def test_data_that_has_changed_where_it_lay_is_refused(copied_search: Marsexp, l
     np.savez(path, training_set=pairs)
     # The copied store still names the tiles of the search that it was copied from.
     message = check_refused(copied_search, DataError, ["best"], data_source=str(path))
-    assert "other pixels" in message
+    assert "different pixels" in message
 
 
 def test_run_that_kept_no_weights_and_run_that_is_named_twice(
@@ -156,7 +156,7 @@ def test_exchanged_weights_are_refused(
     first.write_bytes(second.read_bytes())
     (member,) = load_members(Home(copied_search.home), ["best"], None)
     member = replace(member, record=replace(member.record, config=on_threads(member, tensorflow_runtime)))
-    with pytest.raises(TrackingError, match="does not hold the weights that the run has logged"):
+    with pytest.raises(TrackingError, match="does not hold the weights that the run logged"):
         predict_labels([member], np.zeros((1, 32, 64, 1), np.float32))
 
 
@@ -176,8 +176,8 @@ def test_runs_of_other_splits_are_no_ensemble_and_a_split_may_be_empty(
     both = copied_search("evaluate", "best:tiny", run, "--split", "all", "--json")
     assert both.status == 0, both.stderr
     assert both.json()["images"] == 40
-    assert "include those that were trained on" in both.stderr
+    assert "include the training images" in both.stderr
     # Known by content: by another name they are as well known.
     shutil.copy(copied_search.folder / "tiles.npz", copied_search.folder / "renamed.npz")
     again = copied_search("evaluate", "best:tiny", "--data", "renamed.npz", "--split", "all")
-    assert "include those that were trained on" in again.stderr
+    assert "include the training images" in again.stderr

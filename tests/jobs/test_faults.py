@@ -125,10 +125,10 @@ def test_a_search_whose_workers_cannot_begin_stops_before_a_trial_fails(marsexp:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "4 worker processes in a row ended before they could begin, the last one with status 1" in done.stderr
-    found = re.search("status 1: see (.*); once that is mended, (.*)", done.stderr)
+    found = re.search("status 1: see (.*); once that is fixed, (.*)", done.stderr)
     assert found is not None, done.stderr
     assert "ImportError: no library of that name" in Path(found[1]).read_text(encoding="utf-8")
-    assert found[2] == "go on with: marsexp search --resume faulty"
+    assert found[2] == "resume with: marsexp search --resume faulty"
     assert not [trial for trial in trials(marsexp) if trial.state is TrialState.FAILED]
     from marsseg.tracking.store import open_store
 

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from marsseg.jobs.optuna_export import export_study
 from marsseg.search.state import TrialState
 from tests.jobs.toy_study import Killed, Study, build_settings
 
+OpenStorage = Callable[[], optuna.storages.RDBStorage]
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
@@ -35,9 +38,24 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/study.db"
 
 
-def test_each_trial_as_the_ledger_has_it(finished: Study, url: str) -> None:
+@pytest.fixture
+def open_storage(url: str) -> Iterator[OpenStorage]:
+    """Opens the database; its connections are closed when the test ends."""
+    opened: list[optuna.storages.RDBStorage] = []
+
+    def open_it() -> optuna.storages.RDBStorage:
+        opened.append(optuna.storages.RDBStorage(url))
+        return opened[-1]
+
+    yield open_it
+    for storage in opened:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def test_each_trial_as_the_ledger_has_it(finished: Study, url: str, open_storage: OpenStorage) -> None:
     assert export_study(Home(finished.folder), "toy", url) == "toy"
-    study = optuna.load_study(study_name="toy", storage=url)
+    study = optuna.load_study(study_name="toy", storage=open_storage())
     trials = finished.state.trials
     assert {trial.state for trial in trials} >= {TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED}
     names = {"completed": "COMPLETE", "stopped": "PRUNED", "failed": "FAIL", "rejected": "FAIL"}
@@ -55,29 +73,31 @@ def test_each_trial_as_the_ledger_has_it(finished: Study, url: str) -> None:
     assert [trial.number for trial in completed] == [finished.state.winner.number]  # type: ignore[union-attr]
 
 
-def test_written_again_as_it_goes_on_it_is_replaced(tmp_path: Path, url: str) -> None:
+def test_written_again_as_it_goes_on_it_is_replaced(tmp_path: Path, url: str, open_storage: OpenStorage) -> None:
     study = Study(tmp_path)
     with suppress(Killed):
         study.drive(20)
     home = Home(study.folder)
     export_study(home, "toy", url)
-    before = optuna.load_study(study_name="toy", storage=url).trials
+    before = optuna.load_study(study_name="toy", storage=open_storage()).trials
     going_on = study.state.in_state(TrialState.PAUSED, TrialState.RUNNING)
     assert going_on
     assert {before[trial.number].state.name for trial in going_on} == {"RUNNING"}
     study.drive()
     export_study(home, "toy", url)
-    assert optuna.get_all_study_names(url) == ["toy"]
-    after = optuna.load_study(study_name="toy", storage=url).trials
+    assert optuna.get_all_study_names(open_storage()) == ["toy"]
+    after = optuna.load_study(study_name="toy", storage=open_storage()).trials
     assert len(after) > len(before)
     assert all(trial.state.is_finished() for trial in after)
 
 
-def test_somebody_elses_study_is_left_alone(finished: Study, url: str) -> None:
-    optuna.create_study(study_name="toy", storage=url).optimize(lambda trial: trial.suggest_float("x", 0, 1), 2)
+def test_somebody_elses_study_is_left_alone(finished: Study, url: str, open_storage: OpenStorage) -> None:
+    optuna.create_study(study_name="toy", storage=open_storage()).optimize(
+        lambda trial: trial.suggest_float("x", 0, 1), 2
+    )
     with pytest.raises(UsageError, match="has another study 'toy'"):
         export_study(Home(finished.folder), "toy", url)
-    assert len(optuna.load_study(study_name="toy", storage=url).trials) == 2
+    assert len(optuna.load_study(study_name="toy", storage=open_storage()).trials) == 2
 
 
 @pytest.mark.parametrize("wrong", ["study.db", "nothing://study.db", ""])

@@ -281,7 +281,7 @@ def test_search_in_a_terminal_is_interrupted_and_goes_on_through_a_pipe(marsexp:
     assert re.search(r"best     0\.\d{4}  trial 0  num_blocks=[23], base_filters=[48], loss=\w+", text)
     *_, summary, hint = text.split("\r\n")[:-1]
     assert re.fullmatch(r".*search s: \d of 2 trials.*; best 0\.\d{4} \(trial 0\)", summary)
-    assert hint == "stopped; go on with: marsexp search --resume s"
+    assert hint == "stopped; resume with: marsexp search --resume s"
 
     resumed = marsexp("search", "--resume", "s", "--json")
     assert resumed.status == 0, resumed.stderr

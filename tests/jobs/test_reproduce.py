@@ -58,7 +58,7 @@ def test_changed_seed_and_gpu_diverge_and_are_named(copied_search: Marsexp, lead
     assert any("config: seed" in cause for cause in document["causes"])
     assert any(cause.startswith("hardware: gpus Some GPU -> ") for cause in document["causes"])
     assert "versions: nvidia-cudnn 9.1 -> None" in document["causes"]
-    assert "hardware: instructions of the processor, lost: amx_other, new: avx" in document["causes"]
+    assert "hardware: CPU instructions, lost: amx_other, new: avx" in document["causes"]
 
 
 def test_changed_value_without_effect_is_diverged_and_named_too(copied_search: Marsexp) -> None:

@@ -155,7 +155,7 @@ def test_finished_search_is_extended_and_goes_on_when_its_store_breaks_and_is_me
     broken = copied_search("search", "--resume", "tiny", "--budget", "6")
     assert broken.status == 1
     assert "Traceback" not in broken.stderr
-    assert re.search(r"'tiny' could not be recorded \(.*latest_metrics.*\); go on with: marsexp search", broken.stderr)
+    assert re.search(r"'tiny' could not be recorded \(.*latest_metrics.*\); resume with: marsexp search", broken.stderr)
     rename("lost", "latest_metrics")
     mended = copied_search("search", "--resume", "tiny", "--json")
     assert mended.status == 0, mended.stderr

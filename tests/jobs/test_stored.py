@@ -40,8 +40,8 @@ def test_without_any_it_says_how_to_begin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "expected"),
     [
-        ("report", "search", "'report' is a training; go on with: marsexp train --resume report"),
-        ("rover", "training", "'rover' is a search; go on with: marsexp search --resume rover"),
+        ("report", "search", "'report' is a training; resume with: marsexp train --resume report"),
+        ("rover", "training", "'rover' is a search; resume with: marsexp search --resume rover"),
     ],
 )
 def test_another_kind_is_refused(home: Home, ledger: Ledger, name: str, kind: str, expected: str) -> None:

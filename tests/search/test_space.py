@@ -83,7 +83,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "unknown search key": ("[search]\nmin_epoch = 1\n" + FLIPS, ["[search]", "'min_epoch'", "'min_epochs'?"]),
     "search no table": ("search = 3\n" + FLIPS, ["[search]", "expected a table", "3"]),
     "fixed no table": ("fixed = 3\n" + FLIPS, ["[fixed]", "expected a table", "3"]),
-    "epochs as text": ('[search]\nmax_epochs = "9"\n' + FLIPS, ["max_epochs", "whole number", "'9'"]),
+    "epochs as text": ('[search]\nmax_epochs = "9"\n' + FLIPS, ["max_epochs", "expected an integer", "'9'"]),
     "epochs as bool": ("[search]\nmin_epochs = true\n" + FLIPS, ["min_epochs", "True"]),
     "no epochs": ("[search]\nmin_epochs = 0\n" + FLIPS, ["min_epochs", "found 0"]),
     "factor that keeps all": ("[search]\nreduction_factor = 1\n" + FLIPS, ["reduction_factor", "found 1"]),
@@ -117,8 +117,8 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "when no table": (OPTIMIZER + weight_decay('["adamw"]'), ["expected when = { parent = [values] }"]),
     "when no list": (OPTIMIZER + weight_decay('{ "optimizer.name" = "adamw" }'), ["when 'optimizer.name'", "a list"]),
     "unknown parent": (OPTIMIZER + weight_decay('{ "optimizer.nam" = ["adamw"] }'), ["unknown parent", "name'?"]),
-    "own parent": (OPTIMIZER + weight_decay('{ "optimizer.weight_decay" = [1e-4] }'), ["must stand before its child"]),
-    "child first": (weight_decay('{ "optimizer.name" = ["adamw"] }') + OPTIMIZER, ["must stand before its child"]),
+    "own parent": (OPTIMIZER + weight_decay('{ "optimizer.weight_decay" = [1e-4] }'), ["must come before its child"]),
+    "child first": (weight_decay('{ "optimizer.name" = ["adamw"] }') + OPTIMIZER, ["must come before its child"]),
     "impossible when": (OPTIMIZER + weight_decay('{ "optimizer.name" = ["sgd"] }'), ["['sgd']", "'adam', 'adamw'"]),
     "unknown field": ('[parameters."model.num_block"]\nkind = "bool"', ["unknown field", "'num_blocks'?"]),
     "unknown fixed field": ('[fixed]\n"model.bas_filters" = 8\n' + FLIPS, ["[fixed]", "'base_filters'?"]),
@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "option the config refuses": (OPTIMIZER.replace("adamw", "lion"), ["'optimizer.name' = 'lion'"]),
     "fixed value that goes only with a parameter's": (
         '[fixed]\n"optimizer.weight_decay" = 1e-4\n[parameters."optimizer.name"]\nkind = "choice"\noptions = ["adamw"]',
-        ["[fixed]: optimizer", "found 'adam'", "has to be a parameter itself, with one option"],
+        ["[fixed]: optimizer", "found 'adam'", "must itself be a parameter with one option"],
     ),
     "value the config refuses with what is fixed": (
         '[fixed]\n"model.skip_connections" = false\n[parameters."model.se"]\nkind = "choice"\noptions = ["skip"]',
@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         OPTIMIZER + weight_decay('{ "optimizer.name" = ["adam"] }'),
         ["weight_decay needs name = 'adamw'"],
     ),
-    "fixed, too": ('[fixed]\n"augmentation.flips" = true\n' + FLIPS, ["stands in [fixed], too"]),
+    "fixed, too": ('[fixed]\n"augmentation.flips" = true\n' + FLIPS, ["is also in [fixed]"]),
 }
 
 

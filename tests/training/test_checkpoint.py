@@ -88,7 +88,7 @@ def test_a_torn_one_is_passed_over_and_all_torn_is_an_error(tear, tmp_path: Path
     tear(files[1])
     assert_equal(load_latest_checkpoint(tmp_path), checkpoint(1))
     tear(files[0])
-    with pytest.raises(CheckpointError, match="found 2 torn; delete it to start anew"):
+    with pytest.raises(CheckpointError, match="found 2 torn; delete it to start again"):
         load_latest_checkpoint(tmp_path)
 
 

@@ -20,11 +20,11 @@ AMX = frozenset({"fpu", "avx512f", "amx_bf16", "avx512_bf16"})
 @pytest.mark.parametrize(
     ("machine", "precision", "reason"),
     [
-        (Machine(AMX), "bfloat16", "the processor has amx_bf16 and avx512_bf16"),
-        (Machine(frozenset({"amx_bf16"})), "bfloat16", "the processor has amx_bf16"),
-        (Machine(frozenset({"avx512_bf16"})), "bfloat16", "the processor has avx512_bf16"),
-        (Machine(frozenset({"fpu", "avx512f"})), "float32", "the processor has no bfloat16 of its own"),
-        (Machine(), "float32", "the processor has no bfloat16 of its own"),
+        (Machine(AMX), "bfloat16", "the CPU has amx_bf16 and avx512_bf16"),
+        (Machine(frozenset({"amx_bf16"})), "bfloat16", "the CPU has amx_bf16"),
+        (Machine(frozenset({"avx512_bf16"})), "bfloat16", "the CPU has avx512_bf16"),
+        (Machine(frozenset({"fpu", "avx512f"})), "float32", "the CPU has no native bfloat16 instructions"),
+        (Machine(), "float32", "the CPU has no native bfloat16 instructions"),
         (Machine(gpus=(AMPERE,)), "bfloat16", "the GPU, NVIDIA A30, has compute capability 8.0"),
         (
             Machine(gpus=(Gpu("NVIDIA B200", (10, 0)),)),
@@ -41,7 +41,7 @@ AMX = frozenset({"fpu", "avx512f", "amx_bf16", "avx512_bf16"})
             "float16",
             "the GPU, Tesla V100, has compute capability 7.0, and bfloat16 needs 8.0",
         ),
-        # The GPU decides, whatever the processor has.
+        # The GPU decides, whatever the CPU has.
         (
             Machine(AMX, (PASCAL,)),
             "float32",
@@ -64,7 +64,7 @@ def test_facts_decide_and_are_the_reason(machine: Machine, precision: str, reaso
 
 def test_what_was_set_is_told_with_what_the_machine_would_have_chosen() -> None:
     assert str(explain_precision("float16", Machine(AMX))) == (
-        "float16: as set; auto would be bfloat16 here, since the processor has amx_bf16 and avx512_bf16"
+        "float16: as set; auto would be bfloat16 here, since the CPU has amx_bf16 and avx512_bf16"
     )
 
 
