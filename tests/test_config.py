@@ -238,7 +238,7 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
             {"model.dilation": "both", "model.skip_connections": False},
             "model: dilation = 'both' needs skip_connections = true",
         ),
-        ({"model.dilation_rates": "2;4"}, "model.dilation_rates: expected whole numbers joined by ',', found '2;4'"),
+        ({"model.dilation_rates": "2;4"}, "model.dilation_rates: expected integers joined by ',', found '2;4'"),
         ({"model.dilation_rates": "2,0"}, "model.dilation_rates: input should be greater than or equal to 1, found 0"),
         ({"model.dilation_rates": []}, "model.dilation_rates: "),
         ({"loss.tversky_alpha": 0.0, "loss.tversky_beta": 0.0}, "loss: tversky_alpha and tversky_beta must not both"),
@@ -279,7 +279,7 @@ def test_a_configs_loss_terms_cannot_be_changed_either() -> None:
         ({"loss.terms": {}}, "loss: terms must name at least one loss, each with a weight above 0"),
         ({"loss.terms": "0*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
         ({"loss.terms": "-1*dice"}, "loss: terms must name at least one loss, each with a weight above 0"),
-        ({"loss.terms": "dice+dice"}, "loss.terms: loss 'dice' stands twice in 'dice+dice'"),
+        ({"loss.terms": "dice+dice"}, "loss.terms: loss 'dice' appears twice in 'dice+dice'"),
         ({"loss.terms": "half*dice"}, "expected NAME or WEIGHT*NAME joined by '+', found 'half*dice'"),
         ({"loss.terms": "dise"}, "or 'lovasz_softmax', found 'dise'"),
         (

@@ -27,7 +27,7 @@ def test_every_field_is_there_once_with_its_default() -> None:
         shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
         assert rows[path] == shown, path
     assert "| `warmup.optimizer` | as the group of that name |" in page
-    assert "| `model.num_blocks` | whole number ≥ 2, ≤ 6 | `4` |" in page
+    assert "| `model.num_blocks` | integer ≥ 2, ≤ 6 | `4` |" in page
 
 
 def test_its_recipe_and_its_search_space_can_be_read(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Takes the picture of the leaderboard: `python docs/pictures/leaderboard.py ADDRESS`, with what `marsexp ui` prints.
+"""Takes the screenshot of the leaderboard: `python docs/pictures/leaderboard.py ADDRESS`.
 
-Needs Chromium and its driver.
+ADDRESS is the one that `marsexp ui` prints. Needs Chromium and chromedriver.
 """
 
 import io
@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 PICTURE = Path(__file__).with_suffix(".png")
-# Without MLflow's own menu on the left, and only the first rows.
+# Leaves out MLflow's own menu on the left and all but the first rows.
 LEFT, ROWS = 205, 14
 WIDTH = 1200
 COLOURS = 256
@@ -23,7 +23,7 @@ SETTLES_S = 3
 
 
 def main(address: str) -> None:
-    """Opens the address, closes what covers the table, and saves it small."""
+    """Opens the address, closes popups that cover the table, and saves a small screenshot."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1900,1143"):
@@ -42,7 +42,7 @@ def main(address: str) -> None:
         page = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     part = page.crop((LEFT, 0, page.width, min(bottom, page.height)))
     small = part.resize((WIDTH, round(part.height * WIDTH / part.width)), Image.Resampling.LANCZOS)
-    # The small dots of the runs keep their colours this way.
+    # This quantiser keeps the colours of the runs' small dots.
     small.quantize(COLOURS, Image.Quantize.FASTOCTREE).save(PICTURE, optimize=True)
 
 

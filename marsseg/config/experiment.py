@@ -185,7 +185,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _loss_term(name: str, weight: float) -> str:
-    # The plus of 1e+16 would read as the begin of the next term.
+    # The plus of 1e+16 would read as the beginning of the next term.
     return name if weight == 1 else f"{weight}*{name}".replace("e+", "e")
 
 

@@ -1,6 +1,6 @@
 """The groups of the experiment config: frozen values, each checked when it is made.
 
-A field's default never changes within a schema version. What the values mean lives in the rooms that use them.
+A field's default never changes within a schema version. The modules that use the values implement their meaning.
 """
 
 from typing import Annotated, Any, Literal, Self, get_args
@@ -16,13 +16,13 @@ Place = Literal["none", "encoder", "skip", "bottleneck"]
 
 
 class Group(BaseModel):
-    """What all groups share: frozen, strict about types, no unknown keys."""
+    """The base of all groups: frozen, strict about types, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _none_by_name(value: Any) -> Any:
-    """TOML and both search engines lack a value for `nothing`, so it has a name."""
+    """TOML and both search engines have no null value, so it has a name."""
     return None if value == "none" else value
 
 
@@ -30,9 +30,9 @@ NoneByName = BeforeValidator(_none_by_name)
 
 
 class DataConfig(Group):
-    """Which images and masks: a file, or `synthetic` terrain, of which the other fields say how much and which.
+    """The images and masks: a file, or `synthetic` terrain of `synthetic_images` tiles, drawn from `synthetic_seed`.
 
-    `train_limit` takes so many images of the training part.
+    `train_limit` is the maximum number of training images.
     """
 
     source: str = SYNTHETIC
@@ -43,13 +43,13 @@ class DataConfig(Group):
 
 
 class CleaningConfig(Group):
-    """Which images are left out before the split: those that share a mask which cannot be right for all of them."""
+    """Images left out before the split: outliers, which share a mask that cannot be right for all of them."""
 
     remove_outliers: bool = True
 
 
 class SplitConfig(Group):
-    """How many images are held out; `none` means 10 % of the cleaned images each."""
+    """The number of images held out for validation and test; `none` means 10 % of the cleaned images each."""
 
     validation_images: Annotated[int | None, NoneByName] = Field(None, ge=1)
     test_images: Annotated[int | None, NoneByName] = Field(None, ge=0)
@@ -57,7 +57,7 @@ class SplitConfig(Group):
 
 
 def _parse_rates(value: Any) -> Any:
-    """Whole numbers from a list or from text such as `1,2,4`, which a search space can hold."""
+    """Integers from a list or from a string such as `1,2,4`, which a search space can hold."""
     if isinstance(value, list):
         return tuple(value)
     if not isinstance(value, str):
@@ -65,17 +65,18 @@ def _parse_rates(value: Any) -> Any:
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise ValueError(f"expected whole numbers joined by ',', found '{value}'") from None
+        raise ValueError(f"expected integers joined by ',', found '{value}'") from None
 
 
 class UNetConfig(Group):
-    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597), or two of them, and what may be added.
+    """A U-Net (Ronneberger et al., 2015, arXiv 1505.04597) or a dual U-Net, with optional blocks.
 
-    Filters double from `base_filters` at each level, up to `max_filters`. Squeeze-and-excitation (`se`) and `cbam`
-    stand at every level of the encoder, on every skip connection, or in the bottleneck; `dilation` replaces the
-    convolutions of the bottleneck and adds some to the skip connections. With `stn` a spatial transformer turns, shifts
-    and stretches the image, and the result back. Without `predict_background` the result is never class 0. `dual_unet`
-    has a second network of `global_blocks` levels that sees the image at half its size.
+    Filters double from `base_filters` at each level, up to `max_filters`. Squeeze-and-excitation (`se`) and `cbam` are
+    placed at every level of the encoder, on every skip connection, or in the bottleneck; `dilation` replaces the
+    convolutions of the bottleneck and adds dilated ones to the skip connections. With `stn`, a spatial transformer
+    applies a learned affine transform to the image, and its inverse to the logits. With `predict_background = false`,
+    class 0 is never predicted. `dual_unet` has a second network of `global_blocks` levels on the image at half its
+    size.
     """
 
     family: Literal["unet", "dual_unet"] = "unet"
@@ -96,7 +97,7 @@ class UNetConfig(Group):
         Field(min_length=1, max_length=6),
         BeforeValidator(_parse_rates),
         PlainSerializer(lambda rates: ",".join(map(str, rates)), return_type=str),
-        Field(description="one to six whole numbers ≥ 1, joined by `,`"),
+        Field(description="one to six integers ≥ 1, joined by `,`"),
     ] = (1, 2)
     residual: bool = False
     global_blocks: int = Field(2, ge=1, le=5)
@@ -143,17 +144,17 @@ class UNetConfig(Group):
         return min(filters, self.max_filters)
 
     def _levels_of(self, place: Place) -> list[int]:
-        """The levels at which a block stands that is put there."""
+        """The levels that have a block placed there."""
         bottlenecks = {self.num_blocks, self.global_blocks} if self.family == "dual_unet" else {self.num_blocks}
         if place == "bottleneck":
             return sorted(bottlenecks)
         return [] if place == "none" else list(range(max(bottlenecks)))
 
     def check_image_fits(self, height: int, width: int) -> None:
-        """Refuses an image that cannot be halved `num_blocks` times, or `global_blocks` times at half its size.
+        """Rejects an image that cannot be halved `num_blocks` times, or `global_blocks` times at half its size.
 
         Raises:
-            ConfigError: If a side is not divisible by 2 to the power of that.
+            ConfigError: If a side is not divisible by 2 to the power of the halvings.
         """
         halvings = {"num_blocks": (self.num_blocks, 0)}
         if self.family == "dual_unet":
@@ -169,11 +170,12 @@ class UNetConfig(Group):
 
 
 class AugmentationConfig(Group):
-    """Random changes of the training part, each image's own in each epoch, and which images come more than once.
+    """Random augmentation of the training images, drawn for each image and epoch, and oversampling of the rarest class.
 
-    Translation is at most a share of each side, rotation at most so many degrees, contrast and brightness at most a
-    share of the range; cutmix, cutout and paste_rare are probabilities. The rare class is the one with the fewest
-    pixels: images that show it come `repeat_rare` times more, and its objects are pasted into others.
+    `translation` is the largest shift as a fraction of each side, `rotation` the largest angle in degrees, `contrast`
+    and `brightness` the largest change as a fraction of the range; `cutmix`, `cutout` and `paste_rare` are
+    probabilities. The rare class is the one with the fewest pixels: images that contain it are repeated `repeat_rare`
+    additional times per epoch, and its objects are pasted into other images.
     """
 
     flips: bool = False
@@ -201,17 +203,19 @@ def _parse_loss_terms(value: Any) -> Any:
         except ValueError:
             raise ValueError(f"expected NAME or WEIGHT*NAME joined by '+', found '{value}'") from None
         if name.strip() in terms:
-            raise ValueError(f"loss '{name.strip()}' stands twice in '{value}'")
+            raise ValueError(f"loss '{name.strip()}' appears twice in '{value}'")
         terms[name.strip()] = factor
     return tuple(sorted(terms.items()))
 
 
 class LossConfig(Group):
-    """A weighted sum of losses; classes weigh by their share of the pixels where `class_weights` says so.
+    """A weighted sum of losses, with optional class weights.
 
-    `background_weight` multiplies the weight of class 0; alpha weighs what a class misses, beta what it takes too much.
-    Of a `dual_unet` it is taken of the final output, and with `fine_output_weight` of the fine branch's; that of the
-    global branch has cross-entropy, with `global_output_weight`.
+    `class_weights` weights each class by its inverse pixel frequency (`frequency`) or by ln(1 + inverse frequency)
+    (`log`); `background_weight` multiplies the weight of class 0. `tversky_alpha` weights false negatives,
+    `tversky_beta` false positives. For a `dual_unet` this loss applies to the final output and, scaled by
+    `fine_output_weight`, to the fine branch; the global branch always uses cross-entropy, scaled by
+    `global_output_weight`.
     """
 
     terms: Annotated[
@@ -245,8 +249,8 @@ class LossConfig(Group):
 class OptimizerConfig(Group):
     """Adam (Kingma & Ba, 2014, arXiv 1412.6980), AdamW (Loshchilov & Hutter, 2017, arXiv 1711.05101), Nadam or SGD.
 
-    Nadam is Dozat's (2016) as Keras has it, whose momentum warms up 250 times faster; SGD has Polyak's momentum. Weight
-    decay is decoupled from the gradient.
+    Nadam is Dozat's (2016) as Keras implements it, with a momentum schedule that warms up 250 times faster; SGD has
+    Polyak's momentum. Weight decay is decoupled from the gradient.
     """
 
     name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
@@ -266,8 +270,9 @@ class OptimizerConfig(Group):
 class ScheduleConfig(Group):
     """How the learning rate changes from epoch to epoch, down to `min_learning_rate`.
 
-    `plateau` multiplies it by `factor` where `val_mean_iou` has not risen for `patience` epochs; `exponential` by
-    `factor` each epoch once `hold_epochs` are over; `cosine` climbs for `climb_epochs`, then falls to the last epoch.
+    `plateau` multiplies it by `factor` when `val_mean_iou` has not risen for `patience` epochs; `exponential` does so
+    every epoch after the first `hold_epochs`; `cosine` warms up linearly for `climb_epochs`, then decays until the last
+    epoch.
     """
 
     name: Literal["constant", "plateau", "exponential", "cosine"] = "constant"
@@ -278,10 +283,10 @@ class ScheduleConfig(Group):
     min_learning_rate: float = Field(1e-6, ge=0)
 
     def check_fits(self, num_epochs: int) -> None:
-        """Refuses a schedule that so many epochs are too few for: the rate would never fall.
+        """Rejects a schedule that is too long for this number of epochs: the rate would never fall.
 
         Raises:
-            ValueError: If it holds or climbs to the end.
+            ValueError: If it holds or warms up until the end.
         """
         waits = {"exponential": ("hold_epochs", self.hold_epochs), "cosine": ("climb_epochs", self.climb_epochs)}
         field, epochs = waits.get(self.name, ("", 0))
@@ -293,9 +298,10 @@ class ScheduleConfig(Group):
 
 
 class WarmupConfig(Group):
-    """A first stage with its own loss and optimizer, whose weights the main stage goes on from; none with 0 epochs.
+    """An optional first training stage with its own loss, optimizer and schedule, before the main stage.
 
-    By default there is none.
+    The main stage continues from its weights. With 0 epochs, and by default, there is no such stage. The linear warm-up
+    of the learning rate is `schedule.climb_epochs`.
     """
 
     epochs: int = Field(ge=0)
@@ -305,11 +311,11 @@ class WarmupConfig(Group):
 
 
 class TrainingConfig(Group):
-    """How long and on what; `auto` is resolved when a run is created.
+    """How long and on which hardware to train; `auto` is resolved when a run is created.
 
-    `gpus` is what one training is spread over; without a GPU, the processor stands in for one. With `weight_averaging`
-    a running average of the weights is validated and kept. `early_stopping_patience` ends a training after so many
-    epochs without a better `val_mean_iou`.
+    `gpus` is the number of GPUs one training run is distributed over; without a GPU, the CPU counts as one. With
+    `weight_averaging`, an exponential moving average of the weights is validated and kept. `early_stopping_patience`
+    ends training after this number of epochs without a better `val_mean_iou`.
     """
 
     batch_size: int = Field(16, ge=1)

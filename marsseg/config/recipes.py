@@ -14,10 +14,10 @@ _BASE = "base"
 def load_recipe(path: Path) -> ExperimentConfig:
     """Reads a recipe: a TOML file that names the values that differ from the defaults.
 
-    With `base = "NAME"` they differ from what the recipe NAME.toml beside it says.
+    With `base = "NAME"` they differ from the values of the recipe NAME.toml in the same folder.
 
     Raises:
-        ConfigError: If the file or its base cannot be read, is no TOML, or holds a key or a value that is not allowed.
+        ConfigError: If the file or its base cannot be read, is not TOML, or has a key or a value that is not allowed.
     """
     tree = read_toml(path)
     if _BASE in tree:
@@ -30,7 +30,7 @@ def load_recipe(path: Path) -> ExperimentConfig:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of both, table by table; a loss's terms are one value."""
+    """The values of both, table by table, those above winning; a loss's terms are one value."""
     merged = dict(below)
     for key, value in above.items():
         both_are_tables = isinstance(value, dict) and isinstance(below.get(key), dict) and key != "terms"
@@ -42,7 +42,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Reads a TOML file.
 
     Raises:
-        ConfigError: If the file cannot be read or is no TOML.
+        ConfigError: If the file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Splits `optimizer.learning_rate=1e-4` into path and value; the value is read as TOML, else taken as a string.
+    """Splits `optimizer.learning_rate=1e-4` into path and value; the value is read as TOML, or else as a string.
 
     Raises:
         ConfigError: If there is no `=`.

@@ -1,7 +1,7 @@
-"""Random changes of a batch, the same for image and mask, decided by a stateless seed alone.
+"""Random augmentation of a batch, the same for image and mask, determined by a stateless seed alone.
 
-Labels are moved or copied, never mixed, so that no mask gains one that stands nowhere in the batch. Each change draws
-from a stream of its own: turning one on leaves what the others do as it was.
+Labels are moved or copied, never interpolated, so that no mask gains a label that occurs nowhere in the batch. Each
+augmentation draws from its own random stream: turning one on does not change the others.
 """
 
 import math
@@ -15,20 +15,20 @@ from marsseg.data.rare import Objects
 Batch = tuple[tf.Tensor, tf.Tensor]
 
 _MOVE, _CUTMIX, _LIGHT, _CUTOUT = range(1, 5)
-# Of the shorter side, as the square that its paper cuts from an image of 32 pixels.
+# Share of the shorter side; the paper cuts a square of this share from an image of 32 pixels.
 _CUTOUT_SIDE = 0.5
-# Of what is pasted, between smallest and largest.
+# Smallest and largest scale of a pasted crop.
 _SCALES = (0.75, 1.5)
 
 
 def augment(images: tf.Tensor, masks: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor) -> Batch:
-    """All random changes that a config wants.
+    """Applies every augmentation that is turned on in a config.
 
     Args:
         images: Values in [0, 1], shape (batch, height, width, channels).
         masks: Labels, shape (batch, height, width).
-        config: Which changes, and how large.
-        seed: Two integers that decide them.
+        config: Which augmentations to apply, and their strengths.
+        seed: Two integers that determine all random draws.
 
     Returns:
         Images and masks of the same shapes.
@@ -36,11 +36,13 @@ def augment(images: tf.Tensor, masks: tf.Tensor, config: AugmentationConfig, see
     if config.flips:
         images, masks = random_flips(images, masks, seed)
     if config.translation or config.rotation:
-        images, masks = random_moves(images, masks, config.translation, config.rotation, _stream(seed, _MOVE))
+        images, masks = random_shift_and_rotation(
+            images, masks, config.translation, config.rotation, _stream(seed, _MOVE)
+        )
     if config.cutmix:
         images, masks = cutmix(images, masks, config.cutmix, _stream(seed, _CUTMIX))
     if config.contrast or config.brightness:
-        images = random_light(images, config.contrast, config.brightness, _stream(seed, _LIGHT))
+        images = random_contrast_and_brightness(images, config.contrast, config.brightness, _stream(seed, _LIGHT))
     if config.cutout:
         images = cutout(images, config.cutout, _stream(seed, _CUTOUT))
     return images, masks
@@ -52,7 +54,7 @@ def random_flips(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
     Args:
         images: Shape (batch, height, width, channels).
         masks: Shape (batch, height, width).
-        seed: Two integers that decide which images are flipped.
+        seed: Two integers that determine which images are flipped.
 
     Returns:
         Images and masks of the same shapes.
@@ -64,15 +66,17 @@ def random_flips(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
     return images, masks
 
 
-def random_moves(images: tf.Tensor, masks: tf.Tensor, translation: float, rotation: float, seed: tf.Tensor) -> Batch:
-    """Rotates each image and its mask about the centre and shifts them; the border is mirrored into what is left empty.
+def random_shift_and_rotation(
+    images: tf.Tensor, masks: tf.Tensor, translation: float, rotation: float, seed: tf.Tensor
+) -> Batch:
+    """Rotates each image and its mask about the centre and shifts them; gaps are filled by reflection padding.
 
     Args:
         images: Shape (batch, height, width, channels).
         masks: Shape (batch, height, width).
-        translation: The farthest that they are shifted, as a share of each side.
-        rotation: The farthest that they are turned, in degrees.
-        seed: Two integers that decide how far.
+        translation: Largest shift, as a share of each side.
+        rotation: Largest rotation, in degrees.
+        seed: Two integers that determine shifts and rotations.
 
     Returns:
         Images and masks of the same shapes; pixels interpolated bilinearly, labels taken from the nearest pixel.
@@ -87,17 +91,17 @@ def random_moves(images: tf.Tensor, masks: tf.Tensor, translation: float, rotati
 
 
 def cutmix(images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Tensor) -> Batch:
-    """CutMix (Yun et al., 2019, arXiv 1905.04899): a patch of another image of the batch, with its part of the mask.
+    """CutMix (Yun et al., 2019, arXiv 1905.04899): pastes a patch of another image of the batch, with its mask.
 
-    The patch has the image's aspect ratio, a share of its area that is uniform from 0 to 1, and its place is uniform;
-    what would stand out over the border is cut off. Differs from the paper: each image has a patch of its own, and
-    labels are those of the pixels.
+    The patch has the image's aspect ratio; its share of the image's area is uniform from 0 to 1, and so is its
+    position. It is clipped at the border. Differs from the paper: each image gets its own patch, and labels are copied
+    per pixel.
 
     Args:
         images: Shape (batch, height, width, channels).
         masks: Shape (batch, height, width).
-        probability: That an image gets a patch.
-        seed: Two integers that decide which, from whom and where.
+        probability: Probability that an image gets a patch.
+        seed: Two integers that determine which images get a patch, from which image, and where.
 
     Returns:
         Images and masks of the same shapes.
@@ -114,14 +118,14 @@ def cutmix(images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Ten
     )
 
 
-def random_light(images: tf.Tensor, contrast: float, brightness: float, seed: tf.Tensor) -> tf.Tensor:
-    """Stretches each image's values about their mean, then adds a constant, and cuts what leaves [0, 1].
+def random_contrast_and_brightness(images: tf.Tensor, contrast: float, brightness: float, seed: tf.Tensor) -> tf.Tensor:
+    """Scales each image's values about their mean, adds a constant, and clips to [0, 1].
 
     Args:
         images: Values in [0, 1], shape (batch, height, width, channels).
         contrast: The factor is uniform from 1 − contrast to 1 + contrast.
         brightness: The constant is uniform from −brightness to brightness.
-        seed: Two integers that decide both.
+        seed: Two integers that determine both.
 
     Returns:
         The same shape.
@@ -134,12 +138,13 @@ def random_light(images: tf.Tensor, contrast: float, brightness: float, seed: tf
 def cutout(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Cutout (DeVries & Taylor, 2017, arXiv 1708.04552): a square is filled; its labels stay.
 
-    Differs from the paper: it is filled with the image's own mean, not with the data set's.
+    Differs from the paper: the square is filled with the mean of its image, not of the data set.
 
     Args:
         images: Shape (batch, height, width, channels).
-        probability: That an image loses a square, half as long as its shorter side and cut off at the border.
-        seed: Two integers that decide which and where.
+        probability: Probability that an image loses a square, half as long as its shorter side and clipped at the
+            border.
+        seed: Two integers that determine which images lose a square, and where.
 
     Returns:
         The same shape.
@@ -160,18 +165,18 @@ def paste_objects(
     probability: float,
     seed: tf.Tensor,
 ) -> Batch:
-    """Pastes a crop around an object into images, with its part of the mask.
+    """Pastes a crop around an object into images, with its mask.
 
-    The crop keeps its aspect ratio; its scale is uniform from 0.75 to 1.5, its place uniform, and what would stand out
-    over the border is cut off. Where the crop is background, what nobody has labelled, the image stays as it was.
+    The crop keeps its aspect ratio; its scale is uniform from 0.75 to 1.5 and its position uniform. It is clipped at
+    the border. Where the crop is background (unlabelled), the image stays unchanged.
 
     Args:
         images: Values in [0, 1], shape (batch, height, width, channels).
         masks: Labels, shape (batch, height, width).
-        load: Gives the images and masks of indices, types as those above.
-        objects: What may be pasted; at least one.
-        probability: That an image gets one.
-        seed: Two integers that decide which, from where and to where.
+        load: Returns the images and masks at the given indices, of the same types as above.
+        objects: Objects that may be pasted; at least one.
+        probability: Probability that an image gets an object.
+        seed: Two integers that determine which images get an object, which object, its scale and its position.
 
     Returns:
         Images and masks of the same shapes; pixels interpolated bilinearly, labels taken from the nearest pixel.
@@ -195,7 +200,7 @@ def paste_objects(
 def rectangles(
     shape: tuple[int, int], rows: tf.Tensor, columns: tf.Tensor, heights: tf.Tensor, widths: tf.Tensor
 ) -> tf.Tensor:
-    """Which pixels lie in a rectangle, one for each image.
+    """Which pixels lie inside a rectangle; each image has its own rectangle.
 
     Args:
         shape: (height, width) of the images.
@@ -213,12 +218,12 @@ def rectangles(
 
 
 def scaled_about(scale: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Matrices for `warp` that show what is around one pixel around another one, larger or smaller.
+    """Matrices for `warp` that scale an image about one pixel and move that pixel to another position.
 
     Args:
-        scale: How many times as large, shape (batch,).
+        scale: Magnification, shape (batch,).
         source: (row, column) of the pixel in the input, shape (batch, 2).
-        target: (row, column) of where it will be, shape (batch, 2).
+        target: (row, column) of the same pixel in the output, shape (batch, 2).
 
     Returns:
         Shape (batch, 8).
@@ -227,11 +232,11 @@ def scaled_about(scale: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.T
 
 
 def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Moves pixels; the border is mirrored into what is left empty.
+    """Applies affine transforms; gaps are filled by reflection padding.
 
     Args:
         images: Shape (batch, height, width, channels).
-        matrices: Where each pixel of the result comes from, shape (batch, 8).
+        matrices: Transform from output to input coordinates, shape (batch, 8).
         interpolation: `NEAREST` or `BILINEAR`.
 
     Returns:
@@ -257,7 +262,7 @@ def _affine(along: tf.Tensor, across: tf.Tensor, source: tf.Tensor, target: tf.T
     row, column = tf.unstack(target, axis=-1)
     from_row, from_column = tf.unstack(tf.broadcast_to(source, tf.shape(target)), axis=-1)
     zero = tf.zeros_like(along)
-    # x is the column, y the row; the last two would bend straight lines.
+    # x is the column, y the row; the last two entries are the perspective terms.
     return tf.stack(
         [
             *(along, across, from_column - along * column - across * row),

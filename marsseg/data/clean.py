@@ -1,6 +1,6 @@
-"""Leaves outliers out: as indices with reasons, as a new file, or as a list. The input is never touched.
+"""Removes outliers: as indices with reasons, as a new file, or as a list. The input is never changed.
 
-What counts as an outlier is decided in `inspect.py`.
+`inspect.py` decides which images are outliers.
 """
 
 import csv
@@ -20,12 +20,12 @@ from marsseg.files import check_new_file, write_new_file
 
 @dataclass(frozen=True)
 class CleaningResult:
-    """What a cleaning did.
+    """The result of cleaning a data set file.
 
     Args:
         kept: how many training images remain.
-        removed: the others, index to reason.
-        out: the file that was written.
+        removed: the removed images, index to reason.
+        out: the file written.
     """
 
     kept: int
@@ -47,20 +47,20 @@ def outlier_indices(tiles: Tiles) -> dict[int, str]:
 
 
 def clean_file(source: Path, out: Path, num_classes: int = 5) -> CleaningResult:
-    """Writes a course file without its outliers, or the list of them.
+    """Writes a copy of a data set file (`.npz`) without its outliers, or the list of outliers.
 
     Args:
-        source: a `.npz` course file; it is only read.
-        out: a new file. `.npz`: the images and their frames without the outliers, dtype and `test_set` as they were;
-            `.json` or `.csv`: the indices left out, with reasons.
+        source: a data set file (`.npz`); it is only read.
+        out: a new file. `.npz`: the images and their frames without the outliers, dtype and `test_set` unchanged;
+            `.json` or `.csv`: the removed indices, with reasons.
         num_classes: how many classes there are, background included.
 
     Returns:
-        What was kept and removed.
+        The number kept, the images removed and the file written.
 
     Raises:
         DataError: If `source` is not valid.
-        UsageError: If `out` is the input, exists, has another ending or cannot be written.
+        UsageError: If `out` is the input, exists, has another suffix or cannot be written.
         NotFoundError: If `source` does not exist.
     """
     raw = load_raw(source)

@@ -1,7 +1,7 @@
-"""Finds tiles that show the same picture: exact copies, and near ones.
+"""Finds tiles that show the same image: exact copies and near-duplicates.
 
 Perceptual hashes (Zauner, 2010, "Implementation and benchmarking of perceptual image hash functions") propose pairs;
-a direct comparison of their texture decides, because bland terrain often has the same hash.
+a direct comparison of their texture decides, because tiles of bland terrain often have the same hash.
 """
 
 import hashlib
@@ -12,34 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# How many of a hash's 64 bits may differ. Frequencies see through noise, compression, brightness and shading;
-# differences between neighbours, along rows and along columns, see through what covers a part of the tile. Of real
-# tiles with a bright spot, a box, a border or a quarter of another tile on them the three propose 96 of 100, and 0.6 %
-# of unrelated pairs; frequencies alone propose 88 at as many of these. An average hash adds nothing, a wavelet hash one
-# more for five times the time of all three.
+# How many of a hash's 64 bits may differ. The frequency hash is robust to noise, compression, brightness and shading;
+# the difference hashes, along rows and along columns, are robust to partial occlusion. Of real tiles copied with a
+# bright spot, a box, a border or a quarter of another tile on them, the three propose 96 of 100, and 0.6 % of unrelated
+# pairs; at the same share of unrelated pairs, the frequency hash alone proposes 88. An average hash adds nothing; a
+# wavelet hash adds one more, for five times the run time of all three.
 MAX_HASH_DISTANCES = {"phash": 18, "dhash": 16, "dhash_vertical": 14}
 BLOCK_SIDE = 16
-# Texture between these scales (standard deviations in pixels): finer is noise, coarser is shading and horizon, which
-# unrelated tiles share.
+# Texture between these scales (standard deviations in pixels) is compared: finer detail is noise, coarser structure is
+# shading and horizon, which unrelated tiles share.
 FINE_SCALE, COARSE_SCALE = 1.5, 5.0
-# The median block of unrelated pairs with near hashes stays below 0.2 on real tiles, 0.32 on synthetic ones; that of a
-# copy with noise of 5 grey levels is above 0.45 for 99 of 100 real tiles.
+# The median block correlation of unrelated pairs with near hashes stays below 0.2 on real tiles and 0.32 on synthetic
+# ones; for a copy with noise of 5 grey levels it is above 0.45 for 99 of 100 real tiles.
 MIN_BLOCK_CORRELATION = 0.45
-# That was measured on 64 by 128 pixels; of fewer blocks half correlate by chance more easily.
+# These were measured on tiles of 64 by 128 pixels; with fewer blocks, half of them correlate by chance more easily.
 ENOUGH_BLOCKS = 32
-# Below a quarter of a grey level a block is flat: what is left of it is rounding.
+# Below a quarter of a grey level a block is flat: the remainder is rounding error.
 MIN_BLOCK_DEVIATION = 0.25 / 255
 _ROWS_AT_ONCE = 512
 _PAIRS_AT_ONCE = 256
 
 
 def near_duplicate_groups(images: NDArray[np.float32]) -> list[list[int]]:
-    """Groups of images that show the same picture.
+    """Finds groups of images that show the same scene.
 
-    It may be equal, or have slight noise, another brightness or contrast, be recompressed, shifted by a pixel or
-    covered in a part. Two tiles belong together if one of their perceptual hashes is near and the texture of most of
-    their blocks correlates; groups are the connected components. Windows of one frame that overlap in part are not
-    found.
+    The images of a group may be identical or differ by slight noise, brightness, contrast, recompression, a shift of a
+    pixel or partial occlusion. Two tiles belong together if one of their perceptual hashes is near and the texture of
+    most of their blocks correlates; groups are the connected components. Partly overlapping windows of one frame are
+    not found.
 
     Args:
         images: `(n, height, width)`, pixels in [0, 1].
@@ -50,7 +50,7 @@ def near_duplicate_groups(images: NDArray[np.float32]) -> list[list[int]]:
     labels = _exact_labels(images)
     distinct = np.flatnonzero(labels == np.arange(len(images)))
     blocks, has_texture = _texture_blocks(images[distinct])
-    # Flat tiles have nothing to compare, and one hash: only their exact copies count.
+    # Flat tiles have no texture to compare and all share one hash: only their exact copies count.
     textured = np.flatnonzero(has_texture.any(axis=1))
     hashes = _perceptual_hashes(images[distinct[textured]])
     components = np.arange(len(distinct))
@@ -62,7 +62,7 @@ def near_duplicate_groups(images: NDArray[np.float32]) -> list[list[int]]:
 
 
 def _exact_labels(images: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each image the index of its first exact copy."""
+    """For each image, the index of the first image identical to it."""
     first: dict[bytes, int] = {}
     contiguous = np.ascontiguousarray(images)
     digests = (hashlib.sha256(image.data).digest() for image in contiguous)
@@ -77,7 +77,7 @@ def _groups(labels: NDArray[np.int64]) -> list[list[int]]:
 
 
 def _perceptual_hashes(images: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Hashes of 64 bits, a row a kind; the tile's own range is stretched to 8 bits first, so dark ones keep detail."""
+    """64-bit hashes, one row per kind; each tile's range is stretched to 8 bits first, so dark tiles keep detail."""
     import imagehash
     from PIL import Image
 
@@ -92,7 +92,7 @@ def _perceptual_hashes(images: NDArray[np.float32]) -> NDArray[np.uint64]:
 
 
 def _near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs (left < right) of which any hash is near, some rows of the distance matrix at a time."""
+    """Pairs (left < right) with at least one near hash, a few rows of the distance matrix at a time."""
     count = hashes.shape[1]
     for start in range(0, count, _ROWS_AT_ONCE):
         is_near = np.zeros((min(_ROWS_AT_ONCE, count - start), count - start), np.bool_)
@@ -103,13 +103,14 @@ def _near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64],
 
 
 def _texture_blocks(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Cuts the band-passed images into square blocks whose rows have mean 0, and whose norm is 1.
+    """Cuts the band-passed images into square blocks whose rows have mean 0 and whose norm is 1.
 
     Args:
-        images: `(n, height, width)`; what a side has beyond a multiple of the block is left out.
+        images: `(n, height, width)`; pixels beyond a multiple of the block side are ignored.
 
     Returns:
-        Blocks `(n, num_blocks, pixels)`, flat ones 0, and which are not flat `(n, num_blocks)`.
+        Blocks `(n, num_blocks, pixels)`, with flat ones set to 0, and whether each block has texture
+        `(n, num_blocks)`.
     """
     count, height, width = images.shape
     fine = ndimage.gaussian_filter(images, (0, FINE_SCALE, FINE_SCALE), truncate=3)
@@ -117,7 +118,7 @@ def _texture_blocks(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
     rows, columns = height // BLOCK_SIDE, width // BLOCK_SIDE
     cut = band[:, : rows * BLOCK_SIDE, : columns * BLOCK_SIDE]
     blocks = cut.reshape(count, rows, BLOCK_SIDE, columns, BLOCK_SIDE).transpose(0, 1, 3, 2, 4)
-    # Horizons and sky look alike everywhere and are the same along a row: without its mean they do not count.
+    # Horizons and sky look alike everywhere and are constant along a row: subtracting the row mean removes them.
     blocks = blocks - blocks.mean(axis=-1, keepdims=True)
     blocks = blocks.reshape(count, rows * columns, BLOCK_SIDE**2)
     norms = np.linalg.norm(blocks, axis=-1, keepdims=True)
@@ -132,10 +133,10 @@ def _join_matching(
     blocks: NDArray[np.float32],
     has_texture: NDArray[np.bool_],
 ) -> None:
-    """Joins, in place, the components of those pairs whose texture matches in at least half of their blocks."""
+    """Joins, in place, the components of the pairs whose texture matches in at least half of their blocks."""
     needed = _needed_correlation(blocks.shape[1])
     while len(left):
-        # Many copies of one image make a pair each with each: what is joined already needs no comparison.
+        # Many copies of one image yield all pairs among them: pairs already joined need no comparison.
         apart = components[left] != components[right]
         left, right = left[apart], right[apart]
         first, second = left[:_PAIRS_AT_ONCE], right[:_PAIRS_AT_ONCE]
@@ -151,5 +152,5 @@ def _join_matching(
 
 
 def _needed_correlation(num_blocks: int) -> float:
-    """How much a block must correlate to count as the same: nearer to 1, the fewer blocks there are to decide by."""
+    """The correlation at which a block counts as matching: the fewer blocks a tile has, the closer to 1."""
     return 1 - (1 - MIN_BLOCK_CORRELATION) * math.sqrt(min(1, num_blocks / ENOUGH_BLOCKS))

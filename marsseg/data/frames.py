@@ -1,6 +1,6 @@
-"""Finds frames on disk: pictures and the masks that belong to them, in an AI4Mars tree or a plain folder of pairs.
+"""Finds frames on disk: images and the masks that belong to them, in an AI4Mars tree or a plain folder of pairs.
 
-No picture is opened here: reading lives in `pictures.py`, cutting in `importers.py`.
+No image is opened here: reading lives in `pictures.py`, cutting in `importers.py`.
 """
 
 import re
@@ -12,28 +12,29 @@ from marsseg.errors import DataError, NotFoundError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
-# Below labels/: Curiosity's and the older rovers' crowd-sourced labels, and Perseverance's with the same classes. What
-# else lies there are the experts' test part and labels of other classes.
+# Below labels/: Curiosity's and the older rovers' crowd-sourced labels, and Perseverance's with the same classes. The
+# other folders there hold the experts' test split and labels of other classes.
 TRAINING_LABELS = ("train", "NAV")
 TEST_LABELS = "test"
-# Masks of the rover and of what is far away, which lie among the images.
+# Folders of rover masks and range masks, which lie among the images.
 _NO_IMAGES = frozenset({"mxy", "rng", "rng-30m"})
-# Their pictures are in colour; whoever wants them names their folder.
+# Their images are in colour; they are imported only if their folder is named.
 _COLOUR_CAMERAS = frozenset({"mcam", "zcam"})
-# From the folder around an unpacked release down to msl/ncam.
+# Depth from the folder around an unpacked release down to msl/ncam.
 _MAX_DEPTH = 3
-# A label's name may go on after its image's: X_merged6 (older rovers, Perseverance), X_16165_T0_merged (test parts).
+# A label's name may be its image's with a suffix: X_merged6 (older rovers, Perseverance), X_16165_T0_merged (test
+# splits).
 _LABEL_TAILS = (r"_merged\d*$", r"_T\d+$", r"_\d+$")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture and what was labelled in it.
+    """An image and its masks.
 
     Args:
         name: its path below the folder it was found in, without suffix.
-        image: the picture.
-        masks: its mask; several where it was labelled several times.
+        image: the image file.
+        masks: its mask file; several if it was labelled several times.
     """
 
     name: str
@@ -43,11 +44,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class FoundFrames:
-    """What a folder holds.
+    """The frames found in a folder.
 
     Args:
         frames: ordered by name; at least one.
-        notices: what was left out and why, a line each.
+        notices: what was left out and why, one line each.
     """
 
     frames: tuple[Frame, ...]
@@ -55,23 +56,24 @@ class FoundFrames:
 
 
 def find_ai4mars_frames(root: Path, labels: str | None = None, skip_missing: bool = False) -> FoundFrames:
-    """Pairs images and labels of an AI4Mars tree (Swan et al., CVPR Workshops 2021), whichever release and rover.
+    """Pairs images and labels of an AI4Mars tree (Swan et al., CVPR Workshops 2021), of any release and rover.
 
-    A rover's camera is a folder with `images` and `labels` in it. The experts' test part is left out, unless it is what
-    `labels` names.
+    A rover's camera is a folder that contains `images` and `labels`. The experts' test split is left out unless
+    `labels` names it.
 
     Args:
         root: the unpacked release, a rover's folder, or a camera's.
-        labels: a folder below each camera's `labels`, such as `test/masked-gold-min3-100agree`; None takes the
-            training labels.
-        skip_missing: whether images without a label are left out; of the test part's they always are.
+        labels: a folder below each camera's `labels`, such as `test/masked-gold-min3-100agree`; None means
+            the training labels.
+        skip_missing: whether to leave out images without a label instead of raising an error; with a test split they
+            are always left out.
 
     Returns:
         The frames.
 
     Raises:
-        DataError: If it is no such tree, has no labels, a label's image is not there or cannot be told from another, or
-            an image's label is not there.
+        DataError: If the folder is not such a tree or has no labels, a label's image is missing or ambiguous, or an
+            image's label is missing.
         NotFoundError: If the folder does not exist.
     """
     _check_folder(root)
@@ -79,14 +81,14 @@ def find_ai4mars_frames(root: Path, labels: str | None = None, skip_missing: boo
     if not cameras:
         raise DataError(
             f"{root}: expected an AI4Mars tree, which has folders images and labels side by side, found "
-            f"{_contents(root)}; name the folder that holds msl, mer or m2020, or a camera's"
+            f"{_contents(root)}; name the folder that contains msl, mer or m2020, or a camera's folder"
         )
     frames: list[Frame] = []
     notices: list[str] = []
     for camera in cameras:
         shown = camera.relative_to(root).as_posix().removeprefix(".") or camera.name
         if camera.name in _COLOUR_CAMERAS and camera != root:
-            notices.append(f"left out {shown}: its pictures are in colour; name its folder to import it")
+            notices.append(f"left out {shown}: its images are in colour; name its folder to import it")
             continue
         found, left_out = _frames_of_camera(root, camera, labels, skip_missing)
         frames += found
@@ -102,7 +104,7 @@ def find_ai4mars_frames(root: Path, labels: str | None = None, skip_missing: boo
 
 
 def find_folder_frames(root: Path) -> FoundFrames:
-    """Pairs `images/NAME.*` and `masks/NAME.*` of a plain folder; both may have the same folders below.
+    """Pairs `images/NAME.*` and `masks/NAME.*` of a plain folder; both may have the same subfolders.
 
     Args:
         root: the folder that holds `images` and `masks`.
@@ -111,7 +113,7 @@ def find_folder_frames(root: Path) -> FoundFrames:
         The frames.
 
     Raises:
-        DataError: If one of the two folders is missing or empty, or an image or a mask is alone or there twice.
+        DataError: If one of the two folders is missing or empty, or an image or mask has no partner or exists twice.
         NotFoundError: If the folder does not exist.
     """
     _check_folder(root)
@@ -122,10 +124,10 @@ def find_folder_frames(root: Path) -> FoundFrames:
     image_of = _unique_by_name(images, _files(images, IMAGE_SUFFIXES))
     mask_of = _unique_by_name(masks, _files(masks, MASK_SUFFIXES))
     if not image_of:
-        raise DataError(f"{images}: expected pictures (.png, .jpg or .tif), found none")
+        raise DataError(f"{images}: expected images (.png, .jpg or .tif), found none")
     for name, image in image_of.items():
         if name not in mask_of:
-            raise DataError(f"{image}: expected its mask {masks / name}.png, found none; add it or take the image away")
+            raise DataError(f"{image}: expected its mask {masks / name}.png, found none; add it or remove the image")
     for name, mask in mask_of.items():
         if name not in image_of:
             raise DataError(f"{mask}: expected its image {images / name}.png, .jpg or .tif, found none; add it")
@@ -135,7 +137,7 @@ def find_folder_frames(root: Path) -> FoundFrames:
 def _frames_of_camera(
     root: Path, camera: Path, labels: str | None, skip_missing: bool
 ) -> tuple[list[Frame], list[str]]:
-    """The frames below one camera's folder, and what was left out."""
+    """The frames below one camera's folder, and notices of what was left out."""
     image_of, twin_of = _images_of_camera(camera)
     folder, is_deep = _label_folder(camera, labels)
     masks_of: dict[Path, list[Path]] = {}
@@ -144,7 +146,7 @@ def _frames_of_camera(
             raise DataError(f"{mask}: expected its image below {camera / 'images'}, found none; add it")
         if own.stem in twin_of:
             raise DataError(
-                f"{mask}: expected one image of its name, found {own} and {twin_of[own.stem]}; take one of them away"
+                f"{mask}: expected one image of its name, found {own} and {twin_of[own.stem]}; remove one of them"
             )
         masks_of.setdefault(own, []).append(mask)
     notices: list[str] = []
@@ -159,7 +161,7 @@ def _frames_of_camera(
         tests = list(_files(camera / "labels" / TEST_LABELS, {".png"}))
         tested = {own for mask in tests if (own := _image_of(mask.stem, image_of))}
         if both := tested & masks_of.keys():
-            notices.append(f"left out {len(both)} images that are in the test part too")
+            notices.append(f"left out {len(both)} images that are also in the test split")
     frames = [
         Frame(image.relative_to(root).with_suffix("").as_posix(), image, tuple(masks))
         for image, masks in masks_of.items()
@@ -167,7 +169,7 @@ def _frames_of_camera(
     ]
     several = sum(len(frame.masks) > 1 for frame in frames)
     if several:
-        notices.append(f"{several} images have several labels; of each the one with most labelled pixels is taken")
+        notices.append(f"{several} images have several labels; for each, the one with the most labelled pixels is used")
     if alone := sorted(set(image_of.values()) - masks_of.keys() - tested):
         if masks_of and not is_test and not skip_missing:
             others = f" (and for {len(alone) - 1} more)" if len(alone) > 1 else ""
@@ -180,7 +182,7 @@ def _frames_of_camera(
 
 
 def _images_of_camera(camera: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """A camera's images by name, and a second one of the same name where there is one."""
+    """A camera's images by name, and a second image of the same name if there is one."""
     image_of: dict[str, Path] = {}
     twin_of: dict[str, Path] = {}
     for image in _files(camera / "images", IMAGE_SUFFIXES):
@@ -188,14 +190,14 @@ def _images_of_camera(camera: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         if _NO_IMAGES.intersection(folders):
             continue
         first = image_of.setdefault(image.stem, image)
-        # The older rovers' test images are there twice.
+        # The older rovers' test images exist twice.
         if first != image and TEST_LABELS not in folders:
             twin_of[image.stem] = image
     return image_of, twin_of
 
 
 def _label_folder(camera: Path, labels: str | None) -> tuple[Path, bool]:
-    """Where the labels lie, and whether those in folders below count too."""
+    """The folder of the labels, and whether labels in its subfolders count too."""
     if labels is not None:
         return camera / "labels" / labels, True
     for name in TRAINING_LABELS:
@@ -211,7 +213,7 @@ def _other_labels(camera: Path, taken: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _image_of(label: str, image_of: dict[str, Path]) -> Path | None:
-    """The image of a label's name: of the same name, or of what is left of it without its tails."""
+    """The image that a label's name refers to: the same name, or the name without its suffixes."""
     if label in image_of:
         return image_of[label]
     for tail in _LABEL_TAILS:
@@ -237,7 +239,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
-    """Files with such a suffix in a folder and those below it, ordered by path; none where there is no folder."""
+    """Files with such a suffix in a folder and its subfolders, ordered by path; none if the folder does not exist."""
     return _visible(folder.rglob("*"), suffixes)
 
 
@@ -247,7 +249,7 @@ def _files_in(folder: Path, suffixes: Iterable[str]) -> Iterator[Path]:
 
 def _visible(paths: Iterable[Path], suffixes: Iterable[str]) -> Iterator[Path]:
     for path in sorted(paths):
-        # Some archives bring a hidden companion for each file.
+        # Some archives contain a hidden companion of each file.
         if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
             yield path
 
@@ -257,7 +259,7 @@ def _unique_by_name(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
     for path in paths:
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise DataError(f"{path}: expected one file of this name, found {found[name]} too; take one of them away")
+            raise DataError(f"{path}: expected one file of this name, found {found[name]} too; remove one of them")
         found[name] = path
     return found
 
@@ -266,7 +268,7 @@ def _check_folder(root: Path) -> None:
     if not root.exists():
         raise NotFoundError(f"{root}: expected a folder, found nothing there; check the path")
     if not root.is_dir():
-        raise DataError(f"{root}: expected a folder, found a file; name the folder it lies in")
+        raise DataError(f"{root}: expected a folder, found a file; name the folder that contains it")
 
 
 def _contents(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Cuts frames into the tiles of a course file.
+"""Cuts frames into the tiles of a data set file (`.npz`).
 
 Finding the frames lives in `frames.py`, reading them in `pictures.py`; nothing is written here.
 """
@@ -13,7 +13,7 @@ from marsseg.data.frames import Frame
 from marsseg.data.pictures import read_image, read_mask
 from marsseg.errors import DataError
 
-# Soil, bedrock, sand, big rock; what nobody labelled is our background.
+# Soil, bedrock, sand, big rock; unlabelled pixels (255) become background.
 AI4MARS_LABELS: Mapping[int, int] = {0: 1, 1: 2, 2: 3, 3: 4, 255: 0}
 
 
@@ -24,11 +24,11 @@ class Cutting:
     Args:
         height: rows of a tile.
         width: columns of a tile.
-        stride: distance of neighbouring tiles, down and across; None puts them side by side.
-        reduce: each frame is first reduced to one pixel for a square of so many: images by their mean, masks by their
-            nearest pixel. What is left over at the right and at the bottom does not count.
-        keep_unlabelled: whether tiles that are background all over stay.
-        to_grey: whether pictures in colour are turned into grey ones instead of being refused.
+        stride: distance between neighbouring tiles, down and across; None puts them side by side.
+        reduce: each frame is first downsampled by this factor: images by the mean of each square of pixels, masks by
+            the nearest pixel. Pixels left over at the right and at the bottom are ignored.
+        keep_unlabelled: whether to keep tiles that are entirely background.
+        to_grey: whether to convert colour images to greyscale instead of rejecting them.
     """
 
     height: int = 64
@@ -45,10 +45,10 @@ class CutTiles:
 
     Args:
         pairs: image and mask, `(n, 2, height, width)`.
-        frames: the name of the frame of each, `(n,)` texts.
-        unlabelled: how many tiles were left out because nothing is labelled in them.
-        uncovered_pixels: how many pixels of the reduced frames lie in no tile.
-        pixels: how many these frames have.
+        frames: the name of each tile's frame, `(n,)` strings.
+        unlabelled: how many tiles were left out because they have no labelled pixel.
+        uncovered_pixels: how many pixels of the downsampled frames lie in no tile.
+        pixels: how many pixels the downsampled frames have in all.
     """
 
     pairs: NDArray[np.uint8]
@@ -64,13 +64,13 @@ def cut_frames(
     cutting: Cutting,
     on_frame: Callable[[int], None] = lambda _: None,
 ) -> CutTiles:
-    """Reads frames one by one and cuts them into tiles; windows that reach over an edge are left out.
+    """Reads frames one by one and cuts them into tiles; windows that extend beyond an edge are left out.
 
     Args:
         frames: at least one.
-        labels: what each number in a mask becomes.
-        cutting: sizes.
-        on_frame: called after each frame with how many are done.
+        labels: the label that each value in a mask becomes.
+        cutting: tile size, stride and conversions.
+        on_frame: called after each frame with the number of frames done.
 
     Returns:
         The tiles.
@@ -99,29 +99,29 @@ def cut_frames(
     if not names:
         raise DataError(
             f"expected at least one tile with a label in it, found none in {len(frames)} frames, "
-            f"{frames[0].image} the first; --keep-unlabelled keeps tiles without"
+            f"the first {frames[0].image}; --keep-unlabelled keeps tiles without labels"
         )
     return CutTiles(np.concatenate(kept), np.array(names, np.str_), unlabelled, uncovered, pixels)
 
 
 def _read_frame(frame: Frame, labels: Mapping[int, int], cutting: Cutting) -> NDArray[np.uint8]:
-    """Image and mask, reduced, `(2, height, width)`."""
+    """Image and mask, downsampled, `(2, height, width)`."""
     image = read_image(frame.image, cutting.to_grey)
     masks = [read_mask(path, labels) for path in frame.masks]
     for path, mask in zip(frame.masks, masks, strict=True):
         if mask.shape != image.shape:
             raise DataError(
                 f"{path}: expected {_size(*image.shape)} pixels like its image {frame.image}, found "
-                f"{_size(*mask.shape)}; both must show the same"
+                f"{_size(*mask.shape)}; both must show the same frame"
             )
     mask = max(masks, key=lambda mask: int(np.count_nonzero(mask)))
     factor = cutting.reduce
     height, width = (side // factor for side in image.shape)
     if height < cutting.height or width < cutting.width:
-        after = f" after it is reduced by {factor}" if factor > 1 else ""
+        after = f" after downsampling by {factor}" if factor > 1 else ""
         raise DataError(
             f"{frame.image}: expected at least {_size(cutting.height, cutting.width)} pixels{after}, found "
-            f"{_size(height, width)}; take smaller tiles{', or a lower --reduce' if factor > 1 else ''}"
+            f"{_size(height, width)}; use smaller tiles{', or a lower --reduce' if factor > 1 else ''}"
         )
     if factor > 1:
         rows, columns = height * factor, width * factor
@@ -131,7 +131,7 @@ def _read_frame(frame: Frame, labels: Mapping[int, int], cutting: Cutting) -> ND
 
 
 def _means(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """The mean of each square of pixels, halves rounded up; Pillow's own is one level off for some factors."""
+    """The mean of each square of pixels, halves rounded up; Pillow's reduction is one level off for some factors."""
     height, width = image.shape
     rows = image.reshape(height // factor, factor, width).sum(axis=1, dtype=np.uint32)
     squares = rows.reshape(height // factor, width // factor, factor).sum(axis=2)

@@ -1,6 +1,6 @@
-"""Looks at images and masks without changing them: counts, ranges, duplicates, and masks that cannot be right.
+"""Inspects images and masks without changing them: counts, ranges, duplicates, and masks that cannot be right.
 
-Writing a file without the outliers lives in `clean.py`.
+`clean.py` writes a file without the outliers.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from PIL import Image
 from marsseg.data.duplicates import near_duplicate_groups
 from marsseg.data.tiles import Tiles, class_palette, classes_present, pixels_per_class
 
-# So many different images must share one mask before it is suspected. On real terrain the masks that come again by
-# nature are straight bands, such as sky over soil (five tiles of 2,505 share the most common one); others do not.
+# At least this many different images must share one mask before it is suspected. On real terrain the only masks that
+# naturally recur are straight bands, such as sky over soil (five tiles of 2,505 share the most common one).
 MIN_GROUP, MIN_GROUP_SHARE = 4, 0.002
 MIN_BAND_GROUP, MIN_BAND_GROUP_SHARE = 6, 0.005
-# A layout that most images share is how the data set is made, not a slip.
+# A layout that most images share is a property of the data set, not a labelling error.
 MAX_OUTLIER_SHARE = 0.5
 
 _GAP = 4
@@ -28,11 +28,11 @@ _MAX_TILES = 24
 
 @dataclass(frozen=True)
 class OutlierGroup:
-    """Images that are wrong for one common reason.
+    """Images whose masks are wrong for one common reason.
 
     Args:
         indices: positions in the tiles, ascending.
-        reason: one line for people.
+        reason: one line to show to the user.
     """
 
     indices: tuple[int, ...]
@@ -44,19 +44,20 @@ class Inspection:
     """What `marsexp data inspect` reports.
 
     Args:
-        images: how many there are.
-        shape: height and width.
+        images: how many images there are.
+        shape: height and width of an image.
         num_classes: how many classes there are, background included.
         pixels_per_class: pixel counts by label.
-        images_per_class: by label, in how many images the class stands.
-        uniform_masks: how many masks are all one class; these are right.
+        images_per_class: by label, how many images contain the class.
+        uniform_masks: how many masks are all one class; these are not outliers.
         image_range: smallest, largest and mean pixel, in [0, 1].
         outlier_groups: images whose masks cannot be right.
-        duplicate_groups: images that show the same picture.
-        duplicate_kinds: of each of these groups, `exact` if its images are equal to the pixel, else `near`.
-        frames: how many frames the images were cut from, or None where that is not known.
+        duplicate_groups: images that show the same scene.
+        duplicate_kinds: for each of these groups, `exact` if its images are identical in every pixel, otherwise
+            `near`.
+        frames: how many frames the images were cut from, or None if that is not known.
         clean_images: how many images remain without the outliers.
-        clean_pixels_per_class: pixel counts of those.
+        clean_pixels_per_class: pixel counts by label of the remaining images.
     """
 
     images: int
@@ -94,15 +95,15 @@ class Inspection:
 
 
 def find_outlier_groups(tiles: Tiles) -> list[OutlierGroup]:
-    """Groups of different images that share one identical mask, which then cannot be right for all of them.
+    """Finds groups of different images that share one identical mask, which then cannot be right for all of them.
 
-    Masks of a single class are never suspected, nor is one image that was copied with its mask.
+    Masks of a single class are never suspected, nor are copies of one image together with its mask.
 
     Args:
         tiles: images and masks.
 
     Returns:
-        The groups, ordered by their first index; none where most of the images would be in one.
+        The groups, ordered by their first index; none if more than half of the images would be in a group.
     """
     suspects = [group for group in _equal_mask_groups(tiles.masks) if _is_suspect(tiles, group)]
     if sum(len(group) for group in suspects) > MAX_OUTLIER_SHARE * len(tiles):
@@ -117,7 +118,7 @@ def inspect_tiles(tiles: Tiles) -> Inspection:
         tiles: images and masks.
 
     Returns:
-        The figures; duplicates are searched among all images, outliers included.
+        The inspection; duplicates are searched among all images, outliers included.
     """
     present = classes_present(tiles.masks, tiles.num_classes)
     groups = find_outlier_groups(tiles)
@@ -152,10 +153,10 @@ def render_group(tiles: Tiles, indices: tuple[int, ...]) -> Image.Image:
 
     Args:
         tiles: images and masks.
-        indices: which tiles to draw; of more than 24 the first.
+        indices: which tiles to draw; only the first 24.
 
     Returns:
-        An RGB picture, six tiles a row.
+        An RGB image, up to six tiles per row.
     """
     chosen, palette = indices[:_MAX_TILES], class_palette(tiles.num_classes)
     height, width = tiles.images.shape[1:]
@@ -183,7 +184,7 @@ def _equal_mask_groups(masks: NDArray[np.uint8]) -> list[list[int]]:
 
 
 def _is_suspect(tiles: Tiles, group: list[int]) -> bool:
-    """Whether more different pictures share this mask than can by nature."""
+    """Whether more different images share this mask than would occur naturally."""
     mask = tiles.masks[group[0]]
     if (mask == mask[0, 0]).all():
         return False
@@ -192,8 +193,8 @@ def _is_suspect(tiles: Tiles, group: list[int]) -> bool:
     if len(group) < needed:
         return False
     copies = near_duplicate_groups(tiles.images[group])
-    pictures = len(group) - sum(len(group_of_copies) - 1 for group_of_copies in copies)
-    return pictures >= needed
+    distinct = len(group) - sum(len(group_of_copies) - 1 for group_of_copies in copies)
+    return distinct >= needed
 
 
 def _is_banded(mask: NDArray[np.uint8]) -> bool:

@@ -1,4 +1,4 @@
-"""Reads one picture or one mask from disk; whatever is wrong with it is an error that names the file."""
+"""Reads one image or one mask from disk; any problem with it is an error that names the file."""
 
 import struct
 from collections.abc import Mapping
@@ -15,44 +15,44 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.D
 
 
 def read_image(path: Path, to_grey: bool = False) -> NDArray[np.uint8]:
-    """Reads a grey picture.
+    """Reads a greyscale image.
 
     Args:
-        path: A picture of 8 bits a channel; one with colour channels counts as grey where these are equal.
-        to_grey: Whether colours become their brightness (ITU-R 601) instead of an error.
+        path: An image of 8 bits per channel; one with colour channels counts as greyscale if these are equal.
+        to_grey: Whether to convert colours to their brightness (ITU-R 601) instead of raising an error.
 
     Returns:
         `(height, width)` grey levels.
 
     Raises:
-        DataError: If it is torn, in colour, or of more bits.
+        DataError: If it cannot be read, is in colour, or has more than 8 bits per channel.
     """
     picture = _load(path)
     if picture.mode == "L":
         return np.asarray(picture)
     if picture.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: expected 8 bits a pixel, found mode {picture.mode}; save it as 8-bit grey")
+        raise DataError(f"{path}: expected 8 bits per pixel, found mode {picture.mode}; save it as 8-bit greyscale")
     colours = picture.convert("RGB")
     grey = _equal_channel(np.asarray(colours))
     if grey is not None:
         return grey
     if to_grey:
         return np.asarray(colours.convert("L"))
-    raise DataError(f"{path}: expected a grey picture, found colours; --grey turns them into grey")
+    raise DataError(f"{path}: expected a greyscale image, found a colour one; --grey converts it")
 
 
 def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
     """Reads a mask.
 
     Args:
-        path: A picture with one whole number a pixel; of one with a palette the numbers, not the colours.
-        labels: What each number that may stand there becomes.
+        path: An image with one integer per pixel; if it has a palette, the indices are read, not the colours.
+        labels: The label that each allowed value becomes.
 
     Returns:
         `(height, width)` labels.
 
     Raises:
-        DataError: If it is torn, in colour, or holds another number.
+        DataError: If it cannot be read, is in colour, or holds another value.
     """
     picture = _load(path)
     values: NDArray[np.integer[Any]] | None
@@ -61,7 +61,7 @@ def read_mask(path: Path, labels: Mapping[int, int]) -> NDArray[np.uint8]:
     else:
         values = _equal_channel(np.asarray(picture.convert("RGB")))
     if values is None or picture.mode == "F":
-        raise DataError(f"{path}: expected one label a pixel, found colours or fractions; save it as 8-bit grey")
+        raise DataError(f"{path}: expected one label per pixel, found colours or fractions; save it as 8-bit greyscale")
     unknown = ~np.isin(values, list(labels))
     if unknown.any():
         row, column = (int(part) for part in np.unravel_index(int(unknown.argmax()), unknown.shape))
@@ -86,7 +86,7 @@ def _load(path: Path) -> Image.Image:
 
 
 def _equal_channel(colours: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """The one channel that all three are, or None where they differ."""
+    """The first channel if all three channels are equal, otherwise None."""
     first = colours[..., 0]
     return first.copy() if (colours[..., 1:] == first[..., None]).all() else None
 

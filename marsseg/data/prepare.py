@@ -1,6 +1,6 @@
-"""From an experiment config to arrays that can be trained on: loaded, cleaned, split, limited, and their fingerprint.
+"""From an experiment config to arrays for training: loaded, cleaned, split and limited, with their fingerprint.
 
-Joins the other rooms of this package; batches and augmentation live elsewhere.
+Combines the other modules of this package; batches and augmentation live elsewhere.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ FINGERPRINT_PARTS = ("pixels", "masks", "split", "cleaning")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """SHA-256 over the content that is trained on, as hexadecimal digits.
+    """SHA-256 digests of the data used for training and evaluation, in hexadecimal.
 
     Args:
-        pixels: the images that were kept, normalised, with their shape.
+        pixels: the kept images, normalised, with their shape.
         masks: their masks, with their shape.
-        split: which of them is in which part, after the training part was limited.
-        cleaning: which of the loaded images were left out.
-        digest: all four.
+        split: the indices of each split, after the training split was limited.
+        cleaning: the indices of the loaded images that were removed.
+        digest: digest of the other four.
     """
 
     pixels: str
@@ -47,7 +47,7 @@ class Fingerprint:
 
 
 class Part(NamedTuple):
-    """One part of a split.
+    """The images and masks of one split.
 
     Args:
         images: `(n, height, width, 1)`, pixels in [0, 1].
@@ -60,16 +60,16 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Everything a training or an evaluation reads.
+    """All data that a training or evaluation run reads.
 
     Args:
-        images: all that were loaded, `(n, height, width)`, pixels in [0, 1].
+        images: all loaded images, `(n, height, width)`, pixels in [0, 1].
         masks: `(n, height, width)`, labels 0 to `num_classes` - 1.
         split: indices into images and masks.
-        removed: what cleaning left out, index to reason; in no part of the split.
+        removed: the images removed by cleaning, index to reason; they are in no split.
         num_classes: how many classes there are, background included.
         source: where the data come from, as the user named it.
-        fingerprint: of the content that is trained on.
+        fingerprint: digests of images, masks, split and cleaning.
     """
 
     images: NDArray[np.float32]
@@ -82,17 +82,17 @@ class PreparedData:
 
     @property
     def train(self) -> Part:
-        """The training part, copied."""
+        """A copy of the training split."""
         return self._part(self.split.train)
 
     @property
     def validation(self) -> Part:
-        """The validation part, copied."""
+        """A copy of the validation split."""
         return self._part(self.split.validation)
 
     @property
     def test(self) -> Part:
-        """The held-out part, copied."""
+        """A copy of the test split."""
         return self._part(self.split.test)
 
     def _part(self, indices: NDArray[np.int64]) -> Part:
@@ -100,7 +100,7 @@ class PreparedData:
 
 
 def prepare_data(config: ExperimentConfig) -> PreparedData:
-    """Loads, cleans and splits what the config names.
+    """Loads, cleans and splits the data that the config names.
 
     Args:
         config: its groups `data`, `cleaning` and `split` are read.
@@ -115,7 +115,7 @@ def prepare_data(config: ExperimentConfig) -> PreparedData:
     tiles, removed = load_cleaned(config)
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed)).astype(np.int64)
     images, masks = tiles.images[kept], tiles.masks[kept]
-    # Positions among the kept: a file that was cleaned beforehand then has the same split.
+    # Indices among the kept images: a file that was cleaned beforehand then has the same split.
     split = _split_kept(config, images, masks, None if tiles.frames is None else tiles.frames[kept])
     return PreparedData(
         images=tiles.images,
@@ -129,7 +129,7 @@ def prepare_data(config: ExperimentConfig) -> PreparedData:
 
 
 def remembered_data(config: ExperimentConfig) -> PreparedData:
-    """`prepare_data`, whose last result is kept in memory: trials of one search mostly share their data."""
+    """`prepare_data` with its last result cached: trials of one search mostly share their data."""
     return _remember(config.data, config.cleaning, config.split)
 
 
@@ -139,13 +139,13 @@ def _remember(data: DataConfig, cleaning: CleaningConfig, split: SplitConfig) ->
 
 
 def load_cleaned(config: ExperimentConfig) -> tuple[Tiles, dict[int, str]]:
-    """Loads what the config names, and says what its cleaning leaves out.
+    """Loads the data that the config names and finds the images that cleaning removes.
 
     Args:
         config: its groups `data` and `cleaning` are read.
 
     Returns:
-        All tiles, and the reason for each one that is left out, by index.
+        All tiles, and the reasons for removal, by index of the removed tile.
 
     Raises:
         DataError: If the content cannot be read.
@@ -161,14 +161,14 @@ def load_cleaned(config: ExperimentConfig) -> tuple[Tiles, dict[int, str]]:
 
 
 def changed_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Which parts of two fingerprints differ.
+    """Names the parts in which two fingerprints differ.
 
     Args:
-        first: a fingerprint as `to_dict` gives it.
-        second: another one.
+        first: a fingerprint, as returned by `to_dict`.
+        second: another fingerprint.
 
     Returns:
-        Names out of `pixels`, `masks`, `split`, `cleaning`; a part that one side lacks counts as changed.
+        Names from `pixels`, `masks`, `split`, `cleaning`; a part that one side lacks counts as changed.
     """
     return [part for part in FINGERPRINT_PARTS if part not in first or first[part] != second.get(part)]
 
@@ -177,7 +177,7 @@ def pixels_digest(images: NDArray[np.float32]) -> str:
     """The part `pixels` of a fingerprint.
 
     Args:
-        images: What is left after cleaning, shape (n, height, width).
+        images: The images kept by cleaning, shape (n, height, width).
 
     Returns:
         64 hexadecimal digits.

@@ -1,4 +1,4 @@
-"""The rarest class: which one it is, which images show it, and its objects, which may be pasted into others."""
+"""The rarest class: which one it is, which images contain it, and its objects, which can be pasted into others."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# Smaller ones are specks, of which bilinear interpolation leaves little.
+# Smaller objects are specks, which bilinear interpolation nearly erases.
 _SMALLEST_PIXELS = 9
-# Pixels around an object that go with it.
+# Width of the margin around an object that is pasted with it, in pixels.
 _MARGIN = 2
 
 
 class Objects(NamedTuple):
-    """Connected regions of one class, each in a box, one row an object; all shapes (n,).
+    """Connected regions of one class, each with its bounding box, one entry per object; all shapes (n,).
 
     Args:
         image: Index of the image.
         row: The box's centre, from the upper border in pixels.
         column: The box's centre, from the left border in pixels.
-        height: The box's, in pixels.
-        width: The box's, in pixels.
+        height: The box's height, in pixels.
+        width: The box's width, in pixels.
     """
 
     image: NDArray[np.int32]
@@ -31,7 +31,7 @@ class Objects(NamedTuple):
 
 
 def rarest_class(masks: NDArray[np.uint8]) -> int:
-    """The class with the fewest pixels of those that have any, background apart; 0 where there is none.
+    """The class with the fewest pixels among the foreground classes that have any; 0 if none has.
 
     Args:
         masks: Labels, shape (n, height, width).
@@ -41,7 +41,7 @@ def rarest_class(masks: NDArray[np.uint8]) -> int:
 
 
 def images_with(label: int, masks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Indices of the images that show a class; none for background.
+    """Indices of the images that contain a class; none for background.
 
     Args:
         label: The class.
@@ -51,11 +51,11 @@ def images_with(label: int, masks: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def repeat_rare(masks: NDArray[np.uint8], copies: int) -> NDArray[np.int64]:
-    """Indices of all images, and of those that show the rarest class so many times more.
+    """Indices of all images, followed by `copies` repetitions of those that contain the rarest class.
 
     Args:
         masks: Labels, shape (n, height, width).
-        copies: How many times more.
+        copies: Number of additional repetitions.
     """
     every = np.arange(len(masks))
     return np.concatenate([every, *[images_with(rarest_class(masks), masks)] * copies]) if copies else every

@@ -1,6 +1,7 @@
-"""Reads images and masks: the course file (`.npz`) and the built-in synthetic terrain.
+"""Reads images and masks: data set files (`.npz`) and the built-in synthetic terrain.
 
-Every check of what a file holds lives here, so that later rooms can rely on it. Nothing is unpickled, cleaned or split.
+All checks of a file's contents live here, so that other modules can rely on them. Nothing is unpickled, cleaned or
+split here.
 """
 
 import struct
@@ -18,9 +19,9 @@ from marsseg.data.tiles import MIN_SIDE, Tiles
 from marsseg.errors import DataError, NotFoundError
 
 TRAINING_SET, TEST_SET, FRAMES = "training_set", "test_set", "frames"
-# A half-precision float is off by 0.06 grey levels at most; unless all pixels are 8-bit levels, some lie farther off.
+# Half-precision rounding is at most 0.06 grey levels; unless all pixels are 8-bit levels, some lie farther off.
 _LEVEL_TOLERANCE = 0.1
-# Rounding may carry a float image's white a little above 1.
+# Rounding may push white in a float image slightly above 1.
 _UNIT_MAX = 1.0 + 1e-6
 _UNREADABLE = (
     ValueError,
@@ -43,10 +44,10 @@ def load_tiles(
     """Loads images with their masks.
 
     Args:
-        source: `synthetic`, or a `.npz` file whose `training_set` is `(n, 2, height, width)`: image and mask. Where it
-            has `frames`, `(n,)` whole numbers or texts, these say which frame each tile was cut from.
+        source: `synthetic`, or a `.npz` file whose `training_set` is `(n, 2, height, width)`: image and mask. If it
+            has `frames`, `(n,)` integers or strings, these say which frame each tile was cut from.
         num_classes: how many classes there are, background included.
-        synthetic_images: how many tiles of synthetic terrain to make.
+        synthetic_images: how many tiles of synthetic terrain to generate.
         synthetic_seed: seed of the synthetic terrain.
 
     Returns:
@@ -71,17 +72,17 @@ def load_tiles(
 
 
 def load_raw(path: Path) -> dict[str, NDArray[Any]]:
-    """Loads the arrays of a course file as they are stored, checked for type and shape.
+    """Loads the arrays of a data set file (`.npz`) as they are stored, checked for type and shape.
 
     Args:
         path: a `.npz` file.
 
     Returns:
-        `training_set` `(n, 2, height, width)` and, where the file has them, `test_set` `(m, height, width)` and
+        `training_set` `(n, 2, height, width)` and, if the file has them, `test_set` `(m, height, width)` and
         `frames` `(n,)`.
 
     Raises:
-        DataError: If the file is torn, would need unpickling, or holds arrays of another type or shape.
+        DataError: If the file is damaged, would need unpickling, or holds arrays of another type or shape.
         NotFoundError: If the file does not exist.
     """
     raw = _read_members(path, [TRAINING_SET, TEST_SET, FRAMES])
@@ -95,12 +96,12 @@ def load_raw(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def tiles_from_pairs(pairs: NDArray[Any], num_classes: int, source: str) -> Tiles:
-    """Checks and normalises images and masks that stand side by side.
+    """Checks and normalises pairs of image and mask.
 
     Args:
         pairs: `(n, 2, height, width)`, any real numeric dtype: image and mask.
         num_classes: how many classes there are, background included.
-        source: where they come from; stands in messages.
+        source: where they come from, for error messages.
 
     Returns:
         Tiles with images in [0, 1].
@@ -114,13 +115,13 @@ def tiles_from_pairs(pairs: NDArray[Any], num_classes: int, source: str) -> Tile
 
 
 def normalise_images(images: NDArray[Any], source: str) -> NDArray[np.float32]:
-    """Brings pixels to [0, 1]: integers and floats up to 255 are divided by 255, floats up to 1 are taken as they are.
+    """Brings pixels to [0, 1]: integers and floats up to 255 are divided by 255, floats up to 1 are kept as they are.
 
-    Which range it is is decided on the whole array, so a dark image keeps its brightness relative to the others.
+    The range is determined on the whole array, so a dark image keeps its brightness relative to the others.
 
     Args:
         images: `(n, height, width)`, any real numeric dtype.
-        source: where they come from; stands in messages.
+        source: where they come from, for error messages.
 
     Returns:
         `(n, height, width)`.
@@ -149,12 +150,12 @@ def normalise_images(images: NDArray[Any], source: str) -> NDArray[np.float32]:
 
 
 def _levels_to_unit(levels: NDArray[Any]) -> NDArray[np.float32]:
-    """The one place that divides, so that 8-bit content has the same bits whatever dtype it was stored in."""
+    """The only place that divides, so that 8-bit content gives the same bits whatever dtype it was stored in."""
     return levels.astype(np.float32) / np.float32(255)
 
 
 def _nearest_levels(images: NDArray[Any], scale: float) -> NDArray[np.uint8] | None:
-    """The 8-bit levels that float images were made from, or None where they were not."""
+    """The 8-bit levels that float images were made from, or None if they were not made from any."""
     levels = np.empty(images.shape, np.uint8)
     for index, image in enumerate(images):
         scaled = image.astype(np.float64) * scale
@@ -176,13 +177,13 @@ def _read_labels(masks: NDArray[Any], num_classes: int, source: str) -> NDArray[
     if outside.any():
         raise DataError(
             f"{source}: expected labels 0 to {num_classes - 1}, found {_first(masks, outside)}; "
-            f"correct that mask, or say how many classes there are (--num-classes, in a recipe data.num_classes)"
+            f"correct that mask, or set the number of classes (--num-classes, in a recipe data.num_classes)"
         )
     return labels.astype(np.uint8)
 
 
 def _without_scaling(masks: NDArray[Any], num_classes: int) -> NDArray[Any]:
-    """Labels of a file that was divided by 255 as a whole, masks included; others as they are."""
+    """Restores labels if the whole file, masks included, was divided by 255; returns others unchanged."""
     if masks.dtype.kind != "f" or masks.max() * 255 > num_classes - 0.5 or not masks.any():
         return masks
     levels = _nearest_levels(masks, 255.0) if (masks >= 0).all() else None
@@ -217,7 +218,7 @@ def _check_training_set(pairs: NDArray[Any], source: str) -> None:
 def _check_frames(frames: NDArray[Any], count: int, source: str) -> None:
     if frames.dtype.kind not in "iuUS" or frames.shape != (count,):
         raise DataError(
-            f"{source}: expected {FRAMES} to be {count} whole numbers or texts, one for each image, found dtype "
+            f"{source}: expected {FRAMES} to be {count} integers or strings, one for each image, found dtype "
             f"{frames.dtype} of shape {frames.shape}; correct the array or leave it out"
         )
 
@@ -234,12 +235,12 @@ def _read_members(path: Path, keys: list[str]) -> dict[str, NDArray[Any]]:
     if not path.exists():
         raise NotFoundError(f"{path}: expected a .npz file, found nothing there; check the path")
     if not path.is_file():
-        raise DataError(f"{path}: expected a .npz file, found something that is no file")
+        raise DataError(f"{path}: expected a .npz file, found something that is not a file")
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise DataError(
-                    f"{path}: expected a .npz file, found something else or a torn one; copy or save it again"
+                    f"{path}: expected a .npz file, found something else or a damaged one; copy or save it again"
                 )
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
@@ -266,7 +267,7 @@ def _read_member(archive: Any, key: str, path: Path) -> NDArray[Any]:
                 f"{path}: expected numbers in {key}, found Python objects, which are never unpickled; "
                 f"save it as a plain array"
             ) from None
-        raise DataError(f"{path}: {key} is torn ({_one_line(error)}); copy or save the file again") from None
+        raise DataError(f"{path}: {key} is damaged ({_one_line(error)}); copy or save the file again") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: expected an array in {key}, found something else; save the file again with numpy")
     if key != FRAMES:

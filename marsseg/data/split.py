@@ -1,7 +1,7 @@
-"""Divides images into training, validation and test part, seeded and stratified by the classes present.
+"""Divides images into training, validation and test splits, seeded and stratified by the classes present.
 
-Near-duplicates, found in `duplicates.py`, and tiles of one frame move together as one unit. No pixel is read here, only
-masks.
+Near-duplicates (see `duplicates.py`) and tiles of one frame stay together as one unit. Only masks are read here, no
+images.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from marsseg.errors import DataError
 HELD_OUT_SHARE = 0.1
 TRAIN, VALIDATION, TEST = range(3)
 UNPLACED = -1
-# A second word of entropy keeps the two uses of a seed apart.
+# A second word of entropy makes the two uses of a seed independent.
 _SPLIT_STREAM, _LIMIT_STREAM = 0, 1
 
 Indices = NDArray[np.int64]
@@ -24,12 +24,12 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Which image is in which part; no image is in two.
+    """The images of each split; no image is in two splits.
 
     Args:
         train: ascending indices.
         validation: ascending indices.
-        test: ascending indices; a part that no search sees.
+        test: ascending indices; no search uses this split.
     """
 
     train: Indices
@@ -39,12 +39,12 @@ class Split:
 
 @dataclass(frozen=True)
 class _Units:
-    """What moves together: a group of near-duplicates or of one frame's tiles, or a single image.
+    """Images that are never separated: a group of near-duplicates or of one frame's tiles, or a single image.
 
     Args:
         members: the images of each unit.
-        sizes: how many these are, `(num_units,)`.
-        classes: which classes stand in any of them, `(num_units, num_classes)`.
+        sizes: number of images of each unit, `(num_units,)`.
+        classes: which classes any image of a unit contains, `(num_units, num_classes)`.
     """
 
     members: list[Indices]
@@ -53,11 +53,11 @@ class _Units:
 
 
 def join_groups(groups: Sequence[Sequence[int]], frames: Indices | None) -> list[list[int]]:
-    """Joins near-duplicates and the tiles of one frame wherever they share a tile.
+    """Merges groups of near-duplicates and of one frame's tiles wherever they share a tile.
 
     Args:
         groups: near-duplicates, as disjoint lists of indices.
-        frames: which frame each tile was cut from, `(n,)`; None where that is not known.
+        frames: which frame each tile was cut from, `(n,)`; None if that is not known.
 
     Returns:
         Disjoint groups of at least two ascending indices, ordered by their first.
@@ -81,24 +81,24 @@ def split_tiles(
     test_images: int | None = None,
     seed: int = 0,
 ) -> Split:
-    """Splits images so that every class is in every part where there is enough of it, and no group is torn.
+    """Splits images so that every class is in every split if there is enough of it, and no group is divided.
 
-    A class that stands in three or more units (a unit is a group, or an image of none) is put into every part first;
-    a rarer one goes to training, then validation. Where several rare classes share their few units, one of them may
-    miss a part. The rest is dealt evenly over the sets of classes present.
+    First, a class that occurs in three or more units (a unit is a group, or an image in no group) is put into every
+    split; a rarer one goes to training, then validation. If several rare classes share their few units, one of them
+    may be missing from a split. The rest is distributed in proportion over the sets of classes present.
 
     Args:
         masks: labels, `(n, height, width)`.
-        groups: what stays on one side, as disjoint lists of indices.
-        validation_images: size of the validation part; None means 10 %, at least one.
-        test_images: size of the test part; None means 10 %, at least one.
-        seed: decides the split together with masks and groups.
+        groups: images that must stay in one split, as disjoint lists of indices.
+        validation_images: size of the validation split; None means 10 %, at least one.
+        test_images: size of the test split; None means 10 %, at least one.
+        seed: determines the split together with masks and groups.
 
     Returns:
-        The three parts. Sizes are exact unless a group makes that impossible; then they are near.
+        The three splits. Sizes are exact unless a group makes that impossible; then they are approximate.
 
     Raises:
-        DataError: If nothing is left for training, or a part would be empty because groups are too large.
+        DataError: If nothing is left for training, or a split would be empty because groups are too large.
     """
     count = len(masks)
     default = max(1, round(count * HELD_OUT_SHARE))
@@ -106,42 +106,42 @@ def split_tiles(
     test = default if test_images is None else test_images
     if validation + test >= count:
         raise DataError(
-            f"expected more than {validation} validation and {test} test images, found {count} in all and none left "
-            f"for training; lower split.validation_images or split.test_images"
+            f"expected more than {validation} validation and {test} test images, found {count} in all, which leaves "
+            f"none for training; lower split.validation_images or split.test_images"
         )
     rng = np.random.default_rng([seed, _SPLIT_STREAM])
     units = _make_units(masks, groups)
     parts = np.full(len(units.sizes), UNPLACED, np.int64)
-    room = np.array([count - validation - test, validation, test])
-    wanted = np.flatnonzero(room > 0)
-    _put_each_class_everywhere(units, parts, room, rng)
-    _place_groups(units, parts, room, rng)
-    _deal_singles(units, parts, room, rng)
+    capacity = np.array([count - validation - test, validation, test])
+    wanted = np.flatnonzero(capacity > 0)
+    _put_each_class_everywhere(units, parts, capacity, rng)
+    _place_groups(units, parts, capacity, rng)
+    _deal_singles(units, parts, capacity, rng)
     _fill_empty_parts(units, parts, wanted)
     return Split(*(_images_of(units, parts == part) for part in (TRAIN, VALIDATION, TEST)))
 
 
 def limit_training(train: Indices, masks: NDArray[np.uint8], limit: int | None, seed: int = 0) -> Indices:
-    """Takes a seeded part of the training images, stratified by the classes present.
+    """Takes a seeded subset of the training images, stratified by the classes present.
 
     Args:
         train: indices into `masks`.
         masks: labels, `(n, height, width)`.
-        limit: how many to take; None or a larger number than there are takes all.
-        seed: decides the part together with the rest.
+        limit: how many to take; None or more than there are takes all.
+        seed: determines the subset together with the other arguments.
 
     Returns:
-        Ascending indices; every class of `train` stands in them where `limit` allows.
+        Ascending indices; they include every class of `train` if `limit` allows.
     """
     if limit is None or limit >= len(train):
         return np.sort(train)
     rng = np.random.default_rng([seed, _LIMIT_STREAM])
     units = _make_units(masks[train], [])
     parts = np.full(len(train), UNPLACED, np.int64)
-    room = np.array([limit, 0, 0])
-    _put_each_class_everywhere(units, parts, room, rng)
+    capacity = np.array([limit, 0, 0])
+    _put_each_class_everywhere(units, parts, capacity, rng)
     rest = _by_stratum(units, np.flatnonzero(parts == UNPLACED), rng)
-    parts[_evenly(rest, int(room[TRAIN]), rng)] = TRAIN
+    parts[_evenly(rest, int(capacity[TRAIN]), rng)] = TRAIN
     return np.sort(train[parts == TRAIN])
 
 
@@ -156,12 +156,12 @@ def _make_units(masks: NDArray[np.uint8], groups: Sequence[Sequence[int]]) -> _U
     return _Units(members, np.array([len(unit) for unit in members], np.int64), classes)
 
 
-def _put_each_class_everywhere(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:
-    """Places, in place, one unit of each class in each part, rarest class first, as far as there is room.
+def _put_each_class_everywhere(units: _Units, parts: Indices, capacity: Indices, rng: np.random.Generator) -> None:
+    """Places, in place, one unit of each class in each split, rarest class first, as far as the capacity allows.
 
-    Classes with too few units for all parts come last, so that they take nothing from a class that has enough.
+    Classes with too few units for all splits come last, so that they take nothing from a class that has enough.
     """
-    open_parts = np.flatnonzero(room > 0)
+    open_parts = np.flatnonzero(capacity > 0)
     frequency = units.classes.sum(axis=0)
     is_scarce = frequency < len(open_parts)
     order = np.lexsort((frequency, is_scarce))
@@ -170,48 +170,48 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, room: Indices, rng
         for part in open_parts:
             if bool(units.classes[parts == part][:, label].any()):
                 continue
-            fits = units.sizes <= room[part] - (_held_for_groups(units, parts, room) if part == TRAIN else 0)
+            fits = units.sizes <= capacity[part] - (_held_for_groups(units, parts, capacity) if part == TRAIN else 0)
             candidates = np.flatnonzero(units.classes[:, label] & (parts == UNPLACED) & fits)
             if not len(candidates):
                 continue
             classes = units.classes[candidates]
-            # What there is too little of for all parts goes to training.
+            # Classes with too few units for all splits go to training.
             misplaced = (classes & is_scarce).any(axis=1) != (part == TRAIN)
             useful = (classes & ~units.classes[parts == part].any(axis=0)).sum(axis=1)
-            # Of equally useful units, the smallest, then the one that spends least of the rare classes.
+            # Among equally useful units, the smallest, then the one that uses up least of the rare classes.
             spent = (classes / np.maximum(frequency, 1)).sum(axis=1)
             best = np.lexsort((luck[candidates], spent, units.sizes[candidates], -useful, misplaced))[0]
-            _place(int(candidates[best]), int(part), units, parts, room)
+            _place(int(candidates[best]), int(part), units, parts, capacity)
 
 
-def _held_for_groups(units: _Units, parts: Indices, room: Indices) -> Indices:
-    """For each unit, how much of the training part it must leave free, so that all groups fit there if they must."""
+def _held_for_groups(units: _Units, parts: Indices, capacity: Indices) -> Indices:
+    """For each unit, how much of the training split it must leave free, so that all groups fit there if need be."""
     is_group = units.sizes > 1
     waiting = int(units.sizes[(parts == UNPLACED) & is_group].sum())
-    return np.where(is_group | (waiting > room[TRAIN]), 0, waiting)
+    return np.where(is_group | (waiting > capacity[TRAIN]), 0, waiting)
 
 
-def _place_groups(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:
-    """Places, in place, the groups, largest first: by chance where they fit, else where they overshoot least."""
+def _place_groups(units: _Units, parts: Indices, capacity: Indices, rng: np.random.Generator) -> None:
+    """Places, in place, the groups, largest first: at random where they fit, otherwise where they overshoot least."""
     groups = np.flatnonzero((parts == UNPLACED) & (units.sizes > 1))
     groups = rng.permutation(groups)
     for unit in groups[np.argsort(-units.sizes[groups], kind="stable")]:
-        fitting = np.where(room >= units.sizes[unit], room, 0)
-        part = int(rng.choice(len(room), p=fitting / fitting.sum()) if fitting.any() else room.argmax())
-        _place(unit, part, units, parts, room)
+        fitting = np.where(capacity >= units.sizes[unit], capacity, 0)
+        part = int(rng.choice(len(capacity), p=fitting / fitting.sum()) if fitting.any() else capacity.argmax())
+        _place(unit, part, units, parts, capacity)
 
 
-def _deal_singles(units: _Units, parts: Indices, room: Indices, rng: np.random.Generator) -> None:
-    """Places, in place, all that is left, so that each set of classes is shared out in proportion."""
+def _deal_singles(units: _Units, parts: Indices, capacity: Indices, rng: np.random.Generator) -> None:
+    """Places, in place, all remaining units, so that each set of classes is distributed in proportion."""
     for part in (VALIDATION, TEST):
         rest = _by_stratum(units, np.flatnonzero(parts == UNPLACED), rng)
-        for unit in _evenly(rest, int(room[part]), rng):
-            _place(unit, part, units, parts, room)
+        for unit in _evenly(rest, int(capacity[part]), rng):
+            _place(unit, part, units, parts, capacity)
     parts[parts == UNPLACED] = TRAIN
 
 
 def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
-    """Gives, in place, a part that stayed empty the smallest unit of the part that has most units."""
+    """Gives, in place, each empty split the smallest unit of the split with the most units."""
     for part in wanted:
         if (parts == part).any():
             continue
@@ -219,26 +219,26 @@ def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
         donors = np.flatnonzero(parts == counts.argmax())
         if len(donors) < 2:
             raise DataError(
-                f"expected pictures for {len(wanted)} parts, found only {len(parts)} that are neither near-duplicates "
+                f"expected images for {len(wanted)} splits, found only {len(parts)} that are neither near-duplicates "
                 f"of each other nor cut from one frame; add images or set split.test_images to 0"
             )
         parts[donors[units.sizes[donors].argmin()]] = part
 
 
-def _place(unit: int, part: int, units: _Units, parts: Indices, room: Indices) -> None:
+def _place(unit: int, part: int, units: _Units, parts: Indices, capacity: Indices) -> None:
     parts[unit] = part
-    room[part] -= units.sizes[unit]
+    capacity[part] -= units.sizes[unit]
 
 
 def _by_stratum(units: _Units, chosen: Indices, rng: np.random.Generator) -> Indices:
-    """Sorts units by the set of classes present, the rarest class first; by chance within a set."""
+    """Sorts units by the set of classes present, the rarest class first; in random order within a set."""
     common_first = np.argsort(-units.classes.sum(axis=0), kind="stable")
     keys = (rng.random(len(chosen)), *units.classes[chosen][:, common_first].T)
     return chosen[np.lexsort(keys)]
 
 
 def _evenly(ordered: Indices, count: int, rng: np.random.Generator) -> Indices:
-    """Takes `count` at equal distances from a random start, so each stratum gives its share."""
+    """Takes `count` units, evenly spaced from a random start, so that each stratum contributes its share."""
     count = max(0, min(count, len(ordered)))
     positions = (np.arange(count) + rng.random()) * len(ordered) / max(count, 1)
     return ordered[positions.astype(np.int64)]

@@ -1,7 +1,7 @@
 """Seeded synthetic Mars terrain: grayscale tiles and the masks an annotator would draw on them.
 
 A tile is a ground plane seen by a tilted camera: each terrain gives it relief and tone, one sun lights it, and the
-camera spoils it. No file is read or written here, and nothing is cleaned or split.
+camera degrades it. No file is read or written here, and nothing is cleaned or split.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ Rng = np.random.Generator
 
 BACKGROUND, SOIL, BEDROCK, SAND, BIG_ROCK = range(5)
 TERRAINS = np.array([SOIL, BEDROCK, SAND])
-# Tuned so that 600 tiles come near the course's pixel shares.
+# Tuned so that 600 tiles come close to the pixel shares of the course's data set.
 TERRAIN_SHARES = np.array([0.48, 0.315, 0.205])
 UNIFORM_SHARE, BIG_ROCK_SHARE, SKY_SHARE, ROVER_SHARE = 0.12, 0.07, 0.33, 0.22
 NUM_CELLS = 14
 FREQUENCY = np.hypot(np.fft.fftfreq(96)[:, None], np.fft.rfftfreq(96)).astype(np.float32)
-# A third word of entropy keeps these streams apart from the tiles' own [seed, index].
+# A third word of entropy makes these streams independent of the tiles' own [seed, index].
 OUTLIER_STREAM, MIX_STREAM = 1, 2
 
 
@@ -35,7 +35,7 @@ class Terrain:
     Args:
         images: grayscale tiles, `(num_images, height, width)`, 0-255.
         masks: labels of the same shape, 0 background, 1 soil, 2 bedrock, 3 sand, 4 big rock.
-        outlier_indices: positions of the planted wrong images, ascending.
+        outlier_indices: indices of the planted outliers, ascending.
     """
 
     images: Bytes
@@ -61,19 +61,19 @@ class _View:
 def generate_terrain(
     num_images: int = 600, height: int = 64, width: int = 128, seed: int = 0, outliers: int = 0
 ) -> Terrain:
-    """Synthetic Mars terrain tiles whose class shares are near the course's.
+    """Generates synthetic Mars terrain tiles with class shares close to those of the course's data set.
 
-    Tile `i` depends on the seed, `i` and the size only: outliers aside, a larger set begins with the smaller one.
+    Tile `i` depends only on the seed, `i` and the size: outliers aside, a larger set begins with the smaller one.
 
     Args:
         num_images: number of tiles, at least 1.
         height: rows of a tile, at least 16.
         width: columns of a tile, at least 16.
-        seed: non-negative seed of every random choice.
-        outliers: number of tiles replaced by an alien face; all of these share one wrong mask.
+        seed: non-negative seed of all random draws.
+        outliers: number of tiles replaced by an alien face; all of them share one wrong mask.
 
     Returns:
-        Images and masks `(num_images, height, width)`, pixels 0-255, labels 0-4, and the positions of the outliers.
+        Images and masks `(num_images, height, width)`, pixels 0-255, labels 0-4, and the indices of the outliers.
 
     Raises:
         DataError: if a count, a side or the seed is out of range.
@@ -127,7 +127,7 @@ def _view(rng: Rng, height: int, width: int, has_sky: bool) -> _View:
         vanishing = horizon.min() - 2 * pixel
     depth = (height - vanishing) / np.maximum(y - vanishing, 1.5 * pixel)
     u, v = np.broadcast_arrays((x - width * rng.random()) * depth / pixel, -(height - vanishing) * depth / pixel)
-    # Turned against the image, so that the eye does not see the noise repeat.
+    # Rotated against the image, so that the repetition of the noise is not visible.
     lattice = np.stack([0.96 * v - 0.28 * u, 0.96 * u + 0.28 * v])
     angle = rng.choice([0.0, np.pi]) + rng.uniform(-0.9, 0.9)
     sun = (float(np.cos(angle)), -abs(float(np.sin(angle))))
@@ -135,7 +135,7 @@ def _view(rng: Rng, height: int, width: int, has_sky: bool) -> _View:
 
 
 def _polygons(rng: Rng, view: _View) -> tuple[NDArray[np.intp], Floats]:
-    """Straight-edged Voronoi cells, wider than high: owner of each pixel, and sites as shares of the sides."""
+    """Straight-edged Voronoi cells, wider than high: the cell of each pixel, and sites as shares of the sides."""
     sites = rng.random((NUM_CELLS, 2))
     rows, columns = (sites * (len(view.y), len(view.x))).T[..., None, None]
     return np.asarray((2.5 * (view.y - rows) ** 2 + (view.x - columns) ** 2).argmin(0)), sites
@@ -150,13 +150,13 @@ def _draw_regions(rng: Rng, view: _View, primary: int) -> Bytes:
 
 
 def _leave_out(rng: Rng, view: _View, image: Floats, label: Bytes) -> None:
-    """Unlabels, in place, seams along some borders and some outer polygons, many because a shadow falls there."""
+    """Unlabels, in place, seams along some borders and some outer polygons; about half of the polygons are shadowed."""
     thickness = 1 + max(1, round(rng.uniform(0.5, 2.5) * view.pixel))
     border = ndimage.maximum_filter(label, thickness) != ndimage.minimum_filter(label, thickness)
     label[border & (_fractal(rng, view, 1.8, 1.0) > rng.uniform(-2.5, 0.2))] = BACKGROUND
     cells, sites = _polygons(rng, view)
     remoteness = rng.random(NUM_CELLS) * np.abs(sites - 0.5).max(1)
-    # One polygon at least, so that only the tiles meant to be uniform are.
+    # At least one polygon, so that only the tiles meant to be uniform are uniform.
     is_left_out = remoteness >= min(0.29, remoteness.max())
     label[is_left_out[cells]] = BACKGROUND
     shadow = (is_left_out & (rng.random(NUM_CELLS) < 0.5))[cells].astype(float)
@@ -164,7 +164,7 @@ def _leave_out(rng: Rng, view: _View, image: Floats, label: Bytes) -> None:
 
 
 def _fractal(rng: Rng, view: _View, roughness: float, scale: float) -> Floats:
-    """Noise of unit variance on the ground plane, its spectrum a power law; `scale` magnifies it."""
+    """Noise of unit variance on the ground plane, with a power-law spectrum; `scale` magnifies it."""
     waves = rng.standard_normal((*FREQUENCY.shape, 2), np.float32).view(np.complex64)[..., 0]
     texture = np.fft.irfft2(waves * np.maximum(FREQUENCY, 0.016) ** -roughness)
     return np.asarray(ndimage.map_coordinates(texture / texture.std(), view.lattice / scale, order=1, mode="grid-wrap"))
@@ -216,15 +216,15 @@ def _sand(rng: Rng, view: _View) -> tuple[Floats, Floats]:
 
 
 def _render_ground(rng: Rng, view: _View, label: Bytes) -> Floats:
-    """Sunlit ground of brightness about 1, where a terrain's tone varies as much between tiles as between terrains."""
+    """Sunlit ground of brightness about 1; a terrain's tone varies as much between tiles as between terrains."""
     relief, albedo = np.zeros((2, *label.shape))
-    # The terrain itself changes along ragged lines, near the annotator's straight edges.
+    # The terrain itself changes along ragged lines, close to the annotator's straight edges.
     rows = np.clip(view.y + 1.3 * view.pixel * _fractal(rng, view, 1.4, 1.0), 0, len(view.y) - 1).astype(int)
     columns = np.clip(view.x + 2.2 * view.pixel * _fractal(rng, view, 1.4, 1.0), 0, len(view.x) - 1).astype(int)
     for terrain in np.unique(label).tolist():
         cover = ndimage.gaussian_filter((label[rows, columns] == terrain).astype(float), 0.6 * view.pixel)
         heights, tones = {SOIL: _soil, BEDROCK: _bedrock, SAND: _sand}[terrain](rng, view)
-        # Bedrock crops out above what lies around it.
+        # Bedrock rises above the surrounding terrain.
         relief += cover * (heights + (1.2 if terrain == BEDROCK else 0.0))
         albedo += cover * tones * rng.normal(1, 0.14)
     slope_y, slope_x = np.gradient(relief * view.pixel)
@@ -250,14 +250,14 @@ def _draw_rock(rng: Rng, view: _View, image: Floats, radius: float) -> Bools:
 
 
 def _draw_sky(rng: Rng, view: _View, image: Floats) -> Bools:
-    """Draws the sky in place; returns what nobody labels, it and a strip of far ground, or nothing with no horizon."""
+    """Draws the sky in place; returns the unlabelled pixels: sky and a strip of far ground; none without a horizon."""
     np.copyto(image, rng.uniform(0.9, 2.0) + 0.004 * view.y / view.pixel, where=view.y < view.horizon)
     strip = rng.uniform(0.0, 6.0) * view.pixel * (1 + rng.uniform(-0.5, 0.5) * view.x / len(view.x))
     return np.asarray((view.y < view.horizon + strip) & (view.horizon > 0))
 
 
 def _draw_rover(rng: Rng, view: _View, image: Floats) -> Bools:
-    """Draws a wheel or some struts reaching in from a side, in place; returns their pixels."""
+    """Draws a wheel or some struts that reach in from a side, in place; returns their pixels."""
     height, width = image.shape
     covered, edge, has_wheel = np.zeros(image.shape, bool), width * rng.choice([0, 1]), rng.random() < 0.4
     for _ in range(1 if has_wheel else rng.integers(2, 5)):

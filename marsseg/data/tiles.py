@@ -1,4 +1,4 @@
-"""The value that every room of the data package hands on: checked images with their masks.
+"""The value that the modules of the data package pass on: checked images with their masks.
 
 Reading files lives in `sources.py`; nothing here touches disk.
 """
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASS_NAMES = ("background", "soil", "bedrock", "sand", "big_rock")
-# Background, soil, bedrock, sand, big rock; other class counts take what follows.
+# Background, soil, bedrock, sand, big rock; further classes take the colors that follow.
 _COLORS = ("1f1f1f", "c98d4f", "6f79a8", "e8d27a", "d62f2f", "4fa36b", "9a5fb0", "5cc3d6")
-# Two poolings, the shallowest network, leave 4 by 4 of it.
+# The shallowest network has two pooling steps, which leave 4 by 4 pixels of it.
 MIN_SIDE = 16
 
 
@@ -24,7 +24,7 @@ class Tiles:
         masks: `(n, height, width)`, labels 0 to `num_classes` - 1; 0 is background.
         num_classes: how many classes there are, background included.
         source: where they come from, as the user named it.
-        frames: which frame each tile was cut from, `(n,)`: equal numbers are one frame; None where that is not known.
+        frames: which frame each tile was cut from, `(n,)`: equal numbers mean the same frame; None if not known.
     """
 
     images: NDArray[np.float32]
@@ -38,12 +38,12 @@ class Tiles:
 
 
 def class_palette(num_classes: int) -> NDArray[np.uint8]:
-    """One color a class, the same in every picture: red, green and blue, `(num_classes, 3)`."""
+    """One color per class, the same in every figure: red, green and blue, `(num_classes, 3)`."""
     return np.array([list(bytes.fromhex(_COLORS[index % len(_COLORS)])) for index in range(num_classes)], np.uint8)
 
 
 def class_names(num_classes: int) -> tuple[str, ...]:
-    """Names of the classes by label: those of Mars terrain where there are five, else `class_0` and so on.
+    """Names of the classes by label: those of Mars terrain if there are five, otherwise `class_0` and so on.
 
     Args:
         num_classes: how many classes there are, background included.
@@ -70,7 +70,7 @@ def pixels_per_class(masks: NDArray[np.uint8], num_classes: int) -> NDArray[np.i
 
 
 def classes_present(masks: NDArray[np.uint8], num_classes: int) -> NDArray[np.bool_]:
-    """Which classes have at least one pixel in which image.
+    """Which classes have at least one pixel in each image.
 
     Args:
         masks: labels, `(n, height, width)`.

@@ -1,1 +1,1 @@
-"""Pictures and tables from plain values."""
+"""Figures and tables from plain values."""

@@ -1,7 +1,7 @@
-"""Pictures of one training, drawn from plain values and written as PNG files.
+"""Figures of one training run, drawn from plain values and written as PNG files.
 
-Every segment of every trial draws them. Margins are given, in inches: a layout engine that finds them draws everything
-twice.
+Every segment of every trial draws them. Margins are fixed, in inches: a layout engine that computes them would draw
+everything twice.
 """
 
 import math
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from marsseg.data.tiles import class_palette
 
 _DPI = 110
-_NAMES_A_ROW = 8
+_NAMES_PER_ROW = 8
 
 
 def draw_learning_curve(
     path: Path, losses: Sequence[float], scores: Mapping[str, Sequence[float]], best_epoch: int
 ) -> None:
-    """Loss and validation scores by epoch, the best epoch marked.
+    """Loss and validation scores by epoch, with the best epoch marked.
 
     Args:
         path: The PNG file.
         losses: Training loss of each epoch.
-        scores: Validation scores in [0, 1] of each epoch, by name; the first one is drawn strongest.
-        best_epoch: Counted from 1.
+        scores: Validation scores in [0, 1] of each epoch, by name; the first one gets the thickest line.
+        best_epoch: Number of the best epoch, counted from 1.
     """
     figure = _figure_around(8.25, 2.75, left=0.6, bottom=0.5, right=0.15, top=0.35)
     left, right = figure.subplots(1, 2)
@@ -48,12 +48,12 @@ def draw_learning_curve(
 
 
 def draw_confusion_matrix(path: Path, confusion: NDArray[np.int64], class_names: Sequence[str]) -> None:
-    """Pixels by true and predicted class, as shares of the true class.
+    """Confusion matrix: pixels by true and predicted class, as shares of the true class.
 
     Args:
         path: The PNG file.
         confusion: Counts of shape (num_classes, num_classes); row: true class, column: predicted class.
-        class_names: One name a class.
+        class_names: One name per class.
     """
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
@@ -78,26 +78,26 @@ def draw_samples(
     predictions: NDArray[np.uint8],
     class_names: Sequence[str],
 ) -> None:
-    """Images beside their true and their predicted masks.
+    """Images beside their true and predicted masks.
 
     Args:
         path: The PNG file.
         images: Values in [0, 1], shape (n, height, width).
         truth: Labels, shape (n, height, width).
         predictions: Labels, shape (n, height, width).
-        class_names: One name a class.
+        class_names: One name per class.
     """
     height, width = images.shape[1:]
     palette = class_palette(len(class_names))
     brightest = np.maximum(images.max(axis=(1, 2), keepdims=True), 1e-3)
     grays = np.repeat((255 * np.clip(images / brightest, 0, 1)).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
-    # One picture of all takes a third of the time of a subplot for each.
+    # One mosaic of all images takes a third of the time of one subplot per image.
     gap = max(1, width // 32)
     columns = np.stack([grays, palette[truth], palette[predictions]], axis=1)
     framed = np.pad(columns, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
     mosaic = framed.swapaxes(1, 2).reshape(len(images) * (height + gap), 3 * (width + gap), 3)[:-gap, :-gap]
-    names_a_row = min(len(class_names), _NAMES_A_ROW)
-    below = 0.25 + 0.2 * math.ceil(len(class_names) / names_a_row)
+    names_per_row = min(len(class_names), _NAMES_PER_ROW)
+    below = 0.25 + 0.2 * math.ceil(len(class_names) / names_per_row)
     figure = _figure_around(9.6, 9.6 * mosaic.shape[0] / mosaic.shape[1], left=0.1, bottom=below, right=0.1, top=0.35)
     axes = figure.subplots()
     axes.imshow(mosaic, interpolation="nearest")
@@ -105,7 +105,7 @@ def draw_samples(
     for column, title in enumerate(("image", "truth", "prediction")):
         axes.text(column * (width + gap) + width / 2, -gap, title, ha="center", fontsize=12)
     patches = [Patch(color=palette[index] / 255, label=name) for index, name in enumerate(class_names)]
-    figure.legend(handles=patches, loc="lower center", ncols=names_a_row, fontsize=9)
+    figure.legend(handles=patches, loc="lower center", ncols=names_per_row, fontsize=9)
     figure.savefig(path, dpi=_DPI)
 
 

@@ -17,12 +17,12 @@ _MIN_VALUES_WIDTH = 6
 
 
 def value_columns(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The dotted paths that vary, in the order of their first appearance."""
+    """Dotted paths of the hyperparameters that vary, in the order of their first appearance."""
     return list(dict.fromkeys(path for trial in trials for path in trial["values"]))
 
 
 def render_csv(document: Mapping[str, Any]) -> str:
-    """All trials, one line each, with every value; what is inactive is empty."""
+    """All trials, one line each, with all hyperparameters; inactive ones are empty."""
     paths = value_columns(document["trials"])
     columns = [*_COLUMNS, *_further_columns(document), "reason"]
     text = io.StringIO()
@@ -64,8 +64,8 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
 
     Args:
         document: The leaderboard.
-        top: How many rows; all by default.
-        width: Columns of the terminal; by default as it is, or 160 where there is none.
+        top: Maximum number of rows; all by default.
+        width: Width in characters; by default that of the terminal, or at least 160 without a terminal.
 
     Returns:
         Text that ends with a line break.
@@ -77,11 +77,11 @@ def render_text(document: Mapping[str, Any], top: int | None = None, width: int 
 
 
 def render_recipes(document: Mapping[str, Any], top: int | None = None) -> str:
-    """What the seeds of each recipe come to together, the best first, for the terminal; empty with one seed each.
+    """Mean and spread of each recipe over its seeds, best first, for the terminal; empty with one seed each.
 
     Args:
         document: The leaderboard.
-        top: How many recipes; all by default.
+        top: Maximum number of recipes; all by default.
     """
     recipes = document.get("recipes", [])[:top]
     if not recipes:
@@ -101,11 +101,11 @@ def _seeds_text(row: Mapping[str, Any]) -> str:
 
 
 def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
-    """What a search would do and cost, and its first configurations.
+    """What a search would do, its expected cost and its first configurations.
 
     Args:
         document: The plan.
-        width: Columns of the terminal; by default as it is, or 160 where there is none.
+        width: Width in characters; by default that of the terminal, or at least 160 without a terminal.
 
     Returns:
         Text that ends with a line break.
@@ -131,14 +131,14 @@ def render_plan(document: Mapping[str, Any], width: int | None = None) -> str:
 
 
 def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> str:
-    """A table under its title, the last column folded."""
+    """A table under its title, with the last column wrapped."""
     columns = list(zip(names, *rows, strict=True))
     aligned = []
     for column in columns[:-1]:
         longest = max(map(len, column))
         pad = str.ljust if column[0] in ("run", "state") else str.rjust
         aligned.append([pad(cell, longest) for cell in column])
-    # Tables of rich's take ten seconds for ten thousand trials.
+    # A table drawn by rich takes ten seconds for ten thousand trials.
     heads = ["  ".join(cells) + "  " for cells in zip(*aligned, strict=True)]
     indent = len(heads[0])
     space = max(_MIN_VALUES_WIDTH, (width or _terminal_width()) - indent)
@@ -152,7 +152,7 @@ def _table(title: str, names: Sequence[str], rows: Sequence[Sequence[str]], widt
 
 
 def _further_columns(document: Mapping[str, Any]) -> list[str]:
-    """What only a search with several objectives has."""
+    """Columns that only a search with several objectives has."""
     sizes = document["objectives"][1:]
     return [*(size for size in sizes if size not in _COLUMNS), "on_front"] if sizes else []
 
@@ -182,7 +182,7 @@ def _terminal_width() -> int:
 
 
 def _fold(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width`, broken at spaces, or within a word that is longer."""
+    """The text in lines of at most `width` characters, broken at spaces, or within a word that is longer."""
     lines = []
     while len(text) > width:
         cut = text.rfind(" ", 1, width + 1)
@@ -193,7 +193,7 @@ def _fold(text: str, width: int) -> list[str]:
 
 
 def summary_line(document: Mapping[str, Any]) -> str:
-    """What the search has spent, in one line."""
+    """Epochs spent and number of trials in each state, in one line."""
     states: dict[str, int] = {}
     for trial in document["trials"]:
         states[trial["state"]] = states.get(trial["state"], 0) + 1
@@ -201,13 +201,13 @@ def summary_line(document: Mapping[str, Any]) -> str:
     on_front = sum(trial.get("on_front", False) for trial in document["trials"])
     if on_front:
         counts += f"; {on_front} on the Pareto front"
-    # A limit in hours plans none.
+    # With a time budget no epochs are planned.
     planned = f" of {document['epochs_planned']} planned" if document["epochs_planned"] else ""
     return f"{document['epochs_spent']}{planned} epochs; {counts or 'no trials yet'}"
 
 
 def confirmation_lines(confirmed: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What came of training the best again, a line each."""
+    """The results of `--confirm`, which trains the best configurations with other seeds, one line each."""
     lines = []
     for result in confirmed:
         line = f"trial {result['trial']} with {len(result['run_ids'])} other seeds: "

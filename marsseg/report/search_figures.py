@@ -1,4 +1,4 @@
-"""Pictures of a whole search, drawn from plain values and written as PNG files."""
+"""Figures of a whole search, drawn from plain values and written as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 _DPI = 110
-_SIZE_AXES = {"params": "params: weights of the network", "flops": "flops: operations of one image's forward pass"}
+_SIZE_AXES = {"params": "params: number of parameters", "flops": "flops: operations in one image's forward pass"}
 
 
 def draw_budget(path: Path, epochs: Sequence[int], rungs: Sequence[int]) -> None:
-    """How many epochs each trial of a search got, against full training.
+    """Number of epochs that each trial of a search got, compared with full training.
 
     Args:
         path: The PNG file.
         epochs: Epochs of each trial, in the order of their numbers.
-        rungs: Where trials are compared; the last one is a full training.
+        rungs: Epochs at which trials are compared; the last one is full training.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -45,7 +45,7 @@ def draw_scores(path: Path, histories: Mapping[int, Sequence[float]], rungs: Seq
     Args:
         path: The PNG file.
         histories: `val_mean_iou` of each epoch, by trial number.
-        rungs: Where trials are compared.
+        rungs: Epochs at which trials are compared.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
@@ -70,7 +70,7 @@ def draw_scores(path: Path, histories: Mapping[int, Sequence[float]], rungs: Seq
 
 
 def draw_importances(path: Path, importances: Mapping[str, float]) -> None:
-    """How much of the score's variation each choice explains.
+    """How much of the score's variation each hyperparameter explains.
 
     Args:
         path: The PNG file.
@@ -86,12 +86,12 @@ def draw_importances(path: Path, importances: Mapping[str, float]) -> None:
 
 
 def draw_parallel_coordinates(path: Path, trials: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> None:
-    """Every trial's choices as one line across them, coloured by its score.
+    """Parallel coordinates: each trial's hyperparameters as one line, coloured by its score.
 
     Args:
         path: The PNG file.
         trials: Each with `values` by dotted path and `best_val_mean_iou`, not None.
-        paths: The choices, from left to right; a trial without one is drawn at the bottom.
+        paths: The hyperparameters, from left to right; a trial in which one is inactive is drawn at its bottom.
     """
     figure = Figure(figsize=(max(9.0, 1.25 * len(paths) + 2), 5), layout="constrained")
     axes = figure.subplots()
@@ -108,19 +108,19 @@ def draw_parallel_coordinates(path: Path, trials: Sequence[Mapping[str, Any]], p
             axes.text(column + 0.03, height, label, fontsize=7, va="center")
     axes.set_xticks(range(len(paths)), [name.split(".", 1)[-1] for name in paths], rotation=25, ha="right")
     axes.set_yticks([])
-    axes.set(title="Choices of every trial, coloured by best_val_mean_iou", xlim=(-0.2, len(paths) - 0.3))
+    axes.set(title="Hyperparameters of every trial, coloured by best_val_mean_iou", xlim=(-0.2, len(paths) - 0.3))
     scale = ScalarMappable(Normalize(float(scores.min()), float(scores.min()) + span), "viridis")
     figure.colorbar(scale, ax=axes, label="best_val_mean_iou")
     figure.savefig(path, dpi=_DPI)
 
 
 def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence[str]) -> None:
-    """Every trial's score over its size, one panel a size, with the Pareto front as a staircase.
+    """Every trial's score vs. its size, one panel per size measure, with the Pareto front as a staircase.
 
     Args:
         path: The PNG file.
         trials: At least one; each with `trial`, `state`, `best_val_mean_iou`, not None, the sizes and `on_front`.
-        sizes: What counts besides the score.
+        sizes: The objectives besides the score, such as `params`.
     """
     figure = Figure(figsize=(1 + 6 * len(sizes), 4.6), layout="constrained")
     panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
@@ -129,16 +129,16 @@ def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence
     others = [trial for trial in trials if trial["state"] != "completed"]
     for axes, size in zip(panels, sizes, strict=True):
         for chosen, label, style in (
-            (others, "not trained in full", {"color": "#b9bfd6", "s": 18}),
+            (others, "not fully trained", {"color": "#b9bfd6", "s": 18}),
             (completed, "other completed", {"color": "#6f79a8", "s": 34}),
-            (front, "on the Pareto front, by number", {"color": "#d62f2f", "s": 46, "zorder": 3}),
+            (front, "on the Pareto front, by trial number", {"color": "#d62f2f", "s": 46, "zorder": 3}),
         ):
             scores = [trial["best_val_mean_iou"] for trial in chosen]
             axes.scatter([trial[size] for trial in chosen], scores, label=f"{label} ({len(chosen)})", **style)
         stairs = _stairs([(trial[size], trial["best_val_mean_iou"]) for trial in front])
         axes.step([x for x, _ in stairs], [y for _, y in stairs], where="post", color="#d62f2f", linewidth=1.2)
         for trial in front:
-            # Left above a point no stair is drawn.
+            # No stair is drawn to the upper left of a point.
             axes.annotate(
                 f"{trial['trial']}",
                 (trial[size], trial["best_val_mean_iou"]),
@@ -156,13 +156,13 @@ def draw_pareto(path: Path, trials: Sequence[Mapping[str, Any]], sizes: Sequence
     panels[0].set_ylabel("best_val_mean_iou: mean IoU of the best epoch")
     panels[0].legend(fontsize=8, loc="lower right")
     figure.suptitle(
-        "Score over size: no completed trial is better and smaller than one on the Pareto front", fontsize=11
+        "Score vs. size: no completed trial is better and smaller than one on the Pareto front", fontsize=11
     )
     figure.savefig(path, dpi=_DPI)
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that are higher than all to the left of them, from left to right."""
+    """The points that are higher than all points to the left of them, from left to right."""
     stairs: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda point: (point[0], -point[1])):
         if not stairs or point[1] > stairs[-1][1]:
@@ -171,12 +171,12 @@ def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _positions(values: Sequence[Any]) -> tuple[list[float], dict[float, str]]:
-    """Where each value stands between 0 and 1, and what stands beside the axis."""
+    """The position of each value between 0 and 1, and the labels beside the axis by position."""
     present = [value for value in values if value is not None]
     is_range = all(isinstance(value, float) for value in present) and len(set(present)) > 6
     levels = sorted(set(present), key=lambda value: (str(type(value)), value))
     if is_range:
-        # A range over orders of magnitude is shown as such.
+        # A range over more than one order of magnitude gets a logarithmic scale.
         scale = np.log10 if levels[0] > 0 and levels[-1] / levels[0] > 10 else float
         low, high = scale(levels[0]), scale(levels[-1])
         heights = [-0.08 if value is None else float((scale(value) - low) / (high - low)) for value in values]

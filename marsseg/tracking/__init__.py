@@ -1,1 +1,1 @@
-"""The tracking store: opening it, writing runs, where a run comes from. Knows no training."""
+"""The tracking store: opens it, writes runs and records where a run comes from. Knows nothing of training."""

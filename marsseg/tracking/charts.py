@@ -1,7 +1,7 @@
-"""The charts of a saved view: what the UI draws when the table of runs is switched to charts.
+"""The charts of a saved view, which the UI draws when the table of runs is switched to charts.
 
-MLflow's own page has one card a metric, in alphabetical order. A view brings its own cards and sections; cards for the
-other metrics are added by the UI itself, to the section that bears the name it looks for.
+MLflow's own page has one card per metric, in alphabetical order. A view brings its own cards and sections; the UI adds
+cards for the other metrics, to the section with the name that it expects.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 _SCORE = "best_val_mean_iou"
 _MAX_AXES = 10
 _MAIN = "marsexp"
-# The UI puts the cards that it makes into the section of this name.
+# The UI puts the cards that it generates into the section with this name.
 _GENERATED = "Model metrics"
 
 
@@ -18,10 +18,10 @@ def chart_state(choices: Sequence[str]) -> dict[str, Any]:
     """The part of a view's state that describes its charts.
 
     Args:
-        choices: Fields for the axes of the parallel coordinates; the UI drops every run that lacks one of them.
+        choices: Hyperparameters on the axes of the parallel coordinates; the UI drops every run that lacks any of them.
 
     Returns:
-        Values by the UI's own keys.
+        Values under the UI's own keys.
     """
     return {
         "compareRunCharts": [
@@ -36,7 +36,7 @@ def chart_state(choices: Sequence[str]) -> dict[str, Any]:
             _section(_MAIN, "Which trial wins, and why", display=True),
             _section("generated", _GENERATED, display=False),
         ],
-        # Without this the UI sorts sections by name.
+        # Otherwise the UI sorts sections by name.
         "isAccordionReordered": True,
         "runsHiddenMode": "FIRST_20_RUNS",
         "hideEmptyCharts": True,
@@ -62,7 +62,7 @@ def _card(kind: str, subject: str, **values: Any) -> dict[str, Any]:
         "type": kind,
         "metricSectionId": _MAIN,
         "deleted": False,
-        # The UI may turn a generated card of the same metric into another kind.
+        # The UI may change a generated card of the same metric to another kind.
         "isGenerated": False,
         **values,
     }
@@ -103,7 +103,7 @@ def _parallel(choices: Sequence[str]) -> dict[str, Any]:
         "choices",
         selectedParams=list(choices),
         selectedMetrics=[_SCORE],
-        # Stopped trials show what does not work, so not only the best twenty.
+        # Not only the best twenty: stopped trials show what does not work.
         showAllRuns=True,
         runsCountToCompare=100,
     )

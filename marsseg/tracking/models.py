@@ -1,4 +1,4 @@
-"""Logs a saved Keras model as MLflow's logged model, with signature, below a run."""
+"""Logs a saved Keras model as a logged MLflow model of a run, with a signature."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
 _REQUIREMENTS = ("mlflow", "keras", "tensorflow", "numpy")
-# Where MLflow's flavour of Keras looks.
+# Where MLflow's Keras flavour expects the file.
 _FILE = Path("data", "model.keras")
 
 
@@ -25,16 +25,16 @@ def log_keras_model(
 ) -> None:
     """Adds a model to a run that has none yet.
 
-    It loads with `mlflow.keras.load_model` and `mlflow.pyfunc.load_model`. `mlflow.keras.save_model` would need the
-    model itself, and with it TensorFlow, which takes longer to import than all of this.
+    The model loads with `mlflow.keras.load_model` and `mlflow.pyfunc.load_model`. `mlflow.keras.save_model` would need
+    the model object and so TensorFlow, which takes longer to import than this whole function.
 
     Args:
-        client: Talks to the store.
+        client: Client of the store.
         experiment_id: The run's experiment.
-        run_id: Whose model it is.
-        file: What Keras has saved; loadable elsewhere where all its layers are Keras' own.
-        input_shape: Without the batch; float32.
-        output_shape: The same.
+        run_id: The run that the model belongs to.
+        file: The model as saved by Keras; it loads without this package if all its layers are Keras' own.
+        input_shape: Shape of a float32 input without the batch axis.
+        output_shape: Likewise for the output.
     """
     import mlflow.pyfunc
     import numpy as np
@@ -54,10 +54,10 @@ def log_keras_model(
             save_exported_model=False,
         )
         description.model_size_bytes = file.stat().st_size
-        # A uv project in the folder that the command was typed in is not the model's.
+        # A uv project in the current folder has nothing to do with the model.
         os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
         with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-            # There is a signature, and an example would be tried out at once, with TensorFlow.
+            # A signature is given, and an example would at once be run through the model, with TensorFlow.
             warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
             folder = Path(temporary) / "model"
             mlflow.pyfunc.save_model(

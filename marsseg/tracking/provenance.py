@@ -1,4 +1,4 @@
-"""Where a run comes from: code, packages, interpreter and machine, as plain values that two runs can compare."""
+"""Where a run comes from: code, packages, interpreter and machine, as plain values that runs can be compared by."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 @cache
 def code_version() -> str:
-    """SHA-256 over the package's sources, as hexadecimal digits."""
+    """SHA-256 of the package's sources, as hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode())
@@ -26,10 +26,10 @@ def code_version() -> str:
 
 @cache
 def checkout() -> dict[str, str]:
-    """Commit and uncommitted changes, where the package itself runs from a git checkout.
+    """Commit and uncommitted changes, if the package itself runs from a git checkout.
 
     Returns:
-        `commit` and `diff`; empty where the package was installed.
+        `commit` and `diff`; empty if the package was installed.
     """
     root = _PACKAGE.parent
     # A git repository that merely surrounds an installed package says nothing about it.
@@ -58,7 +58,7 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def environment() -> dict[str, Any]:
-    """Python, packages and processor of this process.
+    """Python, packages and CPU of this process.
 
     Returns:
         `python`, `platform`, `processor`, `cores`, `onednn` and `packages` (version by name).

@@ -1,4 +1,4 @@
-"""Writes runs to the tracking store from plain values; sending the same again changes nothing."""
+"""Writes runs to the tracking store from plain values; sending the same values again changes nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Point:
 
     Args:
         step: The epoch, counted from 1.
-        timestamp_ms: When the epoch ended; the same whenever it is sent, so that the store keeps it once.
+        timestamp_ms: When the epoch ended; the same each time the point is sent, so that the store keeps it only once.
         metrics: Values by name.
     """
 
@@ -37,16 +37,16 @@ class Point:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is created with.
+    """The values that a run is created with.
 
     Args:
-        identity: Tags that no other run has together; a run that has them is taken up again.
+        identity: Tags that together identify the run; an existing run that has them all is continued.
         name: Shown in the UI.
         start_ms: Unix time in milliseconds.
         params: Config values by dotted path.
         tags: Further tags.
-        parent_run_id: The search's run.
-        dataset: `name`, `digest`, `source` and `profile` of what is trained on; empty for none.
+        parent_run_id: The run of the search or study.
+        dataset: `name`, `digest`, `source` and `profile` of the training data; empty for none.
     """
 
     identity: Mapping[str, str]
@@ -59,24 +59,24 @@ class RunSpec:
 
 
 class Recorder:
-    """Writes to one store; an experiment in MLflow's trash comes back for that.
+    """Writes to one store; an experiment in MLflow's trash is restored first.
 
     Args:
-        store: Where.
+        store: The store to write to.
     """
 
     def __init__(self, store: Store) -> None:
         self._client = store.client
         self._experiment_id = store.experiment_id
-        # In the trash it still has its name, so that no other can be made.
+        # In the trash it keeps its name, so no other experiment of that name can be created.
         if self._client.get_experiment(self._experiment_id).lifecycle_stage == LifecycleStage.DELETED:
             self._client.restore_experiment(self._experiment_id)
 
     def open_run(self, spec: RunSpec) -> str:
-        """Creates a run, or finds the one that was created before a kill, in MLflow's trash too.
+        """Creates a run, or finds the one created before a kill, even in MLflow's trash; that one is then restored.
 
         Returns:
-            Its ID.
+            The run's ID.
         """
         run = self.find_run(spec.identity)
         if run is None:
@@ -96,13 +96,13 @@ class Recorder:
         return run_id
 
     def find_run(self, identity: Mapping[str, str]) -> Run | None:
-        """The run that has all these tags, if there is one, be it in MLflow's trash."""
+        """The run that has all these tags, if there is one, even in MLflow's trash."""
         condition = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
         runs = self._client.search_runs([self._experiment_id], condition, ViewType.ALL, max_results=1)
         return runs[0] if runs else None
 
     def find_runs(self, tag: str, value: str) -> list[Run]:
-        """All runs that have a tag, those in MLflow's trash too."""
+        """All runs with this tag value, including those in MLflow's trash."""
         runs: list[Run] = []
         token = None
         while True:
@@ -119,12 +119,12 @@ class Recorder:
                 return runs
 
     def is_kept(self, run_id: str) -> bool:
-        """Whether a run is there, and not in MLflow's trash."""
+        """Whether a run exists and is not in MLflow's trash."""
         run = self._get_run(run_id)
         return run is not None and run.info.lifecycle_stage == LifecycleStage.ACTIVE
 
     def restore(self, run_id: str) -> bool:
-        """Takes a run out of MLflow's trash, so that it can be written to; false where it is gone for good."""
+        """Takes a run out of MLflow's trash, so that it can be written to; false if it is gone for good."""
         if self._get_run(run_id) is None:
             return False
         self._client.restore_run(run_id)
@@ -141,7 +141,7 @@ class Recorder:
             self._client.log_batch(run_id, metrics=metrics[start : start + _MAX_METRICS])
 
     def log_folder(self, run_id: str, folder: Path) -> None:
-        """Uploads a folder's files; a file that is there already is replaced."""
+        """Uploads a folder's files; existing files of the same name are replaced."""
         self._client.log_artifacts(run_id, str(folder))
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -149,7 +149,7 @@ class Recorder:
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def log_model(self, run_id: str, file: Path, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
-        """Adds a model that Keras has saved to a run that has none yet, its shapes without the batch."""
+        """Adds a model saved by Keras to a run that has none yet; the shapes are without the batch axis."""
         log_keras_model(self._client, self._experiment_id, run_id, file, input_shape, output_shape)
 
     def has_model(self, run_id: str) -> bool:
@@ -158,20 +158,20 @@ class Recorder:
         return bool(outputs and outputs.model_outputs)
 
     def note(self, run_id: str) -> str:
-        """A run's description as it is now, with what people have written in the UI."""
+        """A run's current description, including text that users have written in the UI."""
         return str(self._client.get_run(run_id).data.tags.get(NOTE_TAG, ""))
 
     @property
     def run_link(self) -> str:
-        """What stands before a run's ID in a link from one of the UI's pages to that run's."""
+        """The part before the run ID in a link between pages of the UI that leads to a run."""
         return f"#/experiments/{self._experiment_id}/runs/"
 
     def view_link(self, search: str) -> str:
-        """A link from one of the UI's pages to a search's view."""
+        """A link between pages of the UI that leads to a search's view."""
         return view_link(self._experiment_id, search_view(search))
 
     def add_search_view(self, search: str, choices: Sequence[str]) -> None:
-        """Lets the UI show one search's trials with the fields that vary as columns."""
+        """Adds a view to the UI that shows one search's trials, with the varied hyperparameters as columns."""
         for key, value in search_view_tags(search, choices).items():
             self._client.set_experiment_tag(self._experiment_id, key, value)
 
@@ -179,9 +179,9 @@ class Recorder:
         """Sets the state that the UI shows.
 
         Args:
-            run_id: Whose.
+            run_id: The run.
             status: RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.
-            end_ms: When it ended, for the last three.
+            end_ms: When the run ended, for the last three.
         """
         self._client.set_terminated(run_id, status, end_ms) if end_ms else self._client.update_run(run_id, status)
 

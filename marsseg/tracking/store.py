@@ -1,8 +1,8 @@
 """Opens the tracking store: the embedded one below a folder, or an MLflow server.
 
 The embedded store is prepared under a file lock, since two processes that open a fresh one at once would race in its
-migrations; and it survives being moved: MLflow keeps absolute artifact paths, which are rewritten when the folder is
-found elsewhere.
+migrations. It also survives being moved: MLflow keeps absolute artifact paths, which are rewritten if the folder has
+moved.
 """
 
 import logging
@@ -22,9 +22,9 @@ from marsseg.tracking.view import experiment_tags
 EXPERIMENT = "marsexp"
 _LOCK_TIMEOUT_S = 120
 
-# Its migrations and uploads tell of themselves at this level.
+# Below this level MLflow reports its migrations and uploads.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
-# It logs the traceback of what it raises as well.
+# This module also logs the traceback of every error it raises.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
@@ -33,9 +33,9 @@ class Store:
     """An open tracking store.
 
     Args:
-        client: Talks to it.
+        client: Client of the store.
         experiment_id: The experiment that holds all runs.
-        uri: Where it is.
+        uri: Tracking URI of the store.
     """
 
     client: MlflowClient
@@ -49,12 +49,12 @@ def embedded_uri(home: Path) -> str:
 
 
 def store_uri(home: Path, tracking_uri: str | None = None) -> str:
-    """Where runs go: to `tracking_uri`, or else into the store below `home`."""
+    """Where runs go: to `tracking_uri` if given, otherwise into the store below `home`."""
     return tracking_uri or embedded_uri(home)
 
 
 def open_store(home: Path, tracking_uri: str | None = None) -> Store:
-    """Opens the store that `store_uri` names; the one below `home` is made if missing.
+    """Opens the store that `store_uri` names; the one below `home` is created if missing.
 
     Raises:
         TrackingError: If it cannot be opened.
@@ -73,7 +73,7 @@ def open_store(home: Path, tracking_uri: str | None = None) -> Store:
 
 
 def artifact_names(store: Store, run_id: str) -> list[str]:
-    """The files and folders at the top of a run's artifacts.
+    """The files and folders at the top level of a run's artifacts.
 
     Raises:
         TrackingError: If they cannot be listed.
@@ -83,12 +83,12 @@ def artifact_names(store: Store, run_id: str) -> list[str]:
 
 
 def read_artifact(store: Store, run_id: str, name: str) -> bytes:
-    """The content of one of a run's files.
+    """The content of one artifact file of a run.
 
     Raises:
         TrackingError: If it cannot be read.
     """
-    # What MLflow fetches without being told where to it leaves in the temporary folder for good.
+    # Without a destination MLflow would leave the download in the temporary folder for good.
     with tempfile.TemporaryDirectory(prefix="marsexp-") as folder, _named(f"run {run_id}: {name}"):
         return Path(store.client.download_artifacts(run_id, name, folder)).read_bytes()
 
@@ -98,7 +98,7 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        # Where there are lines before the last one they say which file is meant.
+        # Any lines before the last one only say which file is meant.
         reason = str(error).strip().splitlines()[-1]
         raise TrackingError(f"{what} cannot be read ({reason})") from None
 
@@ -112,7 +112,7 @@ def _open(uri: str, artifacts: Path | None) -> Store:
     try:
         experiment_id = client.create_experiment(EXPERIMENT, location, tags=experiment_tags())
     except MlflowException:
-        # On a server another client may have been faster.
+        # Another client may have created it on the server first.
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             raise
@@ -147,5 +147,5 @@ def _one_line_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # MLflow lets errors of SQLAlchemy, of requests and of the file system through.
+        # MLflow passes on errors of SQLAlchemy, requests and the file system.
         raise TrackingError(f"{uri}: cannot be opened as a tracking store ({first_line(error)})") from error

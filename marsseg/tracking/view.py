@@ -1,7 +1,7 @@
-"""How the MLflow UI shows the experiment: as a leaderboard, with scores and choices as columns, the best run first.
+"""How the MLflow UI shows the experiment: a leaderboard with scores and hyperparameters as columns, best run first.
 
-The stock table shows no metric and no parameter. A saved view, kept as a tag of the experiment, brings its own columns,
-filter, order and charts; opening it by its key is the only address that keeps them.
+The stock table shows neither metrics nor parameters. A saved view, kept as a tag of the experiment, brings its own
+columns, filter, order and charts; only an address with the view's key keeps them.
 """
 
 import colorsys
@@ -15,14 +15,14 @@ from marsseg.tracking.charts import chart_state
 
 _VIEW_TAG = "mlflow.sharedViewState."
 _SCORES = ("best_val_mean_iou", "epochs", "params", "duration_s")
-# What a reader looks for first; a view shows those of them that vary, then whatever else does.
+# The fields a reader looks for first; a view shows those of them that vary, then all others that vary.
 _PREFERRED = (
     *("model.num_blocks", "model.base_filters", "model.upsampling", "model.se", "model.cbam", "model.stn"),
     *("model.dilation", "model.attention_gates", "loss.terms", "loss.background_weight", "model.predict_background"),
     *("optimizer.name", "optimizer.learning_rate", "optimizer.weight_decay", "training.batch_size"),
     "augmentation.flips",
 )
-# Every run has had these from the first version on: the axes of a parallel plot have to be.
+# Every run has had these since the first version, as the axes of a parallel plot require.
 _ALWAYS_THERE = (
     *("model.num_blocks", "model.base_filters", "model.se"),
     *("loss.terms", "optimizer.name", "optimizer.learning_rate"),
@@ -30,26 +30,26 @@ _ALWAYS_THERE = (
 _GROUPS = ("model.", "loss.", "optimizer.", "schedule.", "augmentation.", "training.", "cleaning.")
 _MAX_CHOICES = 20
 _GOLDEN_RATIO = 0.618034
-# Wide enough for the title; `loss.terms` holds sums of names.
+# Columns are wide enough for the title; values of `loss.terms` are longer, as sums of names.
 _LETTER_PX, _PADDING_PX, _MIN_PX, _MAX_PX = 7, 36, 90, 190
 _WIDER_PX = {"loss.terms": 165}
 ALL_RUNS = "leaderboard"
 
 
 def experiment_tags(choices: Sequence[str] = ()) -> dict[str, str]:
-    """Tags that the experiment is created with, and that bring its view of all runs up to date.
+    """Tags that the experiment is created with, and that update its view of all runs.
 
     Args:
-        choices: The fields that vary; empty while nobody knows, then those that are often searched.
+        choices: The hyperparameters that vary; if empty (not known yet), those that are often searched.
 
     Returns:
         Tags of the experiment.
     """
-    # Runs of whole searches have no such score: what was trained remains.
-    every_training = "metrics.`best_val_mean_iou` >= 0"
+    # Runs of whole searches lack this score, so only runs that were trained remain.
+    every_trained_run = "metrics.`best_val_mean_iou` >= 0"
     return {
         "mlflow.experimentKind": "custom_model_development",
-        **_view(ALL_RUNS, every_training, choices or _PREFERRED, choices or _ALWAYS_THERE),
+        **_view(ALL_RUNS, every_trained_run, choices or _PREFERRED, choices or _ALWAYS_THERE),
     }
 
 
@@ -58,7 +58,7 @@ def search_view_tags(search: str, choices: Sequence[str]) -> dict[str, str]:
 
     Args:
         search: The search's name.
-        choices: The fields that vary, by dotted path.
+        choices: The hyperparameters that vary, as dotted paths.
 
     Returns:
         Tags of the experiment.
@@ -69,25 +69,25 @@ def search_view_tags(search: str, choices: Sequence[str]) -> dict[str, str]:
 
 
 def search_view(search: str) -> str:
-    """What the view of a search's trials is called."""
+    """The name of the view of a search's trials."""
     return f"search-{search}"
 
 
 def viewed_searches(tags: Iterable[str]) -> list[str]:
-    """The searches that have a view.
+    """The searches that have a view of their own.
 
     Args:
         tags: Names of the experiment's tags.
 
     Returns:
-        Their names, sorted.
+        Names of the searches, sorted.
     """
     prefix = f"{_VIEW_TAG}{search_view('')}"
     return sorted(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
 def varying_choices(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """The fields in which runs differ.
+    """The hyperparameters in which runs differ.
 
     Args:
         runs: The params of each run.
@@ -106,27 +106,27 @@ def view_address(server: str, experiment_id: str, view: str = ALL_RUNS) -> str:
     """The address that opens a view.
 
     Args:
-        server: As `http://127.0.0.1:5000`.
-        experiment_id: The experiment's.
+        server: For example `http://127.0.0.1:5000`.
+        experiment_id: The experiment's ID.
         view: A search's view, or the view of all runs.
 
     Returns:
-        An address; any further sorting or filtering in it would make the UI ignore the view. With
-        `&compareRunsMode=CHART` behind it, it opens the view's charts.
+        An address; any sorting or filtering added to it would make the UI ignore the view. With
+        `&compareRunsMode=CHART` appended, it opens the view's charts.
     """
     return f"{server}/{view_link(experiment_id, view)}"
 
 
 def view_link(experiment_id: str, view: str = ALL_RUNS) -> str:
-    """The same without the server: what a link on one of the UI's own pages leads to."""
+    """The same address without the server, for a link on one of the UI's own pages."""
     key = quote(view, safe="")
     return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={key}"
 
 
 def run_color(number: int) -> str:
-    """A trial's colour in charts, as `#rrggbb`; neighbours in number never look alike.
+    """A trial's colour in charts, as `#rrggbb`; trials with neighbouring numbers never look alike.
 
-    The UI would hash the run's ID to one of a few colours, and six trials share one often enough.
+    The UI would hash the run's ID to one of a few colours, so that often two of six trials would share one.
     """
     hue, lightness = number * _GOLDEN_RATIO % 1.0, (0.42, 0.58, 0.33)[number % 3]
     red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, 0.65))

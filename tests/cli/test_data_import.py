@@ -118,7 +118,7 @@ def test_colours_on_request(run: Run, tmp_path: Path) -> None:
     save_picture(tmp_path / "pairs/masks/a.png", np.ones((64, 128), np.uint8))
     said = run("import", "folder", "pairs", "--out", "tiles.npz")
     assert (said.status, said.out) == (1, "")
-    assert "pairs/images/a.png: expected a grey picture" in said.err
+    assert "pairs/images/a.png: expected a greyscale image" in said.err
     assert run("import", "folder", "pairs", "--out", "tiles.npz", "--grey").status == 0
 
 
@@ -158,8 +158,8 @@ SPOILT = {
     "unknown value": ("labels/train/b.png", "expected labels 0, 1, 2, 3 or 255, found 4 at row 0, column 0"),
     "torn image": ("images/edr/b.JPG", "cannot be read"),
     "torn label": ("labels/train/b.png", "cannot be read"),
-    "colours": ("images/edr/b.JPG", "expected a grey picture, found colours"),
-    "too small": ("images/edr/b.JPG", "expected at least 64x128 pixels after it is reduced by 4, found 32x32"),
+    "colours": ("images/edr/b.JPG", "expected a greyscale image, found a colour one"),
+    "too small": ("images/edr/b.JPG", "expected at least 64x128 pixels after downsampling by 4, found 32x32"),
 }
 
 

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marsseg.config import AugmentationConfig
-from marsseg.data.augment import augment, cutmix, cutout, random_flips, random_light, random_moves, scaled_about, warp
+from marsseg.data.augment import (
+    augment,
+    cutmix,
+    cutout,
+    random_contrast_and_brightness,
+    random_flips,
+    random_shift_and_rotation,
+    scaled_about,
+    warp,
+)
 
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime")
 
@@ -109,7 +118,7 @@ def centre_of_mass(image: np.ndarray) -> np.ndarray:
 
 def test_shifts_fill_the_range_that_is_allowed_and_no_more() -> None:
     count = 400
-    images, _ = random_moves(
+    images, _ = random_shift_and_rotation(
         tf.repeat(dot(16, 32), count, 0), tf.zeros((count, 33, 65), tf.int32), 0.25, 0.0, seeds(0, 0)
     )
     shifts = np.array([centre_of_mass(image[..., 0]) for image in images.numpy()]) - [16, 32]
@@ -121,7 +130,7 @@ def test_shifts_fill_the_range_that_is_allowed_and_no_more() -> None:
 
 def test_turns_keep_the_distance_from_the_centre_and_fill_the_range_that_is_allowed() -> None:
     count = 400
-    images, _ = random_moves(
+    images, _ = random_shift_and_rotation(
         tf.repeat(dot(16, 44), count, 0), tf.zeros((count, 33, 65), tf.int32), 0.0, 30.0, seeds(0, 0)
     )
     offsets = np.array([centre_of_mass(image[..., 0]) for image in images.numpy()]) - [16, 32]
@@ -167,7 +176,7 @@ def test_cutmix_takes_a_rectangle_of_one_other_image_with_its_mask() -> None:
 
 def test_light_changes_contrast_about_the_mean_then_brightness_within_bounds() -> None:
     images = np.random.default_rng(0).uniform(0.4, 0.6, (300, 4, 6, 1)).astype(np.float32)
-    found = random_light(tf.constant(images), 0.5, 0.2, seeds(0, 1)).numpy()
+    found = random_contrast_and_brightness(tf.constant(images), 0.5, 0.2, seeds(0, 1)).numpy()
     shifts = found.mean((1, 2, 3)) - images.mean((1, 2, 3))
     factors = found.std((1, 2, 3)) / images.std((1, 2, 3))
     for values, middle, reach in ((shifts, 0.0, 0.2), (factors, 1.0, 0.5)):
@@ -179,7 +188,7 @@ def test_light_changes_contrast_about_the_mean_then_brightness_within_bounds() -
 
 def test_light_stays_between_black_and_white() -> None:
     images = np.random.default_rng(0).random((50, 4, 6, 1)).astype(np.float32)
-    found = random_light(tf.constant(images), 1.0, 1.0, seeds(0, 1)).numpy()
+    found = random_contrast_and_brightness(tf.constant(images), 1.0, 1.0, seeds(0, 1)).numpy()
     assert found.min() >= 0
     assert found.max() <= 1
 

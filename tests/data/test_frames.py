@@ -59,7 +59,7 @@ def test_a_release_with_all_its_rovers(tmp_path: Path) -> None:
     assert [Path(frame.name).parts[0] for frame in found.frames] == ["m2020", "mer", "msl"]
     assert found.notices == (
         "m2020: left out labels/M2020_GEO (1 labels), which --labels would import",
-        "left out msl/mcam: its pictures are in colour; name its folder to import it",
+        "left out msl/mcam: its images are in colour; name its folder to import it",
     )
     assert len(find_ai4mars_frames(tmp_path / "msl" / "mcam").frames) == 1
 
@@ -85,7 +85,7 @@ def test_a_training_label_of_a_test_image_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "labels/test/masked-gold-min1-100agree/b_merged.png")
     found = find_ai4mars_frames(tmp_path)
     assert [frame.name for frame in found.frames] == ["images/a"]
-    assert f"{tmp_path.name}: left out 1 images that are in the test part too" in found.notices
+    assert f"{tmp_path.name}: left out 1 images that are also in the test split" in found.notices
 
 
 @pytest.mark.parametrize("labels", ["train", "train/merged-unmasked"])
@@ -180,7 +180,7 @@ def test_plain_folder(tmp_path: Path) -> None:
         (("images/a.png", "images/a.jpg", "masks/a.png"), "images/a.png", "found {}/images/a.jpg too"),
         (("images/a.png", "masks/a.png", "masks/a.tif"), "masks/a.tif", "found {}/masks/a.png too"),
         (("images/a.png", "labels/a.png"), "", "folders images and masks in it, found images, labels"),
-        (("images/notes.txt", "masks/a.png"), "images", "expected pictures"),
+        (("images/notes.txt", "masks/a.png"), "images", "expected images (.png, .jpg or .tif)"),
     ],
 )
 def test_folders_that_are_refused(tmp_path: Path, files: tuple[str, ...], named: str, expected: str) -> None:

@@ -41,7 +41,7 @@ def test_colours_are_refused_or_turned_into_grey(tmp_path: Path, grey: np.ndarra
     colours = np.stack([grey, grey, grey], axis=-1)
     colours[3, 4] = (255, 0, 0)
     path = save_picture(tmp_path / "a.png", colours)
-    with pytest.raises(DataError, match=r"a\.png: expected a grey picture, found colours; --grey"):
+    with pytest.raises(DataError, match=r"a\.png: expected a greyscale image, found a colour one; --grey"):
         read_image(path)
     expected = grey.copy()
     # Brightness of pure red: 0.299 of white.
@@ -52,7 +52,7 @@ def test_colours_are_refused_or_turned_into_grey(tmp_path: Path, grey: np.ndarra
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_more_than_8_bits_are_refused(tmp_path: Path, grey: np.ndarray, dtype: type) -> None:
     path = save_picture(tmp_path / "a.tif", grey.astype(dtype))
-    with pytest.raises(DataError, match=r"a\.tif: expected 8 bits a pixel, found mode"):
+    with pytest.raises(DataError, match=r"a\.tif: expected 8 bits per pixel, found mode"):
         read_image(path)
 
 
@@ -115,5 +115,5 @@ def test_masks_in_colour_or_fractions_are_refused(tmp_path: Path) -> None:
     coloured = save_picture(tmp_path / "a.png", np.array([[[0, 1, 0]]], np.uint8))
     fractions = save_picture(tmp_path / "b.tif", np.array([[0.5]], np.float32))
     for path in (coloured, fractions):
-        with pytest.raises(DataError, match="expected one label a pixel"):
+        with pytest.raises(DataError, match="expected one label per pixel"):
             read_mask(path, LABELS)

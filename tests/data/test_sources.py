@@ -112,7 +112,7 @@ def test_frames_are_not_known_where_the_file_has_none(tmp_path: Path) -> None:
 def test_frames_that_do_not_fit_are_refused(tmp_path: Path, frames: np.ndarray) -> None:
     path = save(tmp_path, make_pairs(), frames=frames)
     text = message(path)
-    assert "expected frames to be 4 whole numbers or texts" in text
+    assert "expected frames to be 4 integers or strings" in text
     assert f"found dtype {frames.dtype} of shape {frames.shape}" in text
     with pytest.raises(DataError, match="expected frames"):
         load_raw(path)
@@ -162,7 +162,7 @@ def test_truncated_member(tmp_path: Path) -> None:
     path = tmp_path / "tiles.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("training_set.npy", member.getvalue()[:-100])
-    assert "training_set is torn" in message(path)
+    assert "training_set is damaged" in message(path)
 
 
 def test_flipped_byte(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_flipped_byte(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(bytes(content))
-    assert "training_set is torn" in message(path)
+    assert "training_set is damaged" in message(path)
 
 
 def test_member_that_claims_to_be_huge(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_member_that_claims_to_be_huge(tmp_path: Path) -> None:
     path = tmp_path / "tiles.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("training_set.npy", header.getvalue())
-    assert "training_set is torn" in message(path)
+    assert "training_set is damaged" in message(path)
 
 
 def test_member_that_is_no_array(tmp_path: Path) -> None:
