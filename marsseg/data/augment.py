@@ -69,7 +69,7 @@ def random_flips(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
 def random_shift_and_rotation(
     images: tf.Tensor, masks: tf.Tensor, translation: float, rotation: float, seed: tf.Tensor
 ) -> Batch:
-    """Rotates each image and its mask about the centre and shifts them; gaps are filled by reflection padding.
+    """Rotates each image and its mask about the centre and shifts them; gaps are filled as by `warp`.
 
     Args:
         images: Shape (batch, height, width, channels).
@@ -232,7 +232,7 @@ def scaled_about(scale: tf.Tensor, source: tf.Tensor, target: tf.Tensor) -> tf.T
 
 
 def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str) -> tf.Tensor:
-    """Applies affine transforms; gaps are filled by reflection padding.
+    """Applies affine transforms; gaps are filled by mirroring at the border, the outermost pixel included.
 
     Args:
         images: Shape (batch, height, width, channels).

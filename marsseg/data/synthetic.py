@@ -1,4 +1,4 @@
-"""Seeded synthetic Mars terrain: grayscale tiles and the masks an annotator would draw on them.
+"""Seeded synthetic Mars terrain: greyscale tiles and the masks an annotator would draw on them.
 
 A tile is a ground plane seen by a tilted camera: each terrain gives it relief and tone, one sun lights it, and the
 camera degrades it. No file is read or written here, and nothing is cleaned or split.
@@ -33,7 +33,7 @@ class Terrain:
     """Tiles with their masks.
 
     Args:
-        images: grayscale tiles, `(num_images, height, width)`, 0-255.
+        images: greyscale tiles, `(num_images, height, width)`, 0-255.
         masks: labels of the same shape, 0 background, 1 soil, 2 bedrock, 3 sand, 4 big rock.
         outlier_indices: indices of the planted outliers, ascending.
     """

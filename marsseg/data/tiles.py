@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASS_NAMES = ("background", "soil", "bedrock", "sand", "big_rock")
-# Background, soil, bedrock, sand, big rock; further classes take the colors that follow.
+# Background, soil, bedrock, sand, big rock; further classes take the colours that follow.
 _COLORS = ("1f1f1f", "c98d4f", "6f79a8", "e8d27a", "d62f2f", "4fa36b", "9a5fb0", "5cc3d6")
 # The shallowest network has two pooling steps, which leave 4 by 4 pixels of it.
 MIN_SIDE = 16
@@ -38,7 +38,7 @@ class Tiles:
 
 
 def class_palette(num_classes: int) -> NDArray[np.uint8]:
-    """One color per class, the same in every figure: red, green and blue, `(num_classes, 3)`."""
+    """One colour per class, the same in every figure: red, green and blue, `(num_classes, 3)`."""
     return np.array([list(bytes.fromhex(_COLORS[index % len(_COLORS)])) for index in range(num_classes)], np.uint8)
 
 

@@ -34,7 +34,7 @@ def log_keras_model(
         run_id: The run that the model belongs to.
         file: The model as saved by Keras; it loads without this package if all its layers are Keras' own.
         input_shape: Shape of a float32 input without the batch axis.
-        output_shape: Likewise for the output.
+        output_shape: Shape of the float32 output, also without the batch axis.
     """
     import mlflow.pyfunc
     import numpy as np

@@ -1,4 +1,4 @@
-"""Where a run comes from: code, packages, interpreter and machine, as plain values that runs can be compared by."""
+"""Where a run comes from: code, packages, interpreter and machine, as plain values by which runs can be compared."""
 
 import hashlib
 import os

@@ -171,7 +171,7 @@ def test_runs_of_other_splits_are_no_ensemble_and_a_split_may_be_empty(
     message = check_refused(copied_search, DataError, [run], split="test")
     assert "split.test_images = 0" in message
     message = check_refused(copied_search, UsageError, ["best:tiny", run])
-    assert "other split" in message
+    assert "different split" in message
     assert "--split all" in message
     both = copied_search("evaluate", "best:tiny", run, "--split", "all", "--json")
     assert both.status == 0, both.stderr
