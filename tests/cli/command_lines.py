@@ -1,4 +1,4 @@
-"""Command lines that documents show, parsed as running them would."""
+"""Command lines shown in documents, parsed as if they were run."""
 
 import shlex
 from typing import Any
@@ -8,18 +8,18 @@ from typer.main import get_command
 
 
 def parse_example(app: typer.Typer, example: str) -> typer.Context:
-    """Parses a command line as running it would, but runs nothing.
+    """Parses a command line as if it were run, but runs nothing.
 
     Args:
-        app: Whose commands.
-        example: As `marsexp show best`.
+        app: The application that has the commands.
+        example: For example `marsexp show best`.
 
     Returns:
         The context in which the command would run.
 
     Raises:
         ValueError: If it names no command.
-        Exception: The parser's usage error, where an option or a value is not right.
+        Exception: The parser's usage error, if an option or a value is wrong.
     """
     program, *words = shlex.split(example)
     command: Any = get_command(app)

@@ -1,4 +1,4 @@
-"""Wrong input: one clear line, status 2 where the command line is wrong and 1 else, no traceback, and nothing done."""
+"""Wrong input: one clear line, status 2 if the command line is wrong, otherwise 1, no traceback, and nothing done."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.jobs.toy_study import build_settings
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs the command in an empty folder; gives its only line of stderr."""
+    """Runs the command in a folder without data, and returns its only line of stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARSEXP_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MARSEXP_DATA", raising=False)
@@ -68,7 +68,7 @@ def test_bad_tiles(run: Callable[..., str], tmp_path: Path, name: str) -> None:
 def test_object_array_is_never_unpickled(run: Callable[..., str], tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-            return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]  # any callable would do
+            return Path.touch, (tmp_path / "sprung",)  # type: ignore[return-value]  # any callable will do
 
     np.savez(tmp_path / "bad.npz", training_set=np.array([Trap(), None], dtype=object))
     assert "object" in run("data", "inspect", "--data", "bad.npz", status=1)
@@ -238,7 +238,7 @@ def test_a_traceback_changes_no_status(
 def test_a_sampler_without_its_package(
     run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, package: str
 ) -> None:
-    # How Python notes that a package cannot be imported.
+    # This entry makes Python treat the package as not importable.
     monkeypatch.setitem(sys.modules, package, None)
     message = run("search", "--budget", "2", "--space", "space.toml", "--sampler", sampler, "--name", "mine")
     assert f"expected the package {package}, found none" in message

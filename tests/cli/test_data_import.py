@@ -1,4 +1,4 @@
-"""`marsexp data import`: from pictures on disk to a file that the other commands read."""
+"""`marsexp data import`: from images on disk to a file that the other commands read."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Three of Curiosity's frames of 256x512, and one of the test part."""
+    """Three Curiosity training frames of 256x512, and one test frame."""
     root = tmp_path / "release"
     for seed, name in enumerate("abc"):
         images, labels = root / NCAM / "images/edr", root / NCAM / "labels/train"
@@ -73,7 +73,7 @@ def test_ai4mars_with_every_option(run: Run, tree: Path) -> None:
         save_picture(tree / NCAM / "labels/train" / f"{name}.png", mask)
     sizes = ("--height", "48", "--width", "96", "--stride", "100", "--reduce", "1")
     said = run("import", "ai4mars", "release/msl", "--out", "tiles.npz", *sizes, "--max-frames", "2")
-    # Windows begin in the rows 0, 100, 200 and the columns 0, 100, 200, 300, 400; of each frame two reach the labels.
+    # Windows begin at rows 0, 100, 200 and columns 0, 100, 200, 300, 400; in each frame, two of them contain labels.
     assert said.out == "tiles.npz: 4 tiles of 48x96 from 2 frames, left out 26 without a label\n"
     assert said.err.splitlines()[-1].endswith("% of the pixels lie in no tile: at edges, or between tiles")
     said = run("import", "ai4mars", "release/msl", "--out", "all.npz", *sizes, "--max-frames", "2", "--keep-unlabelled")
@@ -100,7 +100,7 @@ def test_folder(run: Run, tmp_path: Path) -> None:
         save_frame(tmp_path / f"pairs/images/{name}.png", tmp_path / f"pairs/masks/{name}.png", seed, 140, 270)
     said = run("import", "folder", "pairs", "--out", "tiles.npz")
     assert (said.status, said.out) == (0, "tiles.npz: 12 tiles of 64x128 from 3 frames\n")
-    # 128 x 256 of 140 x 270 are covered.
+    # Tiles cover 128 x 256 of the 140 x 270 pixels.
     assert said.err == "13.3% of the pixels lie in no tile: at edges, or between tiles\n"
     inspected = run("inspect", "--data", "tiles.npz", "--json")
     document = json.loads(inspected.out)

@@ -1,4 +1,4 @@
-"""What `--json` prints, against the schemas in docs/."""
+"""The output of `--json`, validated against the schemas in docs/."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a leaderboard says below its table."""
+"""The lines below the table of a leaderboard."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""docs/cli.md and the help that it is made from."""
+"""docs/cli.md and the help texts that it is generated from."""
 
 import re
 import shlex

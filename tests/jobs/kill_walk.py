@@ -1,6 +1,6 @@
-"""The kill walk: a driver dies at every write of a search, before it and after it, and the next one goes on.
+"""The kill walk: a driver is killed before and after every write of a search, and the next driver continues.
 
-The search runs once, undisturbed; what it would leave behind at each write is kept, and gone on with from there.
+The search runs once, undisturbed. A snapshot of its files is kept at each write; each is then resumed.
 """
 
 from pathlib import Path
@@ -12,34 +12,34 @@ from marsseg.search.state import TrialState
 from tests.jobs.toy_study import Snapshot, Study, build_settings
 
 ENGINES = {"optuna": "tpe", "keras-tuner": "bayesian"}
-# Beyond the ten configurations with which samplers begin, and the three that fail and are never observed.
+# More than the ten configurations that samplers start with plus the three that fail and are never observed.
 BUDGET = 16
-# Which proposal comes again as which: one that still waits where a scheduler asks for some ahead, and one long trained.
+# Proposal 5 repeats 4, which still waits if the scheduler proposes ahead; 12 repeats 0, which was trained long before.
 REPEATED = {5: 4, 12: 0}
 
 
 def search_of(engine: str, scheduler: str, **changes: Any) -> StudySettings:
-    """A search to walk through, whoever proposes and whoever gives epochs."""
+    """The settings of a search to walk through, with any engine and any scheduler."""
     sampler = changes.pop("sampler", ENGINES[engine])
     return build_settings(engine=engine, sampler=sampler, scheduler=scheduler, budget=Budget(BUDGET), **changes)
 
 
 def search_that_measures() -> StudySettings:
-    """A search of which every other configuration is too slow, which is known only once its step has been timed."""
+    """A search in which every other configuration is too slow, which only timing its training step reveals."""
     return search_of("optuna", "asha", sampler="random", filters=Filters(max_step_ms=5.0))
 
 
 def walk(folder: Path, settings: StudySettings, stride: int, remember_proposals: bool) -> int:
-    """Kills a search at its write boundaries and goes on from each.
+    """Kills a search at its write boundaries and resumes it from each.
 
     Args:
-        folder: An empty one.
-        settings: What the search is.
+        folder: An empty folder.
+        settings: The settings of the search.
         stride: 1 for every boundary, n for every n-th.
-        remember_proposals: Whether a proposal that a driver made once may be taken over by the next ones.
+        remember_proposals: Whether later drivers may reuse a proposal that an earlier one made for the same state.
 
     Returns:
-        How many boundaries there were.
+        The number of boundaries.
     """
     memory: dict[str, dict[str, Any]] | None = {} if remember_proposals else None
     undisturbed = Study(folder / "undisturbed", settings, repeated=REPEATED, proposals=memory)
@@ -59,7 +59,7 @@ def walk(folder: Path, settings: StudySettings, stride: int, remember_proposals:
 
 
 def record(study: Study) -> list[Any]:
-    """All that a ledger holds of a search, apart from times."""
+    """Everything that the ledger holds about a search, except times."""
     events = [
         (event.kind, event.trial, {name: value for name, value in event.payload.items() if name != "active_s"})
         for event in study.ledger.events("toy")
@@ -69,7 +69,7 @@ def record(study: Study) -> list[Any]:
 
 
 def check_nothing_lost_or_doubled(study: Study) -> None:
-    """A search that is over has all its epochs in the ledger, and has trained each once."""
+    """Checks that a search that is over has all its epochs in the ledger and trained each exactly once."""
     state = study.state
     assert state.closed
     assert state.num_started == study.settings.budget.trials

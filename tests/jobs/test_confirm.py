@@ -1,4 +1,4 @@
-"""Which trials are trained again, and by which study: the one that was begun, as long as the best are the same."""
+"""Which trials are trained again, and by which study: the one already begun, as long as the best are the same."""
 
 from dataclasses import replace
 from pathlib import Path

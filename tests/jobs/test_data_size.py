@@ -1,4 +1,4 @@
-"""How much there is to train on, and that costs follow it."""
+"""The amount of training data, and that modelled costs follow it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Real searches with the default scheduler: paused trials are thawed, a late failure costs only itself, limits hold."""
+"""Real searches with the default scheduler: paused trials thaw, a late failure costs one trial only, limits hold."""
 
 import re
 from itertools import pairwise
@@ -11,8 +11,8 @@ from marsseg.search.state import SearchState, Trial, TrialState, replay
 from tests.conftest import TINY_SPACE, Marsexp, make_marsexp, write_tiles
 
 FIXED = re.sub(r"\[parameters.*", "", TINY_SPACE, flags=re.DOTALL)
-# The first epoch has a rate of its own, so that where the second stage's is too large the second epoch fails: that of
-# most, so that whoever is taken up again probably does.
+# The first stage (epoch 1) has its own learning rate, so a rate too large for the second stage fails in epoch 2.
+# Most of the rates are too large, so a trial that is resumed probably fails.
 GOOD = 1e-3
 STAGES = """[fixed]
 "model.num_blocks" = 2
@@ -38,7 +38,7 @@ BUDGET, MAX_EPOCHS = 8, 27
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Marsexp, dict[str, Any]]:
-    """The command in a folder where a search has run to its end, and its document."""
+    """The command in a folder where a search has run to its end, and the search's document."""
     marsexp = make_marsexp(tmp_path_factory.mktemp("default"))
     (marsexp.folder / "space.toml").write_text(SPACE, encoding="utf-8")
     write_tiles(marsexp.folder / "tiles.npz")

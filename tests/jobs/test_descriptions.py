@@ -1,4 +1,4 @@
-"""What runs say about themselves: true to the trial's state, and never over what people have written."""
+"""Descriptions of runs: they match the trial's state and never overwrite what people have written."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who sees which GPU, and what is refused before any work; no GPU is needed for either."""
+"""Which worker sees which GPU, and what is refused before any work; neither needs a GPU."""
 
 import pytest
 
@@ -13,10 +13,10 @@ from tests.conftest import Marsexp
         (0, {"CUDA_VISIBLE_DEVICES": ""}, []),
         (0, {"CUDA_VISIBLE_DEVICES": "-1"}, []),
         (3, {}, ["0", "1", "2"]),
-        # What the user narrowed down stays narrow.
+        # A CUDA_VISIBLE_DEVICES that the user has set is kept.
         (2, {"CUDA_VISIBLE_DEVICES": "5, 3"}, ["5", "3"]),
         (1, {"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}, ["GPU-8932f937"]),
-        # CUDA stops at the first that is not one.
+        # CUDA stops at the first invalid entry.
         (1, {"CUDA_VISIBLE_DEVICES": "1,-1,0"}, ["1"]),
     ],
 )
@@ -29,7 +29,7 @@ def test_gpus_are_called_as_this_process_is_told(count: int, environment: dict[s
     [
         (["0", "1", "2"], 3, 1, ["0", "1", "2"]),
         (["5", "3"], 1, 1, ["5"]),
-        # More workers than GPUs share them.
+        # If there are more workers than GPUs, they share the GPUs.
         (["0", "1"], 5, 1, ["0", "1", "0", "1", "0"]),
         (["0"], 2, 1, ["0", "0"]),
         (["0", "1", "2", "3"], 1, 2, ["0,1"]),

@@ -1,4 +1,4 @@
-"""The doctor: right about a sound machine, one line about each trouble, and never a hand on anything."""
+"""The doctor: right about a sound machine, one line for each problem, and it never changes anything."""
 
 import json
 import os
@@ -233,7 +233,7 @@ def test_versions_against_what_the_package_asks_for(tmp_path: Path, monkeypatch:
 )
 def test_worker_that_cannot_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, words: str) -> None:
     (tmp_path / "tensorflow.py").write_text(module, encoding="utf-8")
-    # What the worker, a new process, finds first.
+    # The worker, a new process, imports this module instead of the real one.
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(TrainingError, match=words):
         train_first_steps(resolve_auto(ExperimentConfig()), 4)

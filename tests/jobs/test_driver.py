@@ -43,7 +43,7 @@ def test_a_whole_search_with_mishaps(undisturbed: Study) -> None:
         DIES_AT_ONCE: (0, "signal 9"),
         DIES_PROMOTED: (1, "signal 9"),
     }
-    # Its worker dies once in every epoch: what has made progress since is tried again.
+    # Its worker dies once in every epoch: a trial that has made progress since then is tried again.
     assert {epoch for number, epoch in undisturbed.disk.has_died if number == DIES_ONCE} == {1, 2, 3, 4}
     assert trials[DIES_ONCE].state is TrialState.COMPLETED
     winner = undisturbed.state.winner
@@ -58,7 +58,7 @@ def test_observers_are_told_everything_once(undisturbed: Study) -> None:
     for trial in undisturbed.state.trials:
         states = [state for number, state in told.states if number == trial.number]
         assert states[0] == "running"
-        # Closing a search stops what is paused; that is told by what comes after the driver.
+        # Closing a search stops its paused trials; code that runs after the driver reports that.
         assert states[-1] == ("paused" if trial.state is TrialState.STOPPED else trial.state.value)
 
 
@@ -66,7 +66,7 @@ def test_killed_after_every_single_write_a_search_comes_to_the_same_result(undis
     study = Study(tmp_path)
     drivers = 0
     while not study.state.closed:
-        # Epochs that the interrupted trial tells again, once more where its worker dies, are no progress.
+        # Epochs that the interrupted trial reports again, and once more if its worker dies, are not progress.
         told_again = [len(study.disk.scores.get(t.number, [])) for t in study.state.in_state(TrialState.RUNNING)]
         with suppress(Killed):
             study.drive(2 * sum(told_again), survives_the_write=True)
@@ -85,7 +85,7 @@ def test_whoever_proposes_a_killed_search_goes_on_with_the_proposals_it_would_ha
 ) -> None:
     if sampler == "gp":
         pytest.importorskip("torch", reason="the extra 'gp' is not installed")
-    # Samplers that model scores begin to do so at ten.
+    # Samplers that model scores start to do so at ten observations.
     settings = build_settings(engine=engine, sampler=sampler, budget=Budget(14))
     undisturbed, killed = Study(tmp_path / "undisturbed", settings), Study(tmp_path / "killed", settings)
     num_writes = undisturbed.drive()
@@ -114,7 +114,7 @@ def test_several_workers_killed_and_resumed_lose_nothing_and_come_to_the_same_re
 
 
 def decisions(study: Study) -> list[tuple[str, int | None]]:
-    """What was proposed, begun and taken, in this order."""
+    """The kind and trial of every event in the ledger, in order: proposed, started, finished and so on."""
     return [(event.kind, event.trial) for event in study.ledger.events("toy")]
 
 
@@ -251,7 +251,7 @@ def test_200_rejections_in_a_row_end_a_search_with_what_it_has(tmp_path: Path, s
     assert state.num_started == 2
     assert state.rejected_in_a_row == 200
     assert state.winner is not None
-    # Whoever extends it wants it to look again.
+    # An extended search looks for new configurations again.
     before = len(state.in_state(TrialState.REJECTED))
     with study.ledger.drive("toy") as writer:
         writer.append("opened")
@@ -300,7 +300,7 @@ def test_a_driver_that_was_fenced_off_stops_at_its_next_write(tmp_path: Path) ->
 
         on_epoch = on_change
 
-    study.told = TakesOver()  # type: ignore[assignment]  # observes like it
+    study.told = TakesOver()  # type: ignore[assignment]  # has the same methods
     with pytest.raises(LedgerError, match="taken this search over"):
         study.drive()
     assert not study.state.closed
@@ -318,7 +318,7 @@ def test_what_exceeds_a_limit_is_rejected_with_both_figures_and_costs_no_budget(
 
 @pytest.mark.parametrize(("workers", "write"), [(1, float("inf")), (3, float("inf")), (3, 3)])
 def test_steps_are_measured_before_the_first_epoch(tmp_path: Path, workers: int, write: float) -> None:
-    # In the toy study a step takes as many milliseconds as there are filters: 4 or 8.
+    # In the toy study a step takes `base_filters` milliseconds: 4 or 8.
     settings = build_settings(budget=Budget(6), filters=Filters(max_step_ms=5.0), workers=workers)
     study = Study(tmp_path, settings, mishaps=False)
     with suppress(Killed):

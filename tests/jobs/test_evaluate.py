@@ -1,4 +1,4 @@
-"""Runs scored again: equal to the bit on their own validation split, together as an ensemble, refused where unfair."""
+"""Runs scored again: bit-identical on their own validation split, combined as an ensemble, refused where unfair."""
 
 import shutil
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ def on_threads(member: Member, threads: int) -> ExperimentConfig:
 def test_other_images_are_scored_as_a_whole_or_not_at_all(
     finished_search: Marsexp, leaderboard: dict[str, Any], tmp_path: Path
 ) -> None:
-    # Too few for a split, with a validation and a test part, to be made of them.
+    # Too few images to make training, validation and test splits of.
     other = write_tiles(tmp_path / "other.npz", num_images=2, seed=1)
     runs = [trial["run_id"] for trial in completed(leaderboard)[:2]]
     done = finished_search("evaluate", *runs, "--data", str(other), "--split", "all", "--json")
@@ -130,7 +130,7 @@ def test_data_that_has_changed_where_it_lay_is_refused(copied_search: Marsexp, l
     pairs = np.load(path)["training_set"]
     pairs[0, 0, 5, 5] ^= 1
     np.savez(path, training_set=pairs)
-    # The copied store still names the tiles of the search that it was copied from.
+    # The copied store still refers to the tiles of the original search.
     message = check_refused(copied_search, DataError, ["best"], data_source=str(path))
     assert "different pixels" in message
 
@@ -177,7 +177,7 @@ def test_runs_of_other_splits_are_no_ensemble_and_a_split_may_be_empty(
     assert both.status == 0, both.stderr
     assert both.json()["images"] == 40
     assert "include the training images" in both.stderr
-    # Known by content: by another name they are as well known.
+    # Images are recognised by their content, whatever the file is called.
     shutil.copy(copied_search.folder / "tiles.npz", copied_search.folder / "renamed.npz")
     again = copied_search("evaluate", "best:tiny", "--data", "renamed.npz", "--split", "all")
     assert "include the training images" in again.stderr

@@ -1,6 +1,6 @@
-"""Every option of network, loss, optimizer and training at once: the bits hold however it is cut.
+"""Every option of network, loss, optimizer and training at once: runs that are interrupted end in the same bits.
 
-One recipe has a U-Net of three blocks, whose last see few pixels, the other a dual U-Net in two stages.
+One recipe has a U-Net of three blocks, the last of which see few pixels; the other a dual U-Net in two stages.
 """
 
 import os
@@ -131,7 +131,7 @@ ADAMW = RECIPE.format(optimizer="adamw", precision="bfloat16")
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course file of 30 tiles of 16x32, which three blocks halve to 2x4."""
+    """A data set file of 30 tiles of 16x32, which three blocks downsample to 2x4."""
     from marsseg.data.synthetic import generate_terrain
 
     terrain = generate_terrain(30, 16, 32, 0)
@@ -153,7 +153,7 @@ class Recorder(Callback):
 def train_whole_and_cut(
     recipe: str, tiles: Path, folder: Path, threads: int, cuts: Sequence[int]
 ) -> tuple["TrainResult", "TrainResult"]:
-    """The results of four epochs in one go, whose model is in `folder`, and of four that are cut after these."""
+    """The results of four uninterrupted epochs, whose model is in `folder`, and of four interrupted at `cuts`."""
     from marsseg.data.prepare import prepare_data
     from marsseg.jobs.trial_report import write_trial_report
     from marsseg.training.trainer import Training
@@ -180,7 +180,7 @@ def assert_equal_bits(whole: "TrainResult", cut: "TrainResult") -> None:
 
 
 def assert_saved(result: "TrainResult", folder: Path) -> None:
-    """The model that was saved computes what the trained one does."""
+    """Checks that the saved model computes what the trained one does."""
     import keras
 
     images = np.random.default_rng(0).random((2, 16, 32, 1), np.float32)

@@ -1,4 +1,4 @@
-"""A real search in which trials go wrong, each in a way of its own: it goes on, and says at the end what happened."""
+"""A real search whose trials fail, each in its own way: it continues, and says at the end what happened."""
 
 import re
 import resource
@@ -16,8 +16,8 @@ from marsseg.search.state import Trial, TrialState, replay
 from tests.conftest import TINY_SPACE, Done, Marsexp, workers_of, write_tiles
 
 FIXED = re.sub(r"\[parameters.*", "", TINY_SPACE, flags=re.DOTALL)
-# Four configurations: one is good, in one the weights overflow at once, one's kernels would take 150 GB; the worker of
-# the last one is killed again and again.
+# Four configurations: one is good, one has weights that overflow at once, one has kernels that would take 150 GB, and
+# the last one has its worker killed again and again.
 GOOD, TOO_LARGE, KILLED = 4, 65536, 8
 FAULTY_SPACE = f"""
 {FIXED.replace('"model.max_filters" = 8', '"model.max_filters" = 65536')}
@@ -39,7 +39,7 @@ def trials(marsexp: Marsexp) -> tuple[Trial, ...]:
 
 
 def kill_workers_of_one_trial(marsexp: Marsexp, driver: subprocess.Popen[str]) -> None:
-    """Whenever it has begun: a worker that has not may be replaced."""
+    """Kills them each time they have begun the trial: a worker that dies before that may be replaced."""
     log, kills = Home(marsexp.home).log("study-faulty"), 0
     while driver.poll() is None:
         doomed = [trial.number for trial in trials(marsexp) if trial.values["model.base_filters"] == KILLED]

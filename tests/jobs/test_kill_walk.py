@@ -1,4 +1,4 @@
-"""A driver killed at some writes of a search, whoever proposes and whoever gives epochs; `make drill` does all."""
+"""A driver killed at some writes of a search, for every engine and scheduler; `make drill` covers all writes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from marsseg.search.schedulers import SCHEDULERS
 from tests.jobs.kill_walk import ENGINES, search_of, search_that_measures, walk
 
 STRIDE = 23
-# Keras Tuner's proposals take longer.
+# Keras Tuner takes longer to propose.
 STRIDES = {"optuna": STRIDE, "keras-tuner": 2 * STRIDE}
 
 

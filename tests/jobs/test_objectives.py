@@ -31,7 +31,7 @@ def front_by_definition(document: dict[str, Any]) -> set[int]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Marsexp, dict[str, Any], dict[str, Any]]:
-    """The command in a folder where a search of three came to its end and was extended to five; both documents."""
+    """The command in a folder where a search of three trials ended and was extended to five, and both documents."""
     marsexp = make_marsexp(tmp_path_factory.mktemp("two"))
     write_tiles(marsexp.folder / "tiles.npz")
     first = marsexp(*SEARCH, *OBJECTIVES, "--budget", "3", "--name", "two")

@@ -1,4 +1,4 @@
-"""A search written as a study of Optuna's, and what optuna-dashboard serves of it."""
+"""A search exported as an Optuna study, and what optuna-dashboard serves of it."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What is seen of a study while it runs: figures worked out by hand, and both views where they really run."""
+"""Progress of a study while it runs: figures worked out by hand, and both views in real runs."""
 
 import io
 import os
@@ -32,7 +32,7 @@ HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 class Clock:
-    """Goes when it is told to."""
+    """A clock that moves only when a test sets it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -99,14 +99,14 @@ def test_time_left_counts_epochs_and_what_segments_cost_besides() -> None:
     for number in range(3):
         trials.append(running(number))
         standing.on_change(SearchState(tuple(trials)), running(number))
-        # An epoch of 10 s; besides it 30 s in the worker's first segment, then 7 s.
+        # An epoch takes 10 s; each segment adds 30 s the first time in the worker, then 7 s.
         clock.seconds += 10 + (30 if number == 0 else 7)
         standing.on_epoch(running(number), record(1, 0.1))
         trials[number] = paused(number, 0.1)
         standing.on_change(SearchState(tuple(trials)), trials[number])
         if number == 0:
             assert standing.seconds_left == pytest.approx(9 * 10), "imports are paid for once"
-    # 10 epochs in 8 segments were planned; 7 of the epochs are left.
+    # The plan was 10 epochs in 8 segments; 7 epochs are left.
     assert standing.seconds_left == pytest.approx(7 * (10 + 7 * 8 / 10))
     assert standing.time_left == "about 2 min left"
 
@@ -128,7 +128,7 @@ def test_time_left_goes_on_where_more_epochs_are_needed_than_planned() -> None:
     settings = replace(SETTINGS, plan=Plan(2, 2, 20.0), workers=2)
     trials = (paused(0, 0.2), paused(1, 0.2, epochs=2, seconds=30), running(2, until=1))
     standing = Standing(settings, SearchState(trials), {})
-    # 40 s for 3 epochs; trial 2 and the one that has not begun need 1 each, side by side, and wait for their turn.
+    # 40 s for 3 epochs so far; trial 2 and one not yet started need 1 epoch each, in parallel, plus time spent waiting.
     assert standing.seconds_left == pytest.approx(1.15 * 2 * 40 / 3 / 2)
     assert standing.time_left == "less than a minute left"
     assert Standing(settings, SearchState(trials[:2], closed=True), {}).seconds_left is None
@@ -151,7 +151,7 @@ def test_a_search_without_a_number_of_configurations_keeps_all_workers_busy() ->
 def test_time_left_of_a_training_follows_what_each_recipe_wants() -> None:
     configs = {name: {"training": {"max_epochs": epochs}} for name, epochs in (("short", 6), ("long", 10))}
     settings = replace(SETTINGS, kind="training", scheduler="none", configs=configs, num_seeds=2, max_epochs=10)
-    # Stopped after 4 of 6 epochs, 10 s each; another of 6 and two of 10 wait.
+    # One run stopped after 4 of 6 epochs, 10 s each; one of 6 epochs and two of 10 are waiting.
     early = replace(paused(0, 0.3, epochs=4, seconds=40), state=TrialState.COMPLETED)
     standing = Standing(replace(settings, plan=Plan(32, 4, 320.0)), SearchState((early,)), {})
     assert standing.seconds_left == pytest.approx((6 + 10 + 10) * (10 + 0.0))
@@ -178,7 +178,7 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 class Terminal(io.StringIO):
-    """Takes what is written for a terminal of 100 columns."""
+    """Captures what is written to a terminal of 100 columns."""
 
     def isatty(self) -> bool:
         return True
@@ -209,7 +209,7 @@ def test_notice_stands_above_the_live_view_and_one_line_stays(terminal: Terminal
     shown = terminal.getvalue()
     assert COLOUR.search(shown)
     before, _, after = shown.partition("trial 1 failed: NaN in the loss")
-    # The view is wiped line by line, then comes the notice alone, then the view again.
+    # The view is erased line by line, then the notice is printed alone, then the view again.
     assert re.search(r"\r(\x1b\[2K\x1b\[1A){2,}\x1b\[2K$", before)
     assert after.startswith("\n")
     assert shown.rindex(SHOW) > shown.rindex(HIDE)
@@ -236,7 +236,7 @@ def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(
 
 
 def read_until(descriptor: int, shown: str, wanted: str) -> str:
-    """What a terminal is sent, until a pattern stands in it; all of it where the pattern is empty."""
+    """The output sent to a terminal, until it matches the pattern; all of it if the pattern is empty."""
     deadline = time.monotonic() + 120
     while not wanted or not re.search(wanted, ESCAPE.sub("", shown)):
         assert time.monotonic() < deadline, f"waited for {wanted!r}: {shown[-2000:]}"

@@ -1,4 +1,4 @@
-"""Reruns: identical where nothing changed, diverged and said why where something did."""
+"""Reruns: identical if nothing changed, otherwise diverged with the cause named."""
 
 import json
 import sqlite3
@@ -76,7 +76,7 @@ def test_one_changed_pixel_diverges_before_any_training(copied_search: Marsexp) 
     index = prepare_data(config).split.train[0]
     pairs[index, 0, 5, 5] ^= 1
     np.savez(path, training_set=pairs)
-    # The copied store still names the tiles of the search that it was copied from.
+    # The copied store still refers to the tiles of the original search.
     done = copied_search("reproduce", "best", "--data", str(path), "--json")
     document = done.json()
     assert (done.status, document["verdict"]) == (1, "diverged")

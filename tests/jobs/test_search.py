@@ -1,4 +1,4 @@
-"""A real search, end to end: its leaderboard, its runs, its moved folder, and going on after a kill."""
+"""A real search, end to end: its leaderboard, its runs, its moved folder, and resuming after a kill."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SEARCH += ("--workers", "1")
 
 
 def comparable(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """A leaderboard without what may differ: IDs and seconds."""
+    """The trials of a leaderboard without what may differ: run IDs and durations."""
     return [{k: v for k, v in trial.items() if k not in ("run_id", "duration_s")} for trial in document["trials"]]
 
 
@@ -184,7 +184,7 @@ def epochs_in_ledger(home: Path) -> int:
 
 
 def start(marsexp: Marsexp, *arguments: str, shown_on: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Starts the command in a session of its own."""
+    """Starts the command in its own session."""
     return subprocess.Popen(
         marsexp.command(*arguments),
         cwd=marsexp.folder,
@@ -193,7 +193,7 @@ def start(marsexp: Marsexp, *arguments: str, shown_on: int = subprocess.PIPE) ->
         stderr=shown_on,
         text=True,
         start_new_session=True,
-        # Under nohup, which the tests may run under, it would be ignored.
+        # If the tests run under nohup, SIGHUP would otherwise be ignored.
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
@@ -205,7 +205,7 @@ def test_a_search_and_its_workers_are_killed_and_the_leaderboard_is_the_undistur
     process = start(marsexp, *TINY_SEARCH)
     for epochs_before_kill, tears_checkpoints in ((2, False), (4, True)):
         wait_for(lambda enough=epochs_before_kill: epochs_in_ledger(marsexp.home) >= enough)
-        # The driver and its worker at once, in the middle of whatever they are doing.
+        # Kills the driver and its worker at once, whatever they are doing.
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if tears_checkpoints:
@@ -224,7 +224,7 @@ def test_a_search_and_its_workers_are_killed_and_the_leaderboard_is_the_undistur
 
 def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFor) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
-    # Of a search of this name that a lost ledger knew.
+    # Left by a search of the same name whose ledger was lost.
     left_behind = Home(marsexp.home).checkpoints("s") / "old"
     left_behind.mkdir(parents=True)
     process = start(marsexp, *SEARCH)

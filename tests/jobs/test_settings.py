@@ -1,4 +1,4 @@
-"""What a study was started with survives the ledger."""
+"""The settings of a study come back from the ledger unchanged."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which study is the latest, and ledgers that another version wrote."""
+"""Which study is the latest, and studies that another version wrote."""
 
 from pathlib import Path
 

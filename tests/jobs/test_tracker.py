@@ -1,4 +1,4 @@
-"""The tracker of a search that is gone on with: the store is sent what it lacks, and nothing else."""
+"""The tracker of a resumed search: it sends the store what it lacks, and nothing else."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.conftest import Marsexp
 
 
 class CountingRecorder(Recorder):
-    """Notes which runs' states are sent."""
+    """Notes the runs whose states are sent."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -29,7 +29,7 @@ class CountingRecorder(Recorder):
 
 
 def catch_up(home: Path) -> list[str]:
-    """What a new driver sends before it goes on."""
+    """The IDs of the runs whose states a new driver sends before it continues."""
     ledger, recorder = Ledger(home / "ledger.db"), CountingRecorder(open_store(home))
     settings = StudySettings.from_dict(ledger.settings("tiny"))
     candidates = build_candidates(settings)

@@ -1,4 +1,4 @@
-"""docs/tracking.md against what a real search has logged."""
+"""docs/tracking.md compared with what a real search logs."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def section(title: str) -> str:
-    """What stands below a heading, up to the next of its level."""
+    """The text below a heading, up to the next heading of the same level."""
     (found,) = re.findall(rf"^(#+) {title}\n(.*?)(?=^\1 |\Z)", PAGE, re.DOTALL | re.MULTILINE)
     return str(found[1])
 
@@ -61,7 +61,7 @@ def test_tags_are_on_the_page(runs: dict[str, list[Run]]) -> None:
         if name.startswith(("marsexp.", "mlflow."))
     }
     assert ours <= known
-    # What is left is of failed trials, reruns, several objectives, a store that was lost, and a package in a checkout.
+    # The other tags need failed trials, reruns, several objectives, a store that was lost, or a package in a checkout.
     only_elsewhere = {"reason", "reproduces", "rerun", "verdict", "on_front", "recorded_again"}
     assert known - ours <= {f"marsexp.{name}" for name in only_elsewhere} | {"mlflow.source.git.commit"}
 

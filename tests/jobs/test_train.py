@@ -53,7 +53,7 @@ def test_a_training_that_has_nothing_to_paste_says_so(marsexp: Marsexp) -> None:
     path = write_tiles(marsexp.folder / "tiles.npz")
     with np.load(path) as file:
         pairs = file["training_set"]
-    # A speck of the rarest class in each.
+    # One pixel of the rarest class in each image.
     pairs[:, 1] = 1
     pairs[:, 1, 0, 0] = 4
     np.savez(path, training_set=pairs)

@@ -1,4 +1,4 @@
-"""The MLflow UI in a real browser: the trials, the best first; charts, comparison, and a trial's pictures."""
+"""The MLflow UI in a real browser: the trials, best first; charts, a comparison, and a trial's plots."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 class Browser:
-    """Chromium on the pages of one server."""
+    """Chromium, showing the pages of one server."""
 
     def __init__(self, driver: webdriver.Chrome, address: str) -> None:
         self.driver = driver
@@ -47,7 +47,7 @@ class Browser:
         self.experiment = address.split("#")[1].split("?")[0].removesuffix("/runs")
 
     def open(self, address: str) -> None:
-        # The pages are one application: without this a new hash alone would keep its state.
+        # The UI is a single-page application: without this, a change of the hash alone would keep its state.
         self.driver.get("about:blank")
         self.driver.get(address)
 
@@ -55,7 +55,7 @@ class Browser:
         self.open(f"{self.address.split('#')[0]}#{self.experiment}/runs/{run_id}")
 
     def until(self, found: Callable[[], Any]) -> Any:
-        """What is found on the page as soon as it is anything."""
+        """Waits until `found` returns something truthy, and returns that."""
         wait = WebDriverWait(self.driver, 40, 0.2, (StaleElementReferenceException,))
         return wait.until(lambda _: found())
 
@@ -70,18 +70,18 @@ class Browser:
         self.until(lambda: self.driver.find_elements(By.XPATH, path))[0].click()
 
     def plotted(self) -> list[tuple[str, int]]:
-        """What Plotly has drawn on the page: each trace's type and number of points."""
+        """The type and number of points of each Plotly trace on the page."""
         script = "return [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data ?? [])"
         size = ".map(trace => [trace.type, (trace.x ?? trace.dimensions ?? []).length])"
         return [(kind, count) for kind, count in self.driver.execute_script(script + size)]
 
     def rows(self) -> list[list[str]]:
-        """The table of runs as the eye reads it: each row's name and the cells behind it."""
+        """The table of runs as displayed: each row's name and the cells to its right."""
         cells: dict[int, list[tuple[float, str]]] = {}
         for cell in self.all(".ag-row .ag-cell"):
             row = cell.find_element(By.XPATH, "..")
             if cell.text:
-                # A run's colour stands above its name, for screen readers.
+                # For screen readers, the cell names the run's colour in a line above its name.
                 cells.setdefault(row.rect["y"], []).append((cell.rect["x"], cell.text.splitlines()[-1]))
         return [[text for _, text in sorted(cells[y])] for y in sorted(cells)]
 
@@ -135,7 +135,7 @@ def test_leaderboard_shows_scores_and_choices_the_best_first(browser: Browser, t
     assert [row[0] for row in rows] == [f"tiny-trial-{trial['trial']}" for trial in trials]
     titles = {title.text for title in browser.all(".ag-header-cell") if title.is_displayed()}
     assert {"best_val_mean_iou", "epochs", "params", "model.num_blocks", "loss.terms"} <= titles
-    # What all trials share does not take a column.
+    # Values that all trials share do not get a column.
     assert "training.batch_size" not in titles
     for row, trial in zip(rows, trials, strict=True):
         assert str(trial["best_val_mean_iou"]) in row

@@ -1,4 +1,4 @@
-"""A worker on its own, at the end of a pipe: what it keeps between two tasks, and what it does not."""
+"""A worker alone at the other end of a pipe: what it keeps between two tasks, and what it does not."""
 
 import multiprocessing
 import sys
@@ -63,7 +63,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 
 def train(worker: Connection, config: ExperimentConfig, folder: Path, until: int) -> tuple[list[int], dict[str, Any]]:
-    """The epochs that the worker tells of, and what it ends with."""
+    """The epochs that the worker reports, and the body of its final message."""
     digest = prepare_data(config).fingerprint.digest
     worker.send(TrainTask(config.to_json(), folder, until, digest, folder / "log"))
     epochs = []
@@ -85,14 +85,14 @@ def test_trial_that_goes_on_next_is_not_built_again(
     _, whole = train(worker, config, tmp_path / "whole", 3)
     assert train(worker, config, tmp_path / "paused", 1)[0] == [1]
     epochs, outcome = train(worker, config, tmp_path / "paused", 3)
-    # From a checkpoint it would tell the first epoch again.
+    # If it had started from the checkpoint, it would report the first epoch again.
     assert epochs == [2, 3]
     assert outcome["completed"]
     assert outcome["weights_sha256"] == whole["weights_sha256"]
 
 
 def test_only_what_has_changed_is_drawn_again(worker: Connection, config: ExperimentConfig, tmp_path: Path) -> None:
-    # So fast that some epochs are worse than those before.
+    # A learning rate so high that some epochs are worse than those before.
     many = config.with_values({"training.max_epochs": 9, "optimizer.learning_rate": 0.1})
     drawn, best = [], []
     for epoch in range(1, 10):
@@ -168,7 +168,7 @@ def test_a_worker_that_has_grown_leaves_what_is_new_to_its_successor_and_goes_on
     step = MeasureTask(config.to_json(), (16, 32), tmp_path / "log")
     assert worker.run(kept)[0] == "done"
     worker.growth = Growth(begun=6, settled=2**20)
-    # Beside a network that is kept, memory tells nothing.
+    # While a network is kept, memory use says nothing about growth.
     assert worker.run(step)[0] == "done"
     assert worker.run(replace(kept, until=2))[1]["epochs"] == 2
     assert worker.growth.begun == 6

@@ -1,4 +1,4 @@
-"""Searches over toy curves whose workers have no room on the disk, or die while they time a step."""
+"""Searches over toy curves whose workers run out of disk space, or die while they time a step."""
 
 from collections import Counter
 from contextlib import suppress

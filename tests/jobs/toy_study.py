@@ -56,7 +56,7 @@ def build_settings(**changes: Any) -> StudySettings:
 
 @dataclass
 class Disk:
-    """What outlives a driver: a trial's checkpointed scores, which workers have died, and which are yet to."""
+    """What outlives a driver: checkpointed scores of trials, and which workers have died or are still to die."""
 
     scores: dict[int, list[float]] = field(default_factory=dict)
     trained: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -75,7 +75,7 @@ def toy_score(number: int, config: dict[str, Any], epoch: int) -> float:
 
 @dataclass
 class ToyExecutor:
-    """Runs tasks in this process, as the worker does: checkpoint first, then the message; known epochs again."""
+    """Runs tasks in this process as a worker does: checkpoint first, then message; known epochs are sent again."""
 
     disk: Disk
     mishaps: bool
@@ -96,7 +96,7 @@ class ToyExecutor:
         self.tasks[key] = self._train(key, json.loads(task.config), task.until)
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """One message of each task, so that several trials are in flight; with a pace, of one of them."""
+        """Returns one message of each task, so that several trials are in flight; with a pace, of one random task."""
         assert self.tasks
         tasks = list(self.tasks.values())
         messages = [next(task) for task in (self.pace.sample(tasks, 1) if self.pace else tasks)]
@@ -140,12 +140,12 @@ class ToyExecutor:
 
 
 class Killed(BaseException):
-    """Nothing below the test catches it: the driver is gone."""
+    """The driver is killed; only the test catches this."""
 
 
 @dataclass
 class KilledWriter:
-    """The ledger of a driver that is killed at a write, before or after it is safe."""
+    """The ledger of a driver that is killed at a write, before or after the write is committed."""
 
     writer: LedgerWriter
     writes_left: float = float("inf")
@@ -173,7 +173,7 @@ class KilledWriter:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a driver that is killed now leaves behind."""
+    """What a driver killed at this moment leaves behind."""
 
     ledger: bytes
     disk: Disk
@@ -181,9 +181,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class ToyCandidates:
-    """Candidates some of which come twice.
+    """Candidates, some of which are proposed twice.
 
-    With a memory, what was proposed for a state once is proposed for it again: a proposal is a function of the state.
+    With a memory, a state gets the proposal it got the first time: a proposal is a function of the state.
     """
 
     candidates: Candidates
@@ -209,7 +209,7 @@ class ToyCandidates:
 
 @dataclass
 class Told:
-    """An observer that holds the driver to its word: the ledger knows what it is told."""
+    """An observer that checks the driver: whatever it is told is already in the ledger."""
 
     ledger: Ledger
     epochs: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -226,7 +226,7 @@ class Told:
 
 @dataclass
 class Study:
-    """A search on disk, on which one driver after the other may work."""
+    """A search on disk that drivers may work on, one after another."""
 
     folder: Path
     settings: StudySettings = field(default_factory=build_settings)
@@ -245,11 +245,11 @@ class Study:
         self.told = Told(self.ledger)
 
     def snapshot(self) -> Snapshot:
-        """Both halves of the study as they are, between two writes."""
+        """Both halves of the study, the ledger and the disk, as they are between two writes."""
         return Snapshot((self.folder / "ledger.db").read_bytes(), deepcopy(self.disk))
 
     def left_behind(self, folder: Path, snapshot: Snapshot) -> "Study":
-        """The study whose driver was killed at a snapshot."""
+        """The study as a driver killed at this snapshot left it."""
         folder.mkdir(parents=True)
         (folder / "ledger.db").write_bytes(snapshot.ledger)
         return replace(self, folder=folder, disk=deepcopy(snapshot.disk))
@@ -260,7 +260,7 @@ class Study:
         survives_the_write: bool = False,
         at_boundary: Callable[[], None] = lambda: None,
     ) -> int:
-        """Runs a driver to its end or death; how many writes it made."""
+        """Runs a driver until it ends or is killed, and returns the number of writes it made."""
         settings = StudySettings.from_dict(self.ledger.settings("toy"))
         candidates = ToyCandidates(build_candidates(settings), self.repeated, self.proposals)
         with self.ledger.drive("toy") as writer:
@@ -270,8 +270,8 @@ class Study:
                 candidates=candidates,
                 admission=Admission(candidates, settings.filters, DataSize(self.image_shape, 64, 16), settings.sizes),
                 scheduler=settings.build_scheduler(),
-                writer=killed,  # type: ignore[arg-type]  # writes like one, until it is killed
-                executor=ToyExecutor(  # type: ignore[arg-type]  # a formula
+                writer=killed,  # type: ignore[arg-type]  # has the same methods
+                executor=ToyExecutor(  # type: ignore[arg-type]  # has the same methods
                     self.disk, self.mishaps, settings.workers, self.pace
                 ),
                 observers=[self.told],

@@ -1,4 +1,4 @@
-"""The examples of docs/libraries.md, each run as it stands in a process of its own."""
+"""The examples of docs/libraries.md, each run unchanged in its own process."""
 
 import json
 import os
@@ -107,12 +107,12 @@ print(json.dumps({
     for _, score, values in found["trials"]:
         assert 0 < score <= 1
         assert ("optimizer.weight_decay" in values) == (values["optimizer.name"] == "adamw")
-    # The tuner's score and saved weights are those that training the config gives, to the last pixel.
+    # Training the config gives the tuner's score, and labels every pixel as the saved weights do.
     assert found["again"] == found["trials"][0][1]
     assert found["alike"] == 1
     stopped, first_epoch = found["stopped"]
     assert stopped == first_epoch
-    # Promoted from its checkpoint it trains what is left, and comes to what training in one go does.
+    # A promoted trial trains the remaining epochs from its checkpoint, and ends as uninterrupted training does.
     epochs, promoted = found["promoted"]
     assert epochs == [0, 1]
     assert promoted["val_mean_iou"] == found["again"]

@@ -1,4 +1,4 @@
-"""A config from an Optuna trial, however its space is named."""
+"""A config from an Optuna trial, however its space is given."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The leaderboard as text: every cell is there, as it is, within the terminal's width."""
+"""The leaderboard as text: every cell is shown, unchanged, within the terminal's width."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The picture of a Pareto front: a staircase that rises with the size, and no trouble where there is little to draw."""
+"""The plot of a Pareto front: a staircase that rises with size, and no failure when there is little to draw."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def trial(number: int, score: float, size: float, state: str = "completed", on_f
 
 
 def red_without_legend(path: Path) -> np.ndarray:
-    """Rows and columns of the red pixels in the upper two thirds, as shares of the whole."""
+    """Rows and columns of the red pixels in the upper two thirds, as fractions of the image's height and width."""
     pixels = np.asarray(Image.open(path).convert("RGB"))
     found = np.argwhere((pixels == RED).all(axis=-1)) / pixels.shape[:2]
     return found[found[:, 0] < 2 / 3]
@@ -31,7 +31,7 @@ def test_the_front_is_a_staircase_up_to_the_right(tmp_path: Path) -> None:
     red = red_without_legend(tmp_path / "pareto.png")
     left, right = red[:, 1].min(), red[:, 1].max()
     assert right - left > 0.5
-    # Rows are counted from the top.
+    # Row 0 is at the top.
     first, last = (red[(red[:, 1] >= a) & (red[:, 1] <= b)] for a, b in ((left, left + 0.1), (right - 0.1, right)))
     assert first[:, 0].min() > last[:, 0].min() + 0.1
 

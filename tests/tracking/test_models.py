@@ -1,4 +1,4 @@
-"""A saved model is logged without the library that has saved it."""
+"""A saved model is logged without importing the library that saved it."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def test_neither_tensorflow_nor_the_folder_of_the_command_is_needed_for_it(tmp_p
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "mlflow.db").write_bytes(empty_store.read_bytes())
     (tmp_path / "model.keras").write_bytes(b"as Keras has saved it")
-    # MLflow would add such a project's files to the model, and install them where the model is served.
+    # MLflow would add the files of such a project to the model, and install them where the model is served.
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "rover"\nversion = "1"\n', encoding="utf-8")
     (tmp_path / "uv.lock").write_text("version = 1\n", encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=False)

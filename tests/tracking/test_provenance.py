@@ -1,4 +1,4 @@
-"""Where a run comes from."""
+"""The provenance of a run: code version, checkout and environment."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The recorder in a real store: what a kill cut short is made good."""
+"""The recorder in a real store: it completes a run whose creation was cut short."""
 
 from pathlib import Path
 

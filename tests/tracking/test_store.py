@@ -1,4 +1,4 @@
-"""The store: fresh ones opened at once, moved ones, broken ones; and sending twice."""
+"""The store: new stores opened simultaneously, moved stores, broken stores; and sending data twice."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def test_sending_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def _log_note(folder: Path, text: str) -> str:
-    """A run in the store `here`, with one file."""
+    """Creates a run with one file in the store `here`, and returns the run's ID."""
     recorder = Recorder(open_store(folder / "here"))
     run_id = recorder.open_run(RunSpec({"a": "b"}, "name", 1))
     (folder / "files").mkdir()

@@ -1,4 +1,4 @@
-"""The saved views: what they show, and that MLflow can hold them."""
+"""The saved views: what they show, and that they fit into MLflow's tags."""
 
 import json
 
