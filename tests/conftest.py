@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from filelock import FileLock
 
-# What tests compare is a processor's: a GPU multiplies float32 in TF32, and takes another way for each size of batch.
+# Tests compare CPU results: a GPU multiplies float32 in TF32, and uses another algorithm for each batch size.
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 GPUS_OUTSIDE = os.environ.get(VISIBLE_GPUS)
 os.environ[VISIBLE_GPUS] = "-1"
@@ -65,7 +65,7 @@ kind = "bool"
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left behind."""
+    """The exit status and output of a finished command."""
 
     status: int
     stdout: str
@@ -104,11 +104,11 @@ class Marsexp:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The worker processes of a driver, if it still lives."""
+    """The worker processes of a driver, if it is still alive."""
     workers = []
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(pid).children():
-            # One that has just died may not have been collected yet.
+            # A worker that has just died may not have been reaped yet.
             with suppress(psutil.NoSuchProcess):
                 if "spawn_main" in " ".join(child.cmdline()):
                     workers.append(child)
@@ -116,7 +116,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 def write_tiles(path: Path, num_images: int = 40, seed: int = 0) -> Path:
-    """A course file of 32x64 tiles."""
+    """A data set file of 32x64 tiles."""
     from marsseg.data.synthetic import generate_terrain
 
     terrain = generate_terrain(num_images, 32, 64, seed)
@@ -131,7 +131,7 @@ def make_marsexp(folder: Path) -> Marsexp:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a store that holds nothing: MLflow takes seconds to make one."""
+    """The file of an empty store: MLflow takes seconds to create one."""
     from marsseg.tracking.store import open_store
 
     home = tmp_path_factory.mktemp("empty")
@@ -150,11 +150,11 @@ def marsexp(tmp_path: Path, empty_store: Path) -> Marsexp:
 
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
-    """The command in a folder where the search `tiny` has run to its end on `tiles.npz`; not to be changed."""
+    """The command in a folder where the search `tiny` has run to its end on `tiles.npz`; must not be changed."""
     own = tmp_path_factory.mktemp("finished") / "search"
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return run_tiny_search(own)
-    # Where several processes share the tests one of them searches, and each has a copy that no other looks into.
+    # If several processes share the tests, one of them runs the search, and each gets a copy of its own.
     shared = tmp_path_factory.getbasetemp().parent / "finished"
     over = shared.with_name("finished.over")
     with FileLock(shared.with_name("finished.lock")):
@@ -169,7 +169,7 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Marsexp:
     return Marsexp(own, own / "home")
 
 
-# By promotion two trials of five complete, and the winner in three segments.
+# Promotion completes two of the five trials, the winner in three segments.
 TINY_SEARCH = (
     *("search", "--budget", "5", "--scheduler", "asha", "--workers", "1"),
     *("--space", "space.toml", "--data", "tiles.npz", "--name", "tiny"),
@@ -219,7 +219,7 @@ def wait_for() -> WaitFor:
 
 @pytest.fixture(scope="session")
 def tensorflow_runtime() -> int:
-    """TensorFlow, deterministic on two threads; whoever computes with it in this process must ask for this first."""
+    """TensorFlow, deterministic on two threads; a test must request this before it computes with it in this process."""
     from marsseg.training.runtime import configure_runtime
 
     threads = 2
@@ -229,7 +229,7 @@ def tensorflow_runtime() -> int:
 
 @pytest.fixture
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Databases opened by this process are not flushed: what a process wrote outlives it without that."""
+    """Databases opened by this process are not flushed: even without that, writes outlive the process."""
 
     def relax(connection: Any, _: Any) -> None:
         connection.execute("PRAGMA synchronous = off")

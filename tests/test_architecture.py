@@ -1,4 +1,4 @@
-"""The house keeps its shape: imports point down, the command starts fast, the wheel carries what it needs."""
+"""The code layout is kept: imports point down, the command starts fast, the wheel contains what it needs."""
 
 import os
 import shutil

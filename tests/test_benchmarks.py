@@ -1,4 +1,4 @@
-"""Benchmarks: a result's line, taking turns, and the page that is made of the lines."""
+"""Benchmarks: a result's line, interleaved measurement, and the page that is generated from the lines."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_line_is_one_document_and_says_what_the_design_asks_for(capsys: pytest
     assert set(document) >= FIELDS
     assert (document["ours"], document["peer"], document["repeats"], document["steps"]) == (2.0, 6.0, 3, 10)
     assert (document["ours_quartiles"], document["peer_quartiles"]) == ([1.5, 3.0], [5.5, 38.0])
-    # No name of the machine and no path.
+    # No machine name and no path.
     assert set(document["machine"]) == {"processor", "cores", "memory_gib", "os", "python", "tensorflow", "keras"}
 
 
@@ -142,7 +142,7 @@ def test_plain_keras_trains_the_network_that_ours_is(filters: int, num_blocks: i
     from marsseg.training.network import build_network
 
     ours = build_network(config_of(Settings("train", filters, num_blocks)), (64, 128))
-    # A dense head is theirs, a convolution of 1x1.
+    # Our head is a dense layer, theirs a 1x1 convolution.
     shapes, peer_shapes = (
         sorted(tuple(side for side in weight.shape if side != 1) for weight in model.weights)
         for model in (ours, build_unet(filters, num_blocks))
@@ -174,7 +174,7 @@ def test_what_a_trial_costs_beyond_its_epochs(tmp_path: Path) -> None:
             for epoch, end_s in enumerate(ends_s, start=1):
                 writer.append_epoch(trial, epoch, {"epoch": epoch, "finished_ms": end_s * 1000, "epoch_s": 10})
     trials = [{"trial": 0, "epochs": 2}, {"trial": 1, "epochs": 1}, {"trial": 2, "epochs": 0}]
-    # From 100 to 141, of which 15 are training: 26 for two trials.
+    # 41 s from 100 to 141, of which 15 are training: 26 s for two trials.
     assert seconds_beyond_epochs(ledger, {"search": "two", "trials": trials}, ended=141) == 13
 
 

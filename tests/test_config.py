@@ -1,4 +1,4 @@
-"""The experiment config: what it refuses, how it is hashed, and that it survives TOML and JSON."""
+"""The experiment config: what it refuses, how it is hashed, and that it survives a round trip in TOML and JSON."""
 
 import json
 import tomllib
@@ -193,7 +193,7 @@ def test_equal_values_give_equal_configs_and_hashes(path: str, one: Any, other: 
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        DEFAULT.seed = 1  # type: ignore[misc]  # is what must fail
+        DEFAULT.seed = 1  # type: ignore[misc]  # must fail
     with pytest.raises(ValidationError, match="frozen"):
         DEFAULT.model.num_blocks = 3  # type: ignore[misc]  # likewise
 

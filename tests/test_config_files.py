@@ -1,4 +1,4 @@
-"""Configs as people write them: recipe files, what they are based on, and `path=value`."""
+"""Configs as people write them: recipe files, their bases, and `path=value`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""docs/config.md and the config that it is made from."""
+"""docs/config.md and the config that it is generated from."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The image cannot be built everywhere; that its files are there, fit together and pass the linter can be seen here."""
+"""The image cannot be built everywhere: these tests check that its files exist, fit together and pass the linter."""
 
 import fnmatch
 import re
@@ -19,7 +19,7 @@ SOURCES = sorted({source for sources in COPIES for source in sources} | set(MOUN
 
 
 def is_in_context(path: str) -> bool:
-    """Whether `.dockerignore` lets a file through; the last rule that fits decides."""
+    """Whether `.dockerignore` lets a file through; the last matching rule decides."""
     inside = True
     for rule in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = rule.removeprefix("!").removeprefix("**/")

@@ -1,4 +1,4 @@
-"""Laws of every loss, whatever its class weights and its background weight, and each against NumPy."""
+"""Laws of every loss, for any class weights and background weight, and each loss against NumPy."""
 
 import itertools
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def tversky_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarra
 
 
 def lovasz_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> float:
-    """The Lovász extension by its definition: a set grows by the worst pixel left, and each has its marginal loss."""
+    """The Lovász extension by its definition: pixels join a set, worst first, each weighted by its marginal loss."""
     counted = weights[labels] > 0
     labels, probability = labels[counted], softmax(logits)[counted]
     present = [label for label in range(5) if (labels == label).any()]
@@ -84,7 +84,7 @@ def lovasz_reference(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray
         for pixel in np.argsort(-errors).tolist():
             before = len(wrong) / len(true | wrong)
             wrong.add(pixel)
-            # With these wrong, the prediction is what is true without them and what is not true of them.
+            # With exactly these pixels wrong, the prediction is the symmetric difference of them and the true ones.
             total += weights[label] * errors[pixel] * (len(wrong) / len(true | wrong) - before)
     return total / sum(weights[label] for label in present)
 
@@ -238,13 +238,13 @@ def test_lovasz_gradient_keeps_its_digits_over_a_whole_batch() -> None:
         is_true = labels.ravel() == label
         order = np.argsort(-np.abs(is_true - probability[:, label]), kind="stable")
         wrong, false = np.arange(1, len(order) + 1), np.cumsum(~is_true[order])
-        # What is wrong, over what is wrong or true.
+        # The wrong pixels over those that are wrong or true.
         jaccard_loss = wrong / (is_true.sum() + false)
         slopes[order, label] = np.diff(jaccard_loss, prepend=0) * np.where(is_true[order], -1, 1) / 5
     expected = probability * (slopes - (slopes * probability).sum(axis=1, keepdims=True))
     found = gradient.reshape(-1, 5)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
-    # Of all pixels but the few whose order float32 cannot tell.
+    # All pixels but the few whose order float32 cannot resolve.
     close = np.isclose(found, expected, rtol=1e-3, atol=1e-12)
     assert close.mean() > 0.99
 
@@ -258,7 +258,7 @@ def test_lovasz_loss_of_a_sure_prediction_is_the_mean_of_1_minus_iou(labels: np.
 
 def test_alpha_weighs_what_is_missed_and_beta_false_alarms() -> None:
     labels = np.array([[[1, 1, 2, 2]]])
-    # Half of class 1 is taken for class 2: class 1 is missed, class 2 gets false alarms.
+    # Half of class 1 is predicted as class 2: false negatives for class 1, false positives for class 2.
     logits = 40 * np.eye(5)[[[[1, 2, 2, 2]]]]
     config = LossConfig.model_validate({"terms": "tversky", "tversky_alpha": 0.8, "tversky_beta": 0.4})
     value, _ = value_and_gradient(config, labels, logits)

@@ -1,4 +1,4 @@
-"""Read and written as by Python's own module, but for numbers that JSON does not have."""
+"""JSON is read and written as by Python's own module, except for numbers that JSON does not have."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from marsseg.plain_json import read_json, write_json
 
-# Text as file names have it: what is no UTF-8 becomes lone surrogates.
+# Strings as they occur in file names: bytes that are not valid UTF-8 become lone surrogates.
 TEXT = st.text() | st.binary().map(lambda name: name.decode("utf-8", "surrogateescape"))
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,

@@ -1,4 +1,4 @@
-"""The recipes and spaces that are shipped: one for each thing the report tried, all in reach of a search."""
+"""The shipped recipes and search spaces: one recipe for each thing the report tried, all within reach of a search."""
 
 import re
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from marsseg.search.space_file import load_space
 ROOT = Path(__file__).parents[1]
 RECIPES = {path.stem: path for path in sorted((ROOT / "experiments").glob("*.toml"))}
 SPACES = {path.stem: path for path in sorted((ROOT / "search_spaces").glob("*.toml"))}
-# What the others are compared with.
+# The recipe that the others are compared with.
 BASE = "depth_4"
 FINAL = {"final_unet", "best_unet"}
-# How long, and where the report's own trainings differ from what ours do by default.
+# The length of training, and where the report's own runs differ from our defaults.
 NO_CHOICE = {"training.max_epochs", "training.early_stopping_patience", "training.weight_averaging"}
-# All others change a single value.
+# All other recipes change a single value.
 SEVERAL = {
     "depth_5": {"model.num_blocks", "model.max_filters"},
     "dilated_bottleneck": {"model.dilation", "model.dilation_rates"},
@@ -113,7 +113,7 @@ def test_the_page_about_the_report_names_every_recipe_in_its_map_and_in_its_tabl
 def test_a_search_can_reach_every_choice(name: str) -> None:
     loaded = load_space(SPACES["report"])
     space, recipe = loaded.document, load_recipe(RECIPES[name]).flat()
-    # A first stage is what it is by default, but for its length.
+    # A first stage has its default values, except for its length.
     default = ExperimentConfig.model_validate({"warmup": {"epochs": 1}})
     for path, value in changes(name, default).items():
         if path in NO_CHOICE or path == "warmup":

@@ -1,4 +1,4 @@
-"""The peers of the replay benchmark: each does on made-up curves what its library promises, and pays for it."""
+"""The peers of the replay benchmark: on made-up curves each does what its library promises, and is charged for it."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,12 +31,12 @@ def policy(policies: Mapping[str, Policy], name: str) -> Policy:
 
 
 def flat(*scores: float, start: float = 0.0) -> list[Curve]:
-    """Curves that show from the first epoch on what they come to."""
+    """Flat curves: the first epoch already shows the final score."""
     return [Curve((score,) * 27, Cost(1.0, start)) for score in scores]
 
 
 def crossing(number: int) -> list[Curve]:
-    """Curves with noise, each at a cost of its own, that overtake one another."""
+    """Noisy curves that overtake one another, each with a cost of its own."""
     rng = random.Random(number)
     return [
         Curve(
@@ -48,14 +48,14 @@ def crossing(number: int) -> list[Curve]:
 
 
 def stretches(progress: Iterable[Progress]) -> list[Progress]:
-    """Where each stretch of training without another in between came to."""
+    """The last step of each stretch in which one configuration is trained without another in between."""
     progress = list(progress)
     after = [*progress[1:], (None, 0)]
     return [stretch for stretch, (following, _) in zip(progress, after, strict=True) if stretch[0] != following]
 
 
 def epochs_reached(progress: Iterable[Progress]) -> list[int]:
-    """By the configuration's place."""
+    """The epochs of each configuration, in the configurations' order."""
     reached = dict(progress)
     return [reached[number] for number in sorted(reached)]
 
@@ -103,14 +103,14 @@ def test_an_account_charges_new_epochs_and_every_change() -> None:
         assert account.train(number, until)
         spent.append(account.spent)
     assert spent == [13, 13, 19, 41, 52]
-    # 20 for the change, then 2 an epoch up to 100; epoch 1 is known.
+    # 20 for the change, then 2 per epoch up to 100; epoch 1 is already paid for.
     assert not account.train(1, 27)
     assert (account.spent, account.progress[-1]) == (100, (1, 15))
 
 
 def test_optuna_halving_lets_the_best_so_far_go_on(policies: Mapping[str, Policy]) -> None:
     progress = policies["Optuna successive halving"](flat(0.5, 0.4, 0.6, 0.3), UNLIMITED, 0)
-    # Fewer than six on a rung: the best goes on.
+    # Fewer than six on a rung: the best continues.
     assert stretches(progress) == [(0, 27), (1, 3), (2, 27), (3, 3)]
 
 
@@ -122,11 +122,11 @@ def test_optuna_median_begins_with_five_full_trainings(policies: Mapping[str, Po
 def test_optuna_hyperband_prunes_in_each_bracket_from_its_own_rung(policies: Mapping[str, Policy]) -> None:
     curves = flat(*(1 - number / 100 for number in range(40)))
     first, second = (epochs_reached(policies["Optuna Hyperband"](curves, UNLIMITED, seed)) for seed in (0, 1))
-    # Each is worse than all before it: the first of a bracket goes on, the bracket whose first rung is the last epoch
+    # Each is worse than all before it: the first of a bracket continues; the bracket whose first rung is the last epoch
     # prunes none.
     assert first[0] == 27
     assert set(first) == {3, 9, 27}
-    # The brackets are drawn by the study's name.
+    # The study's name decides which brackets are drawn.
     assert first != second
 
 
@@ -134,8 +134,8 @@ def test_keras_tuner_resumes_whom_it_promotes(policies: Mapping[str, Policy]) ->
     scores = [((7 * number) % 30) / 30 for number in range(30)]
     best = sorted(range(27), key=lambda number: -scores[number])
     progress = list(policies["Keras Tuner Hyperband"](flat(*scores), UNLIMITED, 0))
-    # Its first bracket: 27 configurations for 1 epoch, 9 to 3, 3 to 9, 1 to 27. The second begins with 3 epochs and
-    # finds 3 of the 12 configurations that it wants.
+    # Its first bracket: 27 configurations to epoch 1, 9 to 3, 3 to 9, 1 to 27. The second begins with 3 epochs and
+    # finds 3 of the 12 configurations that it needs.
     expected = [*((number, 1) for number in range(27)), *((number, 3) for number in best[:9])]
     expected += [*((number, 9) for number in best[:3]), (best[0], 27), (27, 3), (28, 3), (29, 3)]
     account = Account(flat(*scores), UNLIMITED)
@@ -146,7 +146,7 @@ def test_keras_tuner_resumes_whom_it_promotes(policies: Mapping[str, Policy]) ->
 
 def test_syne_tune_resumes_whom_it_promotes(policies: Mapping[str, Policy]) -> None:
     progress = policy(policies, "Syne Tune ASHA")(flat(0.5, 0.4, 0.6, 0.3), UNLIMITED, 0)
-    # Who is above the interpolated upper third of at least two goes on. (2, 27) was held at 3 and at 9.
+    # A trial above the interpolated upper third of at least two continues. (2, 27) was paused at 3 and at 9.
     assert stretches(progress) == [(0, 3), (1, 3), (0, 9), (2, 27), (3, 3)]
 
 
@@ -158,11 +158,11 @@ def test_fewer_full_trainings_are_as_many_as_fit(policies: Mapping[str, Policy])
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [
-        # 4 · 6 epochs and 27 − 6 more.
+        # 4 · 6 epochs, and 27 − 6 more for the best.
         (45, [(0, 6), (1, 6), (2, 6), (3, 6), (1, 27)]),
         (44, [(0, 5), (1, 5), (2, 5), (3, 5), (1, 27)]),
         (1000, [(0, 27), (1, 27), (2, 27), (3, 27)]),
-        # Not even one epoch of all: of two.
+        # Not enough for one epoch of all four: two are compared.
         (28, [(0, 1), (1, 27)]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Samplers apart and simulated workers, on a few of the recorded curves; a search whose training is a formula."""
+"""Samplers alone and simulated workers, on a few recorded curves; a search with a formula in place of training."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_a_recorded_configuration_is_nearest_to_itself(curves: list[Curve]) -> N
     recorded = [curve.values for curve in curves]
     for place in (0, len(recorded) - 1):
         assert search_samplers.nearest(recorded[place], recorded) == place
-    # A little more of one number leads to nobody else; what nobody recorded does not count.
+    # A slightly larger value leads to no other configuration; a field that was not recorded does not count.
     rate = "optimizer.learning_rate"
     alike = {**recorded[3], rate: recorded[3][rate] * 1.01, "training.max_epochs": 27}
     assert search_samplers.nearest(alike, recorded) == 3

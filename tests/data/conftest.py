@@ -1,4 +1,4 @@
-"""What the data tests share: textures and pictures made here, and the real files where they are at hand."""
+"""What the data tests share: generated textures and images, and the real files where they are available."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def random_masks(count: int, seed: int = 0, height: int = 64, width: int = 128, 
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> Path:
-    """A picture file, in folders made for it."""
+    """Saves an image file and creates its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
@@ -43,7 +43,7 @@ def save_picture(path: Path, pixels: np.ndarray) -> Path:
 def save_frame(
     image: Path, mask: Path, seed: int = 0, height: int = 128, width: int = 256, labels: tuple[int, ...] = (0, 1, 2, 3)
 ) -> None:
-    """A textured picture and a mask of random blocks of 16 pixels."""
+    """Saves a textured image and a mask of random blocks of 16 by 16 pixels."""
     save_picture(image, textured_images(1, seed, height, width)[0])
     chosen = np.random.default_rng(seed).choice(labels, (-(-height // 16), -(-width // 16)))
     save_picture(mask, np.kron(chosen, np.ones((16, 16), int))[:height, :width].astype(np.uint8))
@@ -59,7 +59,7 @@ def _real_data(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def course_file() -> Path:
-    """The real tiles, 110 of 2,615 planted outliers."""
+    """The real tiles: 2,615, of which 110 are planted outliers."""
     return _real_data("mars_tiles.npz")
 
 

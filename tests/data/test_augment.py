@@ -1,4 +1,4 @@
-"""Random changes of a batch: image and mask stay aligned, no label is made up, and the seed alone decides."""
+"""Random changes of a batch: image and mask stay aligned, no label is invented, and only the seed decides."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def terrain(count: int, labels: tuple[int, ...] = (0, 1, 2, 3, 4)) -> np.ndarray
 
 
 def one_hot(masks: np.ndarray) -> np.ndarray:
-    """Images of five channels that say which class a pixel is."""
+    """Images of five channels that one-hot encode each pixel's class."""
     return np.eye(5, dtype=np.float32)[masks]
 
 
@@ -62,7 +62,7 @@ def test_image_and_mask_stay_aligned_and_no_label_is_made_up(config: Augmentatio
     assert images.shape == (*masks.shape, 5)
     assert labels.dtype == np.int32
     assert set(np.unique(labels)) <= {0, 2, 4}
-    # Where interpolation saw one class alone, the mask says which.
+    # Where interpolation saw a single class, the mask has that class.
     sure = images.max(axis=-1) > 0.999
     assert sure.mean() > 0.3
     np.testing.assert_array_equal(images.argmax(axis=-1)[sure], labels[sure])
@@ -169,7 +169,7 @@ def test_cutmix_takes_a_rectangle_of_one_other_image_with_its_mask() -> None:
         shares.append(foreign.mean())
     assert all(len(partner) == 1 for partner in partners)
     assert len({int(partner[0]) for partner in partners}) == len(partners), "each image gives to one"
-    # Half of the images, some of whose patches are empty or their own.
+    # About half of the images, less those whose patch is empty or comes from the image itself.
     assert 70 < len(shares) < 125
     assert max(shares) > 0.6
 

@@ -48,7 +48,7 @@ def with_spot(images: np.ndarray) -> np.ndarray:
 def with_box(images: np.ndarray) -> np.ndarray:
     changed = images.copy()
     for index, image in enumerate(changed):
-        # Not at one place: then the box itself would be what they have in common.
+        # At varying places: at one place the box itself would be what the images have in common.
         top, left = index * 7 % 40, index * 29 % 88
         image[top : top + 24, left : left + 40] = 255
     return changed
@@ -116,9 +116,9 @@ def test_real_tiles_have_few_and_small_groups(course_tiles: Tiles) -> None:
     groups = near_duplicate_groups(course_tiles.images)
     assert max(map(len, groups)) <= 3
     outliers = set(outlier_indices(course_tiles))
-    # The same ledge from a little nearer, and the same outcrop a moment later, as seen in the pictures.
+    # The images show the same ledge from slightly nearer, and the same outcrop a moment later.
     assert [tuple(group) for group in groups if not outliers & set(group)] == [(725, 2264), (1261, 1296)]
-    # The faces were drawn on copies of tiles that are there too.
+    # The faces were drawn on copies of tiles that are in the data set, too.
     assert 80 <= len(groups) - 2 <= 110
 
 

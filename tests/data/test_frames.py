@@ -1,4 +1,4 @@
-"""Which picture belongs to which mask, in every layout that AI4Mars has had and in a plain folder."""
+"""Which image belongs to which mask, in every layout that AI4Mars has had and in a plain folder."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def pairs_of(found: FoundFrames, root: Path) -> dict[str, list[str]]:
-    """Image to masks, below the root."""
+    """The names of each image's masks, by the image's path below the root."""
     shown = {frame.image: list(frame.masks) for frame in found.frames}
     return {image.relative_to(root).as_posix(): [mask.name for mask in masks] for image, masks in shown.items()}
 
@@ -97,7 +97,7 @@ def test_naming_the_training_labels_brings_no_test_image_in(tmp_path: Path, labe
 
 def test_images_without_a_label_are_refused_or_counted(tmp_path: Path) -> None:
     touch(tmp_path, *LAYOUTS["Curiosity"], "msl/ncam/images/edr/other.JPG", "msl/ncam/images/edr/more.JPG")
-    # Neither masks of the rover and of what is far nor an archive's hidden companions are images.
+    # Masks of the rover, masks of distant terrain and an archive's hidden companion files are not images.
     touch(tmp_path, "msl/ncam/images/mxy/x.png", "msl/ncam/images/rng-30m/y.png", "msl/ncam/images/edr/._other.JPG")
     with pytest.raises(DataError) as caught:
         find_ai4mars_frames(tmp_path)

@@ -66,7 +66,7 @@ def test_exact_and_near_duplicates_are_told_apart() -> None:
     images = textured_images(9)
     images[3] = images[1]
     images[5] = np.clip(images[2] + np.random.default_rng(0).integers(0, 3, (64, 128)), 0, 255)
-    # A group of which only two are equal is near.
+    # A group in which only two images are equal counts as near.
     images[6], images[7] = images[0], np.clip(images[0] + np.random.default_rng(1).integers(0, 3, (64, 128)), 0, 255)
     inspection = inspect_tiles(make_tiles(9, images=images))
     assert inspection.duplicate_groups == ((0, 6, 7), (1, 3), (2, 5))

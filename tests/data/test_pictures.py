@@ -80,7 +80,7 @@ def test_masks_of_other_kinds(tmp_path: Path) -> None:
     stored = np.array([[0, 1, 2], [3, 2, 0]], np.uint8)
     identity = {label: label for label in range(4)}
     palette = Image.fromarray(stored)
-    # The numbers count, whatever colours they are shown in.
+    # The palette indices count, not the colours that they are shown in.
     palette.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])
     palette.save(tmp_path / "palette.png")
     Image.fromarray(stored).convert("RGB").save(tmp_path / "rgb.png")

@@ -30,7 +30,7 @@ EVERYTHING = AugmentationConfig(
 
 
 def tiles() -> tuple[np.ndarray, np.ndarray]:
-    """Each image's pixels tell its number and its mask."""
+    """Tiles whose pixels encode the image's number and its mask."""
     masks = np.random.default_rng(0).integers(0, 5, (NUM_IMAGES, 4, 6)).astype(np.uint8)
     images = (np.arange(NUM_IMAGES)[:, None, None] + masks / 10).astype(np.float32)
     return images[..., None], masks

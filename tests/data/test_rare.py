@@ -1,4 +1,4 @@
-"""The rarest class again: images that show it repeated, its objects pasted elsewhere with their aspect ratio."""
+"""Oversampling of the rarest class: images that show it are repeated, its objects are pasted elsewhere, undistorted."""
 
 import numpy as np
 import tensorflow as tf
@@ -53,7 +53,7 @@ def test_there_are_none_without_a_class() -> None:
 def paste(
     masks: np.ndarray, objects: Objects, probability: float, seed: int, images: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Into images of soil alone; an image is its mask's label, over 4, unless given."""
+    """Pastes into images of soil alone; unless given, a donor image is its mask's labels divided by 4."""
     donors = (masks / 4)[..., None].astype(np.float32) if images is None else images
 
     def load(index: tf.Tensor) -> Batch:

@@ -11,7 +11,7 @@ from marsseg.errors import DataError
 
 
 def make_masks(labels: list[set[int]]) -> np.ndarray:
-    """Masks of two rows and two columns in which these classes stand."""
+    """Masks of two rows and two columns that contain these classes."""
     masks = np.zeros((len(labels), 2, 2), np.uint8)
     for mask, present in zip(masks, labels, strict=True):
         mask.ravel()[:] = np.resize(sorted(present or {0}), 4)
@@ -25,7 +25,7 @@ def parts_of(split: Split) -> list[np.ndarray]:
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]], int, int, int]:
     count = draw(st.integers(4, 60))
-    # The rare class 3 stands in few images.
+    # The rare class 3 is in few images.
     labels = draw(st.lists(st.sets(st.sampled_from([0, 1, 2]), min_size=1), min_size=count, max_size=count))
     for index in draw(st.lists(st.integers(0, count - 1), max_size=5)):
         labels[index].add(3)
@@ -46,20 +46,20 @@ def test_laws_of_a_split(problem: tuple[np.ndarray, list[list[int]], int, int, i
     split = split_tiles(masks, groups, validation, test, seed)
     parts = parts_of(split)
 
-    # Every image is in one part, and the parts are sorted.
+    # Every image is in exactly one split, and the splits are sorted.
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(masks)))
     assert all(part.dtype == np.int64 and (np.diff(part) > 0).all() for part in parts)
-    # No group is torn.
+    # No group is divided between splits.
     side = np.empty(len(masks), int)
     for number, part in enumerate(parts):
         side[part] = number
     assert all(len(set(side[group])) == 1 for group in groups)
-    # There are more single images than a group can make up for, so sizes are exact.
+    # There are enough ungrouped images to make up for any group, so sizes are exact.
     if len(masks) - sum(map(len, groups)) >= validation + test:
         assert (len(split.validation), len(split.test)) == (validation, test)
     assert len(split.train)
     assert len(split.validation)
-    # The seed decides.
+    # The same seed gives the same split.
     again = split_tiles(masks, groups, validation, test, seed)
     assert all(np.array_equal(one, other) for one, other in zip(parts, parts_of(again), strict=True))
 
@@ -76,7 +76,7 @@ def test_no_frame_stands_in_two_parts(
     try:
         split = split_tiles(masks, joined, validation, test, seed)
     except DataError:
-        # Only where there are fewer units than parts.
+        # Only if there are fewer units than splits.
         assert count - sum(len(unit) - 1 for unit in joined) < (3 if test else 2)
         return
     assert np.array_equal(np.sort(np.concatenate(parts_of(split))), np.arange(count))
@@ -88,7 +88,7 @@ def test_no_frame_stands_in_two_parts(
 
 def test_groups_and_frames_are_joined_where_they_share_a_tile() -> None:
     frames = np.array([7, 7, 3, 3, 5, 1, 0, 9, 9, 2])
-    # Tiles 1 and 2 look alike, which joins the frames 7 and 3; frame 9 stands alone, and so do tiles 5 and 6.
+    # Tiles 1 and 2 look alike, which joins frames 7 and 3; frame 9 stays on its own, and so do tiles 5 and 6.
     assert join_groups([[1, 2], [4, 9]], frames) == [[0, 1, 2, 3], [4, 9], [7, 8]]
     # A chain: frame 7 to 3 to 9.
     assert join_groups([[1, 2], [3, 7]], frames) == [[0, 1, 2, 3, 7, 8]]
@@ -100,7 +100,7 @@ def test_groups_and_frames_are_joined_where_they_share_a_tile() -> None:
 @given(problems())
 def test_a_rare_class_is_everywhere(problem: tuple[np.ndarray, list[list[int]], int, int, int]) -> None:
     masks, _, validation, test, seed = problem
-    # No other class is rare: two that meet in their only images can rule each other out.
+    # No other class is rare: two rare classes that share their only images can rule each other out.
     masks = np.concatenate([masks, make_masks([{0, 1, 2}] * 3)])
     rare = classes_present(masks, 4)[:, 3]
     split = split_tiles(masks, [], validation, test, seed)

@@ -1,4 +1,4 @@
-"""Synthetic terrain: what a data set of it promises, whatever the seed and the size."""
+"""Synthetic terrain: the guarantees of a generated data set, for any seed and size."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Global Keras state that tests of networks change."""
+"""The global Keras state that network tests change."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def float32_policy() -> Iterator[None]:
-    """Layers compute in float32, whatever ran before; what a test sets itself is undone."""
+    """Layers compute in float32, whatever ran before; a policy that the test sets is undone."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     yield

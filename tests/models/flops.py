@@ -1,4 +1,4 @@
-"""Floating-point operations of a network, counted from its layers: a second opinion on what is counted from configs."""
+"""Floating-point operations of a network, counted from its layers: a cross-check of the counts made from configs."""
 
 import math
 
@@ -10,7 +10,7 @@ def count_flops(model: keras.Model) -> int:
     """Floating-point operations of the forward pass of one image, a multiply-add counted as two.
 
     Convolutions and dense layers are counted; what is linear in the number of activations (normalisation, pooling,
-    rectifiers) is not.
+    ReLU) is not.
 
     Args:
         model: A built functional model.

@@ -50,7 +50,7 @@ def convolve_same(x: Array, kernel: Array) -> Array:
 
 
 def enlarge_bilinearly(x: Array) -> Array:
-    """Twice the size: a pixel's centre c of the large image lies at (c + 1/2) / 2 - 1/2 of the small one."""
+    """Upsamples by 2: pixel c of the large image lies at (c + 1/2) / 2 - 1/2 in the small one."""
     for axis in (1, 2):
         size = x.shape[axis]
         at = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
@@ -74,7 +74,7 @@ def test_squeeze_and_excitation_is_the_papers_formula() -> None:
 def test_cbam_is_the_papers_formula() -> None:
     shape = (HEIGHT, WIDTH, CHANNELS)
     model, (w1, b1, w2, b2, kernel) = build(lambda x: convolutional_block_attention(x, 2, "b"), shape)
-    # The means over 96 pixels of noise would hardly move the gate.
+    # Means over 96 pixels of noise alone would hardly move the gate.
     x = random_batch(*shape) + random_batch(1, 1, CHANNELS, seed=8)
     assert (w1.shape, kernel.shape) == ((CHANNELS, CHANNELS // 2), (7, 7, 2, 1))
 
@@ -89,7 +89,7 @@ def test_cbam_is_the_papers_formula() -> None:
     assert pixel_gate.std() > 0.1
     expected = pixel_gate * refined
     np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-4)
-    # Pixels first would be another function.
+    # Applying the pixel gate first would be another function.
     swapped = sigmoid(convolve_same(np.stack([x.mean(-1), x.max(-1)], -1), kernel)) * x
     assert np.abs(swapped * channel_gate - expected).max() > 0.1
 
@@ -120,7 +120,7 @@ def test_attention_gate_of_any_width(channels: int) -> None:
     assert np.isfinite(model([random_batch(4, 4, channels), random_batch(2, 2, 3)])).all()
 
 
-# 1 + 2⁻⁷ is a bfloat16 and 1 + 2⁻¹⁰ a float16, the mean of that and 1 is not.
+# 1 + 2⁻⁷ is a bfloat16 and 1 + 2⁻¹⁰ a float16; the mean of either and 1 is not.
 @pytest.mark.parametrize(("precision", "step"), [("bfloat16", 2**-7), ("float16", 2**-10)])
 @pytest.mark.parametrize(
     ("block", "pool"), [(squeeze_and_excitation, "b_squeeze"), (convolutional_block_attention, "b_mean")]

@@ -22,7 +22,7 @@ def style(portable: bool = False, **values: object) -> BlockStyle:
     return BlockStyle(UNetConfig.model_validate(values), seed=3, portable=portable)
 
 
-# Each with the factor by which it changes height and width, and its channels.
+# Each block with the factor by which it changes height and width, and its number of output channels.
 BLOCKS: dict[str, tuple[Block, int, int]] = {
     "conv_block": (lambda x: conv_block(x, 6, style(), "b"), 1, 6),
     "conv_block_portable": (lambda x: conv_block(x, 6, style(portable=True), "b"), 1, 6),
@@ -73,7 +73,7 @@ class TestBlock:
         assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 0 for gradient in gradients)
 
     def test_gradient_is_the_slope_of_what_it_computes(self, name: str) -> None:
-        """Along a random direction of input and weights together, against a central difference."""
+        """Checked along a random direction of input and weights together, against a central difference."""
         keras.config.set_dtype_policy("float64")
         model, noise, in_training = build(name), np.random.default_rng(1), name != "dropout"
         places = [tf.Variable(batch().astype(np.float64)), *(weight.value for weight in model.trainable_weights)]
@@ -95,7 +95,7 @@ class TestBlock:
 
     def test_saved_and_loaded_computes_the_same(self, name: str, tmp_path: Path) -> None:
         model = build(name)
-        model(batch(), training=True)  # moves the statistics of normalisation off their start
+        model(batch(), training=True)  # moves the normalisation statistics off their initial values
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         np.testing.assert_array_equal(loaded(batch()), model(batch()))
@@ -161,10 +161,10 @@ def test_upsampling_doubles_both_sides_as_its_formula_says(upsampling: str) -> N
     expected = np.zeros((2, 8, 12, 3)) + bias
     for down, right in np.ndindex(2, 2):
         if upsampling == "conv2d_transpose":
-            # Each pixel becomes a square of its own; the kernel's last axis is the input's.
+            # Each pixel becomes a separate 2×2 square; the kernel's last axis is the input channels.
             expected[:, down::2, right::2] += inputs @ kernel[down, right].T
         else:
-            # Each pixel four times, then a 2×2 convolution with zeros below and at the right.
+            # Each pixel is repeated four times, then a 2×2 convolution with zeros below and at the right.
             larger = np.pad(inputs.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 1), (0, 1), (0, 0)))
             expected += larger[:, down : down + 8, right : right + 12] @ kernel[down, right]
     np.testing.assert_allclose(model(inputs), expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The modelled cost follows the work; how well it predicts seconds, `benchmarks/step_cost.py` measures."""
+"""The modelled cost follows the work; `benchmarks/step_cost.py` measures how well it predicts seconds."""
 
 import math
 from typing import Any

@@ -45,7 +45,7 @@ def test_its_own_output_comes_first_and_each_branch_is_of_full_size(model: keras
 def test_the_global_branch_sees_the_image_at_half_its_size_and_the_fine_one_all_of_it(
     model: keras.Model, images: np.ndarray
 ) -> None:
-    # Each square of four pixels turned by half a turn: its mean is as it was.
+    # Each square of four pixels is rotated by 180°, which leaves its mean unchanged.
     squares = images.reshape(3, HEIGHT // 2, 2, WIDTH // 2, 2, 1)
     turned = squares[:, :, ::-1, :, ::-1].reshape(images.shape)
     (final, fine, coarse), (other_final, other_fine, other_coarse) = outputs(model, images), outputs(model, turned)

@@ -1,4 +1,4 @@
-"""Convolutions as products of matrices compute what Keras' own layers compute."""
+"""Convolutions as matrix multiplications compute what Keras' own layers compute."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -79,7 +79,7 @@ def test_one_pixel_of_one_image_is_normalised_without_nan() -> None:
     np.testing.assert_allclose(layer.moving_variance, 0.5)
 
 
-# 16 channels take another kernel than 4.
+# 16 channels use another kernel than 4.
 @pytest.mark.parametrize("repeats", [1, 4])
 @pytest.mark.parametrize("precision", [tf.bfloat16, tf.float16])
 def test_mixed_precision_keeps_weights_and_statistics_in_float32(precision: tf.DType, repeats: int) -> None:
@@ -88,7 +88,7 @@ def test_mixed_precision_keeps_weights_and_statistics_in_float32(precision: tf.D
     outputs = layer(batch, training=True)
     assert outputs.dtype == precision
     assert {weight.dtype for weight in layer.weights} == {"float32"}
-    # Rounded first, as the layer's input is; summed in so few bits, the mean would be off by far more.
+    # Rounded first, like the layer's input; a mean summed in that precision would be off by far more.
     rounded = tf.cast(tf.cast(batch, precision), tf.float32).numpy()
     np.testing.assert_allclose(layer.moving_mean, 0.1 * rounded.mean((0, 1, 2)), rtol=1e-5)
 

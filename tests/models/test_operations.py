@@ -1,4 +1,4 @@
-"""What is counted from a config is what the network has that is built from it."""
+"""The counts made from a config are those of the network that is built from it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The spatial transformer against NumPy, its way back, what it can learn, and its twin of Keras' own layers."""
+"""The spatial transformer against NumPy, its inverse, what it can learn, and its portable copy in Keras layers."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ from marsseg.models.unet import build_unet
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
 
 IDENTITY = np.array([1, 0, 0, 0, 1, 0])
-# A turn, a stretch and a shift, away from the identity in every entry.
+# A rotation, a scaling and a shift that differ from the identity in every entry.
 ELSEWHERE = np.array([0.9, 0.2, 0.15, -0.15, 1.1, -0.1])
 Array = NDArray[np.float64]
 
 
 def random_thetas(count: int, spread: float = 1.0) -> Array:
-    """Transforms from the whole range that `localize` can give, or from a part of it."""
+    """Transforms from the whole range that `localize` can give, or from a fraction of it."""
     change = np.random.default_rng(5).uniform(-spread, spread, (count, 6))
     return IDENTITY + change * [0.4, 0.4, 1, 0.4, 0.4, 1]
 
 
 def sample(image: Array, theta: Array) -> Array:
-    """Jaderberg et al. (2015), equations 1 and 5, pixel by pixel; outside the border the nearest pixel of it.
+    """Jaderberg et al. (2015), equations 1 and 5, pixel by pixel; outside the image the nearest border pixel.
 
     V(p) = Σ U(n, m) · max(0, 1 - |x - m|) · max(0, 1 - |y - n|).
     """
@@ -63,7 +63,7 @@ def network(seed: int = 0, portable: bool = False, **values: object) -> tuple[ke
 
 
 def turn_to(model: keras.Model, theta: Array) -> None:
-    """Makes the network's transform the same for every image."""
+    """Sets the network's transform to `theta` for every image."""
     kernel, _ = model.get_layer("stn_change").get_weights()
     change = np.arctanh((theta - IDENTITY) / [0.4, 0.4, 1, 0.4, 0.4, 1])
     model.get_layer("stn_change").set_weights([np.zeros_like(kernel), change])
@@ -147,12 +147,12 @@ def test_view_and_the_way_back_restore_what_the_view_shows(portable: bool) -> No
     inside = np.s_[:, 6:18, 10:30]
     assert np.abs(there - images)[inside].max() > 0.5
     np.testing.assert_allclose(back[inside], images[inside], atol=0.05)
-    # The inverse in the place of the transform would not do.
+    # Using the inverse in place of the transform does not restore the images.
     assert np.abs(view([view([images, inverse]).numpy(), inverse]).numpy() - images)[inside].max() > 0.5
 
 
 def test_network_answers_in_the_images_own_frame() -> None:
-    """A network that says of each pixel what it is: whatever its view, the answer fits the image."""
+    """A network that outputs a function of each pixel: whatever its view, the output is aligned with the image."""
     images, theta = smooth_images(24, 40), np.stack([ELSEWHERE] * 2)
     inputs, chosen = keras.Input((24, 40, 1)), keras.Input((6,))
     seen = keras.layers.Rescaling(3.0, 1.0)(transform(inputs, chosen, "view", portable=False))
@@ -212,7 +212,7 @@ def test_it_learns_to_undo_each_images_own_shift() -> None:
     for _ in range(150):
         step(shifted, originals)
 
-    # Images that it has never seen, and shifts that it was never told.
+    # Unseen images; the shifts are never given to the network.
     shifted, originals, shifts = draw(32)
     theta, view = model(shifted)
     found = theta.numpy()[:, [2, 5]] * [(width - 1) / 2, (height - 1) / 2]

@@ -1,4 +1,4 @@
-"""The U-Net: every depth and option, its twin of Keras' own layers, names and seeds."""
+"""The U-Net: every depth and option, its portable copy in Keras' own layers, names and seeds."""
 
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from marsseg.models.unet import build_unet
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
 
 NUM_CLASSES = 5
-# A gate of one hidden unit could be dead from the start.
+# A gate with one hidden unit could be dead from the start.
 SMALL = {"num_blocks": 2, "base_filters": 4, "max_filters": 8, "se_reduction_ratio": 1, "cbam_reduction_ratio": 1}
 OPTIONS: list[dict[str, object]] = [
     {"upsampling": "upsampling2d"},
@@ -102,7 +102,7 @@ def built_once(name: str) -> tuple[keras.Model, np.ndarray, list[np.ndarray]]:
 
 
 def initial(options: dict[str, object]) -> tuple[keras.Model, np.ndarray]:
-    """That network as if it had just been built."""
+    """The network of `built_once`, reset to its initial weights."""
     model, images, weights = built_once(name_options(options))
     model.set_weights(weights)
     return model, images
@@ -112,7 +112,7 @@ def initial(options: dict[str, object]) -> tuple[keras.Model, np.ndarray]:
 class TestOption:
     def test_gradient_reaches_every_weight(self, options: dict[str, object]) -> None:
         model, images = initial(options)
-        # What begins at 0, as the spatial transformer's last layer, hides what stands before it until the first step.
+        # A layer that starts at 0, such as the spatial transformer's last, blocks the gradient of the layers before it.
         noise = np.random.default_rng(2)
         model.set_weights([weight + noise.normal(0, 0.01, weight.shape) for weight in model.get_weights()])
         direction = np.random.default_rng(1).normal(size=(2, *model.output_shape[1:])).astype(np.float32)
@@ -194,14 +194,14 @@ def test_skip_connections_carry_the_encoder_to_the_decoder() -> None:
     assert build()[0].get_layer("decoder0_concat").output.shape[-1] == 4 + 4
     without = build(skip_connections=False)[0]
     assert not any("concat" in layer.name for layer in without.layers)
-    # Convolutions have in·out·9 weights, normalisations 4 a channel, the transposed ones in·out·4.
+    # Convolutions have in·out·9 weights, transposed ones in·out·4, normalisations 4 per channel.
     convolutions = [(1, 4), (4, 4), (4, 8), (8, 8), (8, 8), (8, 8), (8, 8), (8, 8), (4, 4), (4, 4)]
     expected = sum(9 * a * b + 4 * b for a, b in convolutions) + 8 * 8 * 4 + 8 * 4 * 4 + (4 * 5 + 5)
     assert without.count_params() == expected
 
 
 def layers_within(model: keras.Model, suffix: str) -> set[str]:
-    """What stands before the suffix in the names of the layers that end with it."""
+    """The names of the layers that end with the suffix, without it."""
     return {layer.name.removesuffix(suffix) for layer in model.layers if layer.name.endswith(suffix)}
 
 
@@ -254,7 +254,7 @@ def test_dilation_stands_where_it_should(place: str, num_blocks: int) -> None:
     expected = {}
     for name in names:
         for index, rate in enumerate((2, 3, 5)):
-            # A kernel that sees padding alone but for its centre would be no dilated one.
+            # Rates are capped, since beyond that all of the kernel but its centre would see only padding.
             _, height, width, _ = model.get_layer(f"{name}_conv{index}").input.shape
             expected[f"{name}_conv{index}"] = min(rate, max(height, width) - 1)
     assert rates == {name: rate for name, rate in expected.items() if rate > 1}

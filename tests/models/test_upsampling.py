@@ -16,7 +16,7 @@ SHAPE = 3, 2, 5, 4
 def test_pixels_and_gradients_are_those_of_kerass_layer(dtype: str) -> None:
     rng = np.random.default_rng(0)
     inputs = tf.constant(rng.normal(size=SHAPE), dtype)
-    # Whole numbers, so that sums of four are exact whatever their order.
+    # Integers, so that sums of four are exact in any order.
     upstream = tf.constant(rng.integers(-9, 10, (3, 4, 10, 4)), dtype)
     found = []
     for layer in (NearestUpSampling2D(dtype=dtype), keras.layers.UpSampling2D(dtype=dtype)):

@@ -1,4 +1,4 @@
-"""Law suites are no test files: without this a law that is broken would not tell the values it found."""
+"""The law modules are not test files: without this, a failing law would not show the values it compared."""
 
 import pytest
 

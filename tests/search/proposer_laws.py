@@ -1,4 +1,4 @@
-"""Laws that every engine's samplers keep, the spaces they are looked at in, and how each is built."""
+"""Laws that every engine's samplers obey, the spaces they are tested in, and how each sampler is built."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from marsseg.search.space import (
 from marsseg.search.space_file import load_space
 
 UNET = load_space(Path(__file__).parents[2] / "search_spaces" / "unet.toml")
-# Every kind of domain and a condition below a condition; no field of the config, the engines do not look.
+# Every kind of domain and a nested condition; the paths are not config fields, which engines do not check.
 MIXED = Space(
     "mixed",
     {},
@@ -33,7 +33,7 @@ MIXED = Space(
         Parameter("int_log", IntParameter(1, 128, log=True)),
         Parameter("float", FloatParameter(-1.0, 1.0)),
         Parameter("float_step", FloatParameter(0.0, 1.0, step=0.25)),
-        # Not exact in binary, where a division loses the last step.
+        # Not exact in binary, so that a plain division would lose the last step.
         Parameter("float_tenths", FloatParameter(0.0, 0.5, step=0.1)),
         Parameter("float_log", FloatParameter(1e-6, 1.0, log=True)),
         Parameter("bool", BoolParameter()),
@@ -63,7 +63,7 @@ def check_in_space(values: Mapping[str, Value], space: Space) -> None:
 
 @lru_cache
 def search_through(build: Build, name: str, num_proposals: int) -> list[dict[str, Any]]:
-    """Proposals, each with the 15 before it as observations, one of five still running."""
+    """Proposals, each made with the 15 before it as observations, one in five of them still running."""
     space = {"unet": UNET, "mixed": MIXED}[name]
     noise = random.Random(0)
     observations: list[Observation] = []
@@ -74,7 +74,7 @@ def search_through(build: Build, name: str, num_proposals: int) -> list[dict[str
 
 
 class ProposerLaws:
-    """What every engine owes; a subclass says how it is built."""
+    """The laws for every engine; a subclass says how its sampler is built."""
 
     num_proposals = 200
     enough_to_see_all = 200
@@ -181,7 +181,7 @@ def build_nsga2(space: Space) -> Proposer:
 
 
 class ModelLaws:
-    """What a sampler that models scores owes besides."""
+    """Additional laws for a sampler that models scores."""
 
     def test_good_observations_draw_proposals_near_them(self, build: Build) -> None:
         def score(values: Mapping[str, Any]) -> float:
@@ -194,7 +194,7 @@ class ModelLaws:
 
 
 class RandomLaws:
-    """What a sampler that draws at random owes besides."""
+    """Additional laws for a sampler that draws at random."""
 
     def test_looks_at_no_observation(self, build: Build) -> None:
         observations = [Observation(values, 1.0) for values in search_through(build_random, UNET.name, 10)]

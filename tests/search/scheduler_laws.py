@@ -1,4 +1,4 @@
-"""Laws that every scheduler keeps, in simulated searches over deterministic learning curves."""
+"""Laws that every scheduler obeys, in simulated searches over deterministic learning curves."""
 
 import json
 import random
@@ -27,9 +27,9 @@ class Simulation:
     """A search over curves that rise with the epochs towards a trial's quality.
 
     Args:
-        scheduler: What is looked at.
-        qualities: By trial.
-        workers: Segments at a time; a segment takes as long as it has epochs.
+        scheduler: The scheduler under test.
+        qualities: The quality of each trial.
+        workers: Number of segments at a time; a segment takes one unit of time per epoch.
         failing: Trials that fail in their first segment.
         failing_later: Trials that fail in their second segment.
         rejected: Proposals that are rejected.
@@ -109,7 +109,7 @@ class Simulation:
 
 
 class SchedulerLaws:
-    """What every scheduler owes; a subclass says which one."""
+    """The laws for every scheduler; a subclass says which one."""
 
     simulations = 20
 
@@ -123,7 +123,7 @@ class SchedulerLaws:
 
     @pytest.fixture(params=range(4), scope="class")
     def simulation(self, scheduler: Scheduler, workers: int, request: pytest.FixtureRequest) -> Simulation:
-        """Searches in order of chance, with and without mishaps."""
+        """Searches with qualities in random order, with and without mishaps."""
         mishaps: dict[str, frozenset[int]] = {}
         if request.param:
             mishaps = {"failing": frozenset({0, 7}), "rejected": frozenset({3, 4, 9}), "stops_early": frozenset({1, 5})}
@@ -187,12 +187,12 @@ class SchedulerLaws:
         state = Simulation(scheduler, random_qualities(1), workers, failing_later=failing).run().state
         assert state.num_started == BUDGET
         assert not state.in_state(TrialState.RUNNING, TrialState.PROPOSED)
-        # Some are trained in full in their first segment.
+        # Some trials are trained in full in their first segment.
         assert state.winner is not None or number == 400
 
 
 class RungLaws(SchedulerLaws):
-    """What those owe that compare at rungs."""
+    """Additional laws for schedulers that compare trials at rungs."""
 
     def test_a_promotion_ends_at_the_next_rung(self, simulation: Simulation) -> None:
         for state, segment in simulation.segments():

@@ -1,4 +1,4 @@
-"""Budgets as they are typed, and limits that every scheduler keeps."""
+"""Budgets as users type them, and limits that every scheduler keeps."""
 
 import math
 import random
@@ -70,7 +70,7 @@ def test_epochs_are_never_overspent_and_one_finalist_is_complete(name: str, epoc
     assert last.state.epochs_spent <= epochs
     assert last.state.winner is not None
     assert not last.state.in_state(TrialState.RUNNING)
-    # What is left would hardly have paid for another step.
+    # The rest would hardly have paid for another step.
     assert epochs - last.state.epochs_spent < RUNGS.max_epochs
 
 
@@ -84,13 +84,13 @@ def test_hours_are_those_of_the_clock_however_many_work(name: str, workers: int)
     for moment in simulate(on_the_clock, random_curves(1, 300), budget.most_trials, workers):
         times.append(moment.time)
     assert moment.state.winner is not None
-    # What is left would hardly have paid for another full training.
+    # The rest would hardly have paid for another full training run.
     assert 400 - 27 * 3.5 < times[-1] <= 400
 
 
 @dataclass(frozen=True)
 class _OnTheClock:
-    """Tells a scheduler what time it is, and that trials take what is modelled."""
+    """Tells a scheduler the simulated time, and that trials take as long as modelled."""
 
     scheduler: Scheduler
     clock: Callable[[], float]
@@ -110,10 +110,10 @@ class _OnTheClock:
 
 def test_seconds_are_modelled_ones_scaled_by_what_trials_took() -> None:
     scheduler = Limited(SCHEDULERS["asha"](RUNGS), Budget(seconds=1000.0))
-    # Modelled 3 · 2 = 6 s, took 60: whatever comes will take ten times what is modelled.
+    # Modelled 3 · 2 = 6 s, took 60: everything to come will take ten times as long as modelled.
     first = Trial(0, {}, TrialState.PAUSED, until=3, epochs=3, scores=(0.1, 0.2, 0.3), cost=Cost(2.0), duration_s=60.0)
     next_trial = Trial(1, {}, cost=Cost(2.0))
-    # The leader's way to the end takes 480 s, a first segment 60.
+    # The rest of the leader's training takes 480 s, a first segment 60.
     enough = SearchState((first, next_trial), active_s=1000.0 - 480 - 60)
     assert scheduler.decide(enough, Budget(seconds=1.0).most_trials) == RunSegment(1, 3)
     assert scheduler.decide(SearchState((first,), active_s=1000.0 - 480 - 60), 10**9) == Propose()

@@ -58,7 +58,7 @@ def serve(connection: Connection) -> None:
 
 
 class KillsWhenSent:
-    """A task that ends its worker between the look whether it is alive and the handing over."""
+    """A task that ends its worker between the check that it is alive and the handover."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -100,7 +100,7 @@ def wait_until_gone(pid: int) -> None:
 def is_gone(pid: int) -> bool:
     try:
         process = psutil.Process(pid)
-        # A process is a zombie already while its other threads still end.
+        # A process is already a zombie while its other threads are still ending.
         return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
         return True
@@ -150,11 +150,11 @@ def test_a_worker_whose_key_is_held_is_left_alone_unless_there_is_no_other() -> 
         served = {message.key: message.body for message in collect(executor, 2) if message.kind == "done"}
         executor.submit("c", ("count", 1), held={"a"})
         assert collect(executor)[-1].body == served["b"]
-        # A new one rather than one of those that are held.
+        # A new worker rather than a held one.
         executor.submit("d", ("count", 1), held={"a", "c"})
         fresh = collect(executor)[-1].body
         assert fresh not in served.values()
-        # Who had the key itself comes first, and where all are held one of them has to do.
+        # The worker that had the key itself comes first; if all are held, one of them is used.
         executor.submit("a", ("count", 1), held={"c"})
         assert collect(executor)[-1].body == served["a"]
         executor.submit("e", ("count", 1), held={"a", "c", "d"})
@@ -188,7 +188,7 @@ def test_each_worker_finds_an_environment_of_its_own_and_its_successor_the_same(
         executor.submit("stays", ("sleep", 2))
         while "died" not in [message.kind for message in executor.poll(0.2)]:
             pass
-        # The place that has become free, whichever that was.
+        # This takes the place that has become free, whichever it is.
         executor.submit("a", ("tell", "PLACE"))
         first = [message.body for message in collect(executor, 2) if message.kind == "told"]
         executor.submit("a", ("tell", "PLACE"))

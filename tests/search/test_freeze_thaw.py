@@ -1,4 +1,4 @@
-"""Freezing and thawing: its laws, what it spends, and which trial it takes up next."""
+"""Freeze-thaw: its laws, what it spends, and which trial it starts or resumes next."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.search.scheduler_laws import BUDGET, COST, RUNGS, SchedulerLaws, Simu
 
 
 class TestFreezeThaw(SchedulerLaws):
-    # Its decisions take milliseconds each, and it spends the same in every search.
+    # Each decision takes milliseconds, and every search spends the same.
     simulations = 2
 
     @pytest.fixture(scope="class")
@@ -89,7 +89,7 @@ class TestFreezeThaw(SchedulerLaws):
             Trial(number, {"x": number}, TrialState.PAUSED, epochs=3, scores=(0.1, 0.1, number / 200), cost=COST)
             for number in range(200)
         ]
-        # Far behind since others have come, and still being trained.
+        # It has fallen far behind the others, and is still being trained.
         trials[0] = replace(trials[0], state=TrialState.RUNNING, until=6)
         decision = FreezeThaw(RUNGS, spend=1000.0).decide(SearchState(tuple(trials)), 200)
         assert isinstance(decision, RunSegment)

@@ -1,4 +1,4 @@
-"""Importances: what decides the score stands out, and Optuna keeps its doubts off the terminal."""
+"""Importances: the parameter that decides the score stands out, and Optuna prints no warnings."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Keras Tuner's oracles keep the laws; its Gaussian process, made faster, predicts what it did."""
+"""Keras Tuner's oracles obey the laws; the faster Gaussian process predicts the same as the library's."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tests.search.proposer_laws import (
 
 
 class TestBayesian(ProposerLaws, ModelLaws):
-    # Each takes a fifth of a second; 23 were enough to see all.
+    # Each proposal takes a fifth of a second; 23 were enough to see all values.
     num_proposals = 40
     enough_to_see_all = 40
 

@@ -138,7 +138,7 @@ def test_a_driver_that_lost_its_lock_can_write_nothing_any_more(ledger: Ledger, 
     lost = ledger.drive("one")
     fenced_off = lost.__enter__()
     fenced_off.append("proposed", 0, values={})
-    # Somebody tidied up; a new file of that name is another lock.
+    # Somebody deleted the lock file; a new file of that name is another lock.
     path.with_name("ledger.db.one.lock").unlink()
     with Ledger(path).drive("one") as writer:
         for write in (

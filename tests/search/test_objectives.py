@@ -1,4 +1,4 @@
-"""Several objectives: what they may be, and what schedulers and samplers make of them."""
+"""Several objectives: which are allowed, and how schedulers and samplers use them."""
 
 import random
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def test_those_that_take_several_are_known_by_name() -> None:
 
 @dataclass
 class Overheard:
-    """A scheduler that asks another one, and remembers."""
+    """A scheduler that delegates to another one and records its decisions."""
 
     scheduler: Scheduler
     heard: list[tuple[SearchState, Decision]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Overheard:
 
 
 def curves(seed: int, sizes: Sequence[str] = ("params",), **changed: float) -> list[Curve]:
-    """Curves that rise towards a quality, of networks of any size."""
+    """Curves that rise towards a quality, for networks of any size."""
     luck = random.Random(seed)
     made = []
     for _ in range(BUDGET):
@@ -95,7 +95,7 @@ def front_of(state: SearchState) -> set[int]:
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("name", SCHEDULERS_OF_SEVERAL_OBJECTIVES)
 class TestSchedulers:
-    """What each owes that takes several objectives."""
+    """Laws for each scheduler that takes several objectives."""
 
     @pytest.mark.parametrize("sizes", [("params",), ("params", "flops")])
     def test_the_budget_is_spent_and_a_front_is_complete(self, name: str, workers: int, sizes: Sequence[str]) -> None:
@@ -121,7 +121,7 @@ class TestSchedulers:
         ]
 
     def test_the_smallest_is_found_beside_the_best(self, name: str, workers: int) -> None:
-        """Of networks whose quality does not depend on their size, both ends come to the last rung."""
+        """If quality does not depend on size, both the best and the smallest network reach the last rung."""
         _, state = search(name, curves(7), workers)
         completed = state.in_state(TrialState.COMPLETED)
         assert max(trial.score for trial in completed) == pytest.approx(
@@ -225,12 +225,12 @@ PLANE = Space("plane", {}, (Parameter("x", FloatParameter(0.0, 1.0)), Parameter(
 
 
 def on_the_plane(x: float, y: float) -> Observation:
-    """Score x - y, size x + y: whatever x is, y = 0 is better in both, so the front is the lower edge."""
+    """Score x - y, size x + y: for any x, y = 0 is best in both, so the front is the lower edge."""
     return Observation({"x": x, "y": y}, x - y, sizes=(x + y,))
 
 
 def go_on(sampler: str, observations: list[Observation], count: int) -> list[dict[str, Any]]:
-    """The next proposals of a search, each told its score and size before the next."""
+    """The next proposals of a search, each observed with its score and size before the next is made."""
     known, proposer = list(observations), build_proposer("optuna", sampler, PLANE, 1)
     for number in range(count):
         values: dict[str, Any] = proposer.propose(known, number)
@@ -240,7 +240,7 @@ def go_on(sampler: str, observations: list[Observation], count: int) -> list[dic
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
 class TestSamplers:
-    """What each owes that models several objectives."""
+    """Laws for each sampler that models several objectives."""
 
     @pytest.fixture(autouse=True)
     def _needs_its_package(self, sampler: str) -> None:
@@ -259,7 +259,7 @@ class TestSamplers:
         distance, distance_at_random = (sum(v["y"] for v in made) / len(made) for made in (proposals, at_random))
         assert distance < 0.5 * distance_at_random
         along = [values["x"] for values in proposals]
-        # With the score alone all would gather where x is 1.
+        # With the score alone all proposals would gather where x is 1.
         assert min(along) < 0.4
         assert max(along) > 0.6
 

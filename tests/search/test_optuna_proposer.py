@@ -1,4 +1,4 @@
-"""Optuna's samplers keep the laws."""
+"""Optuna's samplers obey the laws."""
 
 import pytest
 
@@ -22,7 +22,7 @@ class TestTpe(ProposerLaws, ModelLaws):
 
 
 class TestGaussianProcess(ProposerLaws, ModelLaws):
-    # It soon settles on the value of a parent for which the noise is best; other values' children are rarely there.
+    # It soon settles on the parent's value with the best noise; children of its other values are rarely active.
     sees_all_below_conditions = False
 
     @pytest.fixture
@@ -38,7 +38,7 @@ class TestCmaEs(ProposerLaws, ModelLaws):
 
 
 class TestNsga2(ProposerLaws, ModelLaws):
-    # Ten parents soon have most in common; what they lack comes back by a mutation in fourteen.
+    # Ten parents soon share most values; a lost value returns only by mutation, one time in fourteen.
     enough_to_see_all = 400
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""Orders of points with several numbers, against their definitions."""
+"""Orderings of points with several numbers, against their definitions."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ def clouds(draw: st.DrawFn) -> list[Point]:
 
 
 def peeled(points: list[Point]) -> list[set[int]]:
-    """The fronts by their definition: what nothing dominates is taken away, again and again."""
+    """The fronts by their definition: the points that nothing dominates are removed, again and again."""
     left, found = set(range(len(points))), []
     while left:
         found.append({i for i in left if not any(dominates(points[other], points[i]) for other in left)})
@@ -23,7 +23,7 @@ def peeled(points: list[Point]) -> list[set[int]]:
 
 
 def gap(index: int, chosen: list[int], front: list[int], points: list[Point]) -> int:
-    """How far a point is from the nearest chosen one, counted in the front's values of each number."""
+    """The squared distance to the nearest chosen point, in ranks among the front's distinct values of each number."""
 
     def place(member: int, axis: int) -> int:
         return len({points[other][axis] for other in front if points[other][axis] < points[member][axis]})
@@ -68,7 +68,7 @@ def test_one_number_alone_or_beside_equal_ones_is_a_sort(points: list[Point]) ->
 
 
 def test_a_front_is_told_from_its_ends_inwards() -> None:
-    # Scores and negated parameters; the last two are on no front's way.
+    # Scores and negated parameters; the last two are not on the first front.
     points = [(0.1, -1e3), (0.5, -1e4), (0.6, -1e5), (0.65, -1e6), (0.7, -1e7), (0.5, -1e6), (0.0, -1e4)]
     assert best_first(points) == [4, 0, 2, 1, 3, 5, 6]
 

@@ -1,4 +1,4 @@
-"""What a search is expected to spend, from what its configurations cost."""
+"""What a search is expected to spend, from the costs of its configurations."""
 
 import pytest
 

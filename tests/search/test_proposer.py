@@ -1,4 +1,4 @@
-"""Proposers: none without its laws, and what a proposer is told of a search."""
+"""Proposers: every one has its laws, and what a proposer is told about a search."""
 
 import math
 import random
@@ -28,7 +28,7 @@ def test_proposal_seeds_differ_by_search_and_number() -> None:
 
 
 def trial(number: int, scores: dict[int, float], state: TrialState = TrialState.PAUSED) -> Trial:
-    """Its scores by rung; each holds from the rung before."""
+    """A trial with these scores by rung; each score also holds for the epochs since the rung before."""
     flat = [scores[min(level for level in scores if level >= epoch)] for epoch in range(1, max(scores, default=0) + 1)]
     return Trial(number, {"n": number}, state, epochs=len(flat), scores=tuple(flat))
 
@@ -88,7 +88,7 @@ LEADER = {"x": 0.85, "y": 0.85}
 
 
 def search_with_a_paused_leader() -> tuple[list[dict[str, float]], list[dict[int, float]]]:
-    """Points and their scores by rung: twelve far from the leader, the better of them trained on; then the leader.
+    """Points and their scores by rung: twelve far from the leader, the best of them promoted; then the leader.
 
     Every score grows towards the leader, and by 0.3 from rung to rung.
     """
@@ -114,6 +114,6 @@ def test_a_paused_leader_does_not_push_the_next_proposals_away(build: Build) -> 
         proposals = [build(PLANE).propose(observations, seed) for seed in range(6)]
         distance[how] = sum(math.dist((v["x"], v["y"]), (LEADER["x"], LEADER["y"])) for v in proposals) / 6
     assert distance["as observed"] <= distance["not at all"] + 0.02
-    # What observing saves from: scores of different rungs side by side, and a good trial that counts as a bad one.
+    # What `observe` prevents: scores of different rungs side by side, and a good trial that counts as a bad one.
     assert distance["its last score"] > distance["as observed"] + 0.2
     assert distance["as running"] > distance["as observed"] + 0.1

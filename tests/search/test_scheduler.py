@@ -1,4 +1,4 @@
-"""Schedulers: none without its laws, and the rungs that they compare at."""
+"""Schedulers: every one has its laws, and the rungs that they compare at."""
 
 import pytest
 

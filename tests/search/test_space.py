@@ -1,4 +1,4 @@
-"""Search spaces: what is read, what is refused and with which words."""
+"""Search spaces: what is accepted, what is refused and with which message."""
 
 import tomllib
 from pathlib import Path

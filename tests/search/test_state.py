@@ -1,4 +1,4 @@
-"""What a record adds up to: whole or piece by piece, and who leads."""
+"""The state that a record replays to, whole or piece by piece, and which trial leads."""
 
 import json
 from typing import Any
@@ -122,7 +122,7 @@ def test_the_life_of_a_trial() -> None:
         TrialState.COMPLETED,
         until=9,
         starts=1,
-        # Three epochs of 2 and a start of 0.5, then six more where the network still stands.
+        # Three epochs at 2 and a start at 0.5, then six more with the network still in memory.
         ends=18.5,
         epochs=7,
         scores=(0.6 - 0.01,) * 7,

@@ -1,4 +1,4 @@
-"""Full training, and what stops below the median of those before: their laws, and how far each trial gets."""
+"""Full training, and stopping below the median of earlier trials: their laws, and how far each trial gets."""
 
 import statistics
 

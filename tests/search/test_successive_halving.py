@@ -1,4 +1,4 @@
-"""Schedulers that halve: their laws, and who goes on from which rung."""
+"""Successive halving schedulers: their laws, and which trials are promoted from which rung."""
 
 import pytest
 
@@ -21,7 +21,7 @@ class TestAsha(RungLaws):
             scores = [other.score_at(trial.epochs) for other in state.trials if other.reached(trial.epochs)]
             better = sum(score > trial.score for score in scores)
             if better >= len(scores) // 3:
-                # Allowed once everything else has come to its end: the leader of the highest rung.
+                # Allowed once everything else has ended: the leader of the highest rung.
                 assert state.num_started == BUDGET
                 assert not state.in_state(TrialState.RUNNING, TrialState.COMPLETED)
                 assert (trial.epochs, better) == (max(other.epochs for other in state.in_state(TrialState.PAUSED)), 0)

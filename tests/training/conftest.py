@@ -1,4 +1,4 @@
-"""A training so small that it takes seconds: ten tiles of 16x32 pixels, the network's shallowest depth."""
+"""A training run so small that it takes seconds: ten tiles of 16x32 pixels, a network of the smallest depth."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from marsseg.data.split import Split
 
 
 def tiny_data(num_train: int = 10) -> PreparedData:
-    """Tiles whose brightness tells the class, with a little noise; `num_train` for training, four for validation."""
+    """Tiles whose brightness shows the class, with a little noise; `num_train` for training, four for validation."""
     rng = np.random.default_rng(0)
     masks = np.kron(rng.integers(0, 5, (num_train + 4, 4, 8)), np.ones((4, 4))).astype(np.uint8)
     images = (masks / 5 + rng.uniform(0, 0.2, masks.shape)).astype(np.float32)
@@ -21,7 +21,7 @@ def tiny_data(num_train: int = 10) -> PreparedData:
 
 
 def tiny_config(**groups: dict[str, Any]) -> ExperimentConfig:
-    """Two blocks of four filters, three steps an epoch; each group's values come on top."""
+    """Two blocks of four filters, three steps per epoch; the given groups' values are applied on top."""
     values: dict[str, Any] = {
         "model.num_blocks": 2,
         "model.base_filters": 4,

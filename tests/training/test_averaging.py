@@ -24,7 +24,7 @@ def test_every_step_multiplies_by_the_decay_and_fills_up_with_the_weights(weight
     average = WeightAverage(weights)
     update = tf.function(average.update)
     expected = start
-    # 1/10, 2/11, 3/12; from step 890 on it is 0.99, which 899/908 would be first to exceed.
+    # The decay is 1/10, 2/11, 3/12, …; from step 890 on it is 0.99, which is 891/900.
     for step, decay in [(0, 0.1), (1, 2 / 11), (2, 0.25), (800, 801 / 810), (899, 0.99), (10**6, 0.99)]:
         now = [rng.uniform(1, 2, 3) for _ in range(4)]
         weights.assign(now)

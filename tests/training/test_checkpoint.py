@@ -1,4 +1,4 @@
-"""Checkpoints come back as they were written, and a torn one is passed over."""
+"""Checkpoints load as they were written, and a torn one is skipped."""
 
 import hashlib
 import json
@@ -149,7 +149,7 @@ def test_a_pickle_under_a_checkpoints_name_is_not_run(tmp_path: Path) -> None:
     mark.unlink()
     digest = hashlib.sha256(content).hexdigest()[:32]
     (tmp_path / f"epoch-00001-{digest}.safetensors").write_bytes(content)
-    with pytest.raises(Exception):  # noqa: B017, PT011  # which one is of no matter
+    with pytest.raises(Exception):  # noqa: B017, PT011  # any exception will do
         load_latest_checkpoint(tmp_path)
     assert not mark.exists()
 

@@ -14,7 +14,7 @@ FINITE, INFINITE, NAN = [3.0, -1.5], [3.0, np.inf], [np.nan, 0.0]
 
 
 class Taker:
-    """Takes gradients as a training step does, and sums up what it was given."""
+    """Takes gradients as a training step does, and sums those that the loss scale passes on."""
 
     def __init__(self) -> None:
         self.scale = LossScale()

@@ -80,7 +80,7 @@ def test_weight_without_gradient_shrinks_by_learning_rate_times_decay(name: str)
     optimizer = Optimizer(optimizer_config(name, weight_decay=0.25), weights)
     for step in range(1, 4):
         optimizer.apply(tf.zeros(2))
-        # All of these are floats exactly.
+        # All of these are exact in float32.
         np.testing.assert_array_equal(weights, np.array([1.0, -2.0]) * 0.875**step)
 
 
@@ -93,7 +93,7 @@ def test_state_put_into_a_new_optimizer_goes_on_to_the_same_bits(name: str) -> N
         optimizer = Optimizer(optimizer_config(name), weights)
         for step, gradient in enumerate(gradients):
             if step == pause_after:
-                # What a checkpoint holds.
+                # The state that a checkpoint holds.
                 state = [variable.numpy() for variable in optimizer.variables]
                 optimizer = Optimizer(optimizer_config(name), weights)
                 for variable, value in zip(optimizer.variables, state, strict=True):
@@ -126,6 +126,6 @@ def test_a_hundred_steps_are_keras_own(name: str) -> None:
             library.learning_rate.assign(0.1)
         apply(gradient)
         library.apply([gradient], [theirs])
-        # Both round, each in an order of its own, some dozen times a step.
+        # Both round about a dozen times per step, each in its own order.
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-5, atol=1e-5)
     assert np.abs(ours.numpy() - start).min() > 1e-3

@@ -1,4 +1,4 @@
-"""Precision by facts, with reasons; no machine is looked at."""
+"""Precision chosen from given facts, with reasons; no machine is inspected."""
 
 import keras
 import pytest
@@ -47,7 +47,7 @@ AMX = frozenset({"fpu", "avx512f", "amx_bf16", "avx512_bf16"})
             "float32",
             "the GPU, GeForce GTX 1080, has compute capability 6.1, and float16 needs 7.0",
         ),
-        # The least able of several.
+        # The least capable of several GPUs decides.
         (
             Machine(gpus=(AMPERE, TURING)),
             "float16",

@@ -30,7 +30,7 @@ def batch(data: PreparedData) -> tuple[np.ndarray, np.ndarray]:
 
 
 def changed(replica: Replica, before: dict[str, dict[str, np.ndarray]]) -> set[str]:
-    """What differs: groups, and of the weights whether they are moving statistics."""
+    """The groups that differ; moving statistics among the weights count as a group of their own."""
     return {
         "statistics" if group == "weights" and "moving" in name else group
         for group, arrays in replica.state().items()
@@ -55,7 +55,7 @@ def test_an_overflow_halves_the_scale_and_moves_statistics_and_generators_alone(
     replica.loss_scale.variables[0].assign(2.0**100)
     before = replica.state()
     loss = float(step(*batch(data)))
-    # The loss itself is told as it is, without the scale.
+    # The loss itself is reported without the scale.
     assert loss == float(sound_step(*batch(data)))
     assert 0 < loss < 10
     assert changed(replica, before) == {"statistics", "dropout", "loss_scale"}
@@ -69,7 +69,7 @@ def test_float16_steps_are_float32_steps_nearly(data: PreparedData) -> None:
         losses = [float(step(*batch(data))) for _ in range(5)]
         ends.append((losses, replica.weights.trainable.numpy()))
     np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=0.01)
-    # Five steps of Adam, each up to the learning rate, may go 0.01 apart at most.
+    # Five steps of Adam, each up to the learning rate, may diverge by 0.01 at most.
     assert np.abs(ends[0][1] - ends[1][1]).mean() < 5e-4
 
 

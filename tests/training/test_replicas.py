@@ -1,4 +1,4 @@
-"""Several devices, one training: two logical devices of the processor stand in for GPUs, in processes of their own."""
+"""Several devices, one training run: two logical CPU devices stand in for GPUs, in processes of their own."""
 
 import concurrent.futures
 import multiprocessing
@@ -16,7 +16,7 @@ from marsseg.training.replica import Arrays
 from marsseg.training.replicas import Replicas, training_devices
 from tests.training.conftest import tiny_config, tiny_data
 
-# A mean over pixels and no normalisation: what each device finds in its share adds up to what one finds in the batch.
+# A mean over pixels and no normalisation: the devices' results add up to that of one device for the whole batch.
 PLAIN = tiny_config(model={"normalization": "none"}, optimizer={"name": "sgd", "learning_rate": 0.1})
 # Everything that has state, in the precision that has a loss scale; the stage changes after the first epoch.
 EVERYTHING = tiny_config(
@@ -35,7 +35,7 @@ def on_two(config: ExperimentConfig) -> ExperimentConfig:
 
 @pytest.fixture(scope="module")
 def two_devices() -> Iterator[ProcessPoolExecutor]:
-    """A process where TensorFlow sees the processor as two devices."""
+    """A process in which TensorFlow sees the CPU as two devices."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, _divide_the_processor) as pool:
         yield pool
@@ -56,7 +56,7 @@ def run(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any
 
 
 def take_steps(config: ExperimentConfig, batches: list[int]) -> tuple[list[float], list[dict[str, Arrays]]]:
-    """The loss of a step on each batch of so many images, and the states that all replicas end in."""
+    """The loss of one step for each batch size, and the final states of all replicas."""
     from marsseg.losses import build_loss
     from marsseg.training.network import build_network
     from marsseg.training.step import build_train_step
@@ -72,7 +72,7 @@ def take_steps(config: ExperimentConfig, batches: list[int]) -> tuple[list[float
     return losses, [replica.state() for replica in replicas.all]
 
 
-# An odd batch, and one that leaves a replica without an image, too.
+# Also an odd batch, and one that leaves a replica without an image.
 @pytest.mark.parametrize("batches", [[4, 4, 4], [4, 3, 1]])
 def test_plain_mean_comes_out_as_on_one_device(two_devices: ProcessPoolExecutor, batches: list[int]) -> None:
     expected, (one,) = run(two_devices, take_steps, PLAIN, batches)
@@ -100,7 +100,7 @@ def test_replicas_stay_equal_to_the_bit_but_drop_different_features(
 
 
 def train_on_two(config: ExperimentConfig, folder: Path, ends: list[int]) -> dict[str, Any]:
-    """Trains in segments that go on from disk."""
+    """Trains in segments, each resumed from disk."""
     from marsseg.training.checkpoint import load_latest_checkpoint
     from marsseg.training.trainer import Training
     from tests.training.test_trainer import Recorder, outcome
@@ -114,7 +114,7 @@ def test_resumed_it_ends_in_the_same_bits(two_devices: ProcessPoolExecutor, tmp_
     config = on_two(EVERYTHING)
     whole = run(two_devices, train_on_two, config, tmp_path / "whole", [3])
     assert run(two_devices, train_on_two, config, tmp_path / "cut", [1, 2, 3]) == whole
-    # The loss is a ratio over the batch, and the features that are dropped are others.
+    # The loss is a ratio over the batch, and other features are dropped.
     assert run(two_devices, train_on_two, EVERYTHING, tmp_path / "one", [3])["weights"] != whole["weights"]
 
 

@@ -1,4 +1,4 @@
-"""What `auto` becomes, and that threads are settled once."""
+"""What `auto` resolves to, and that threads are set once."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ from marsseg.training.runtime import (
 )
 
 _ON_X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere TensorFlow decides")
-# Without what marsseg and the tests before have set for this process.
+# Without the variables that marsseg and earlier tests have set for this process.
 _UNSETTLED = {key: value for key, value in os.environ.items() if not key.startswith(("TF_MKL_", "TF_ENABLE_ONEDNN_"))}
 
 
@@ -55,7 +55,7 @@ def test_a_driver_without_a_gpu_that_tensorflow_can_use_leaves_the_decision_to_t
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "nvidia-smi").chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
-    # Past the cache, which holds what this process has found before.
+    # Bypasses the cache, which holds what this process has found before.
     assert this_machine.__wrapped__() == Machine(this_machine().cpu_flags)
 
 

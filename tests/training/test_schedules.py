@@ -1,4 +1,4 @@
-"""Learning rates, from lists of scores made by hand and against independent implementations."""
+"""Learning rates, from hand-made lists of scores and against independent implementations."""
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ SCHEDULES = [
 
 
 def rates(schedule: ScheduleConfig, initial: float, num_epochs: int) -> list[float]:
-    """Of all epochs, where no score rises after the first."""
+    """The rates of all epochs if no score exceeds the first."""
     return [next_learning_rate(schedule, initial, num_epochs, [0.5] * finished) for finished in range(num_epochs)]
 
 
@@ -28,8 +28,8 @@ def rates(schedule: ScheduleConfig, initial: float, num_epochs: int) -> list[flo
         ([0.5], 1.0),
         ([0.5, 0.4], 1.0),
         ([0.5, 0.4, 0.4], 0.5),  # two epochs without a gain
-        ([0.5, 0.5, 0.5], 0.5),  # an equal score is no gain
-        ([0.5, 0.4, 0.6, 0.5], 1.0),  # the gain starts the count anew
+        ([0.5, 0.5, 0.5], 0.5),  # an equal score is not a gain
+        ([0.5, 0.4, 0.6, 0.5], 1.0),  # the gain restarts the count
         ([0.5, 0.4, 0.4, 0.4], 0.5),  # so does the reduction
         ([0.5, 0.4, 0.4, 0.45, 0.45], 0.25),  # the best is still 0.5
         ([0.5] + [0.1] * 6, 0.2),  # not 0.125

@@ -1,4 +1,4 @@
-"""Stages cover the epochs without gap or overlap."""
+"""Stages cover the epochs without gaps or overlaps."""
 
 from marsseg.training.stages import Stage, stages_of
 from tests.training.conftest import tiny_config

@@ -1,4 +1,4 @@
-"""The trainer: bit-exact however it is cut, scored and stopped as promised, honest about failure."""
+"""The trainer: bit-exact however it is interrupted, scored and stopped as documented, with failures reported."""
 
 import concurrent.futures
 import dataclasses
@@ -39,7 +39,7 @@ class KilledError(Exception):
 
 
 class Recorder(Callback):
-    """Keeps what a training tells, on disk too, and ends it before the steps named."""
+    """Keeps what a training run reports, on disk if asked, and kills it at the given steps."""
 
     def __init__(self, folder: Path | None = None, kill_at_steps: Iterable[int] = ()) -> None:
         self.folder = folder
@@ -62,7 +62,7 @@ class Recorder(Callback):
 
 
 def outcome(result: TrainResult) -> dict[str, Any]:
-    """All that has to be equal in a rerun."""
+    """Everything that has to be equal in a rerun."""
     return {
         "weights": result.weights_sha256,
         "metrics": [record.metrics for record in result.history],
@@ -72,7 +72,7 @@ def outcome(result: TrainResult) -> dict[str, Any]:
 
 
 def train_in_fresh_process(config: ExperimentConfig, until: int) -> dict[str, Any]:
-    """Trains where nothing ran before."""
+    """Trains in a process where nothing ran before."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_configure_and_train, config, until).result()
@@ -86,7 +86,7 @@ def _configure_and_train(config: ExperimentConfig, until: int) -> dict[str, Any]
 
 
 def in_segments(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
-    """One, two, and one epoch."""
+    """Segments of one, two and one epoch, each resumed from the checkpoint before."""
     start = None
     for until in (1, 3, 4):
         recorder = Recorder()
@@ -96,13 +96,13 @@ def in_segments(config: ExperimentConfig, data: PreparedData, folder: Path) -> T
 
 
 def paused(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
-    """One, two, and one epoch, by the same object; what was reached is looked at in between."""
+    """One, two and one epoch by the same object; the result so far is returned after each."""
     training = Training(config, data)
     return [training.run(until) for until in (1, 3, 4)][-1]
 
 
 def killed_twice(config: ExperimentConfig, data: PreparedData, folder: Path) -> TrainResult:
-    """With three steps an epoch: killed in the second epoch, gone on from disk, killed in the fourth, gone on."""
+    """With three steps per epoch: killed in the second epoch, resumed from disk, killed in the fourth, resumed."""
     recorders = [Recorder(folder, [5]), Recorder(folder, [8]), Recorder(folder)]
     for recorder in recorders[:2]:
         with pytest.raises(KilledError):
@@ -124,9 +124,9 @@ def killed_twice(config: ExperimentConfig, data: PreparedData, folder: Path) -> 
 def test_however_it_is_interrupted_it_ends_in_the_same_bits(
     precision: str, ways: list[Interruption], data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A primary score that never gains, so that the plateau comes down and the first epoch stays the best.
+    # The primary score never improves, so the plateau schedule lowers the rate and the first epoch stays the best.
     monkeypatch.setattr(trainer, "segmentation_scores", lambda *given: {**segmentation_scores(*given), "mean_iou": 0.5})
-    # The loss scale of float16 grows with each step and overflows some times within these few.
+    # The loss scale of float16 grows with each step and overflows several times within these few.
     monkeypatch.setattr(loss_scale, "_GROWTH_STEPS", 1)
     monkeypatch.setattr(loss_scale, "_INITIAL", 2.0**22)
     config = tiny_config(**EVERYTHING).with_values({"training.precision": precision})
@@ -182,9 +182,9 @@ def script_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
 @pytest.mark.parametrize(
     ("scores", "warmup_epochs", "epochs", "best_epoch", "stopped_early"),
     [
-        # A gain starts the count anew; an equal score is no gain: 2 epochs after epoch 3.
+        # A gain restarts the count; an equal score is not a gain: 2 epochs after epoch 3.
         ([0.1, 0.05, 0.3, 0.3, 0.2, 0.9], 0, 5, 3, True),
-        ([0.9, 0.1, 0.1, 0.1, 0.1, 0.1], 3, 5, 1, True),  # waits from the main stage's begin, epoch 4
+        ([0.9, 0.1, 0.1, 0.1, 0.1, 0.1], 3, 5, 1, True),  # waits from the main stage's start, epoch 4
     ],
 )
 def test_early_stopping_waits_patience_epochs_since_the_best(
@@ -231,7 +231,7 @@ def test_a_value_that_is_not_finite_fails_with_epoch_and_step(data: PreparedData
 
 
 def test_a_gradient_that_overflows_float16_at_every_scale_fails_with_the_reason(data: PreparedData) -> None:
-    # 5e5 for a pixel's logit, where float16 ends at 65504; halved 16 times, 2^15 is below 1.
+    # 5e5 for a pixel's logit, but float16 ends at 65504; halved 16 times, a scale of 2^15 is below 1.
     config = tiny_config(loss={"terms": "1e9*cross_entropy"}, training={"precision": "float16"})
     with pytest.raises(TrainingError, match=r"the loss scale fell below 1 at epoch 6, step 1 of 3: .*'float32'"):
         Training(config, data).run(7)
@@ -262,7 +262,7 @@ def test_callbacks_hear_of_every_validation_batch(data: PreparedData, monkeypatc
         def on_epoch(self, record: EpochRecord, checkpoint: Checkpoint) -> None:
             heard.append("epoch")
 
-    # Of as many pixels as an image has, so that each is a batch.
+    # As many pixels as an image has, so that each image is a batch.
     monkeypatch.setattr(step, "_PIXELS_AT_ONCE", data.images[0].size)
     Training(tiny_config(), data).run(2, [Hears()])
     assert heard == 2 * [*["batch"] * len(data.validation[0]), "epoch"]

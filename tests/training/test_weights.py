@@ -1,4 +1,4 @@
-"""A network's weights as two vectors: the same network, only kept elsewhere."""
+"""A network's weights as two vectors: the same network, with its weights kept elsewhere."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def test_arrays_are_the_networks_own_and_come_back(model: keras.Model) -> None:
     weights.assign(others)
     for array, expected in zip(weights.arrays(), others, strict=True):
         np.testing.assert_array_equal(array, expected)
-    # Until it is given them, the network knows nothing of them.
+    # The network itself does not see them until they are written back to it.
     for array, expected in zip(model.get_weights(), start, strict=True):
         np.testing.assert_array_equal(array, expected)
 
