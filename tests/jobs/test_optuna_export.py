@@ -1,5 +1,6 @@
 """A search exported as an Optuna study, and what optuna-dashboard serves of it."""
 
+import gc
 import json
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 
 from marsseg.cli.app import main
@@ -89,6 +91,15 @@ def test_written_again_as_it_goes_on_it_is_replaced(tmp_path: Path, url: str, op
     after = optuna.load_study(study_name="toy", storage=open_storage()).trials
     assert len(after) > len(before)
     assert all(trial.state.is_finished() for trial in after)
+
+
+def test_no_connection_is_left_to_the_garbage_collector(finished: Study, tmp_path: Path, url: str) -> None:
+    gc.disable()
+    try:
+        export_study(Home(finished.folder), "toy", url)
+        assert str(tmp_path / "study.db") not in [file.path for file in psutil.Process().open_files()]
+    finally:
+        gc.enable()
 
 
 def test_somebody_elses_study_is_left_alone(finished: Study, url: str, open_storage: OpenStorage) -> None:

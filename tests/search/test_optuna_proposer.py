@@ -38,7 +38,7 @@ class TestCmaEs(ProposerLaws, ModelLaws):
 
 
 class TestNsga2(ProposerLaws, ModelLaws):
-    # Ten parents soon share most values; a lost value returns only by mutation, one time in fourteen.
+    # Ten parents soon share most values; a lost value returns only by mutation, which is rare.
     enough_to_see_all = 400
 
     @pytest.fixture
