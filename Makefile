@@ -24,9 +24,10 @@ setup: $(STAMP) ## Create the virtual environment and install
 search: $(STAMP) ## Run a search; pass options as ARGS="--space smoke --budget 6"
 	$(BIN)/marsexp search $(if $(findstring --budget,$(ARGS)),,$(if $(findstring --resume,$(ARGS)),,--budget 40)) $(ARGS)
 
-# Two at a time, since half of the tests wait for processes they have started; each file runs in one process.
+# Two at a time, since half of the tests wait for processes they have started; each file runs in one process. Every
+# process would compile our modules again where Python is told to keep no bytecode.
 test: $(STAMP) ## Run the tests; pass options as ARGS="-k ledger"
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 drill: $(STAMP) ## Kill searches at every point where that is possible, for an hour; ARGS="--kills 20" for less
 	$(BIN)/python -m pytest drills -s $(ARGS)

@@ -22,11 +22,15 @@ def remembered(file: Path, subject: Mapping[str, Any], measure: Callable[[], Map
         Subject and figures, with the `machine`, the day they were `measured` and the version of the `code`.
     """
     subject = {**subject, "machine": machine()}
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    for row in map(json.loads, lines):
-        if subject.items() <= row.items():
-            return dict(row)
+    for row in recall(file, subject):
+        return row
     row = {**subject, **measure(), "measured": datetime.now(UTC).date().isoformat(), "code": code_version()[:12]}
     with file.open("a", encoding="utf-8") as appended:
         appended.write(json.dumps(row) + "\n")
     return row
+
+
+def recall(file: Path, subject: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a subject that the file holds, of any machine unless the subject names one."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [row for row in map(json.loads, lines) if subject.items() <= row.items()]

@@ -6,33 +6,39 @@ bfloat16 autocast, channels last and the fused Adam where a Python with torch is
 Each side has a process of its own; they train epochs of 25 steps, interleaved. Plain Keras now and then waits for
 seconds between epochs, for its input to be torn down: its figures include that, its quartiles show it. `share_of_peak`
 is our rate, counting three times the forward pass's operations, as a share of the rate of a multiplication of large
-matrices in the same process. One row leaves bfloat16 out of the comparison. The last rows have no peer: without
-augmentation, as all above, and with every kind of it, on all cores and on one thread, as in a search's worker.
+matrices in the same process. One row leaves bfloat16 out of the comparison. Where the CPU has no fast convolutions in
+bfloat16, another compares both in it, on epochs of two steps. The last rows have no peer: without augmentation, as all
+above, and with every kind of it, on all cores and on one thread, as in a search's worker.
 """
 
 import statistics
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks.processes import side, torch_python
 from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
 from benchmarks.turns import take_turns
-from marsseg.training.runtime import available_cores
+from marsseg.training.runtime import available_cores, this_machine
 
 # Other load moves single turns by a tenth and more, and the promise for 16 filters is a tenth.
-_REPEATS, _FEW_REPEATS, _NUM_IMAGES = {16: 21, 32: 9}, 5, 400
+_REPEATS, _FEW_REPEATS, _NUM_IMAGES, _FEW_IMAGES = {16: 21, 32: 9}, 5, 400, 32
 
 
 def main() -> None:
     """Compares with each peer in turn."""
     for filters in (16, 32):
         settings = Settings("train", filters, num_images=_NUM_IMAGES, threads=available_cores())
-        _compare(settings, "plain_keras", sys.executable, Promise(2.5, "ratio"))
-        _compare(settings, "torch_unet", torch_python(), Promise(1.1, "ratio") if filters == 16 else None)
+        _compare(settings, "plain_keras", sys.executable, _REPEATS[filters], Promise(2.5, "ratio"))
+        promise = Promise(1.1, "ratio") if filters == 16 else None
+        _compare(settings, "torch_unet", torch_python(), _REPEATS[filters], promise)
     # Shows how much of the first row is due to bfloat16.
     settings = Settings("train", num_images=_NUM_IMAGES, threads=available_cores(), precision="float32")
-    _compare(settings, "plain_keras", sys.executable, None)
+    _compare(settings, "plain_keras", sys.executable, _REPEATS[settings.filters])
+    if not this_machine().convolves_in("bfloat16"):
+        settings = replace(settings, num_images=_FEW_IMAGES, precision="bfloat16", keras_policy="mixed_bfloat16")
+        _compare(settings, "plain_keras", sys.executable, _FEW_REPEATS)
     for threads in sorted({available_cores(), 1}, reverse=True):
         for augmented in (False, True):
             what = f", {threads} thread{'s' if threads > 1 else ''}, {'every' if augmented else 'no'} augmentation"
@@ -52,11 +58,13 @@ def _measure(settings: Settings, what: str) -> None:
     ).report()
 
 
-def _compare(settings: Settings, peer_name: str, peer_python: str | None, promise: Promise | None) -> None:
+def _compare(
+    settings: Settings, peer_name: str, peer_python: str | None, repeats: int, promise: Promise | None = None
+) -> None:
     with ExitStack() as sides:
         ours = sides.enter_context(side("marsexp", settings))
         peer = sides.enter_context(side(peer_name, settings, peer_python)) if peer_python else None
-        answers, peer_figures = take_turns(ours.ask, peer.ask if peer else None, _REPEATS[settings.filters], warm_up=1)
+        answers, peer_figures = take_turns(ours.ask, peer.ask if peer else None, repeats, warm_up=1)
         figures = [images_per_s for images_per_s, _ in answers]
         peak = ours.about["peak_gflop_per_s"]
         reached = 3 * ours.about["gflop_per_image"] * statistics.median(figures)

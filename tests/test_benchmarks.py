@@ -11,7 +11,7 @@ from benchmarks.__main__ import BENCHMARKS, PAGE, RESULTS, main, read_results, r
 from benchmarks.default_search import read_estimate, seconds_beyond_epochs
 from benchmarks.page import draw_pictures, render_page
 from benchmarks.processes import side
-from benchmarks.remembered import remembered
+from benchmarks.remembered import recall, remembered
 from benchmarks.results import Promise, Result
 from benchmarks.sides.settings import Settings
 from benchmarks.turns import take_turns
@@ -186,7 +186,9 @@ def test_what_is_remembered_is_measured_once_a_subject_and_machine(tmp_path: Pat
     row = json.loads(file.read_text("utf-8").splitlines()[0])
     row["machine"]["processor"] = "Abacus"
     file.write_text(json.dumps(row) + "\n", "utf-8")
+    assert recall(file, {"seed": 0}) == [row]
     assert remembered(file, {"seed": 0}, lambda: {"score": 3.0})["score"] == 3.0
+    assert [each["score"] for each in recall(file, {"seed": 0})] == [1.0, 3.0]
 
 
 def test_an_unknown_name_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A U-Net in plain Keras: `keras.layers`, `compile`, `fit` and `evaluate`, in float32."""
+"""A U-Net in plain Keras: `keras.layers`, `compile`, `fit` and `evaluate`, by default in float32."""
 
 import time
 
@@ -23,7 +23,7 @@ def build_unet(filters: int, num_blocks: int, max_filters: int | None = None) ->
     for width in widths[-2::-1]:
         outputs = layers.Conv2DTranspose(width, 2, strides=2, use_bias=False)(outputs)
         outputs = _block(layers.Concatenate()([outputs, skips.pop()]), width)
-    return keras.Model(inputs, layers.Conv2D(NUM_CLASSES, 1, activation="softmax")(outputs))
+    return keras.Model(inputs, layers.Conv2D(NUM_CLASSES, 1, activation="softmax", dtype="float32")(outputs))
 
 
 def _block(outputs: keras.KerasTensor, filters: int) -> keras.KerasTensor:
@@ -49,8 +49,9 @@ def _serve(settings: Settings) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (settings.num_images, HEIGHT, WIDTH, 1)).astype(np.float32) / np.float32(255)
     masks = rng.integers(0, NUM_CLASSES, (settings.num_images, HEIGHT, WIDTH), np.uint8)
+    keras.config.set_dtype_policy(settings.keras_policy)
     wait()
-    tell({"name": f"Keras {keras.__version__}, float32"})
+    tell({"name": f"Keras {keras.__version__}, {settings.keras_policy}"})
     if settings.task == "first_step":
         wait()
     start = time.perf_counter()

@@ -18,6 +18,7 @@ class Settings:
         num_images: Images per epoch, or per validation.
         threads: CPU cores to use.
         precision: For our side alone; `auto` by default.
+        keras_policy: For plain Keras alone: its dtype policy.
         augmented: For our side alone: every kind of augmentation, instead of none.
     """
 
@@ -28,6 +29,7 @@ class Settings:
     num_images: int = 160
     threads: int = 2
     precision: str = "auto"
+    keras_policy: str = "float32"
     augmented: bool = False
 
     def to_text(self) -> str:

@@ -161,7 +161,7 @@ def _frames_of_camera(
         tests = list(_files(camera / "labels" / TEST_LABELS, {".png"}))
         tested = {own for mask in tests if (own := _image_of(mask.stem, image_of))}
         if both := tested & masks_of.keys():
-            notices.append(f"left out {len(both)} images that are also in the test split")
+            notices.append(f"images left out that are also in the test split: {len(both)}")
     frames = [
         Frame(image.relative_to(root).with_suffix("").as_posix(), image, tuple(masks))
         for image, masks in masks_of.items()
@@ -177,7 +177,7 @@ def _frames_of_camera(
                 f"{alone[0]}: expected its label below {folder}, found none{others}; add it, or leave such images out "
                 "with --skip-missing-labels"
             )
-        notices.append(f"left out {len(alone)} images without a label")
+        notices.append(f"images left out without a label: {len(alone)}")
     return frames, notices
 
 

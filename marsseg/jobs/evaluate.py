@@ -129,7 +129,7 @@ def _load_all(members: Sequence[Member], config: ExperimentConfig) -> Part:
             )
     tiles, removed = load_cleaned(config)
     if removed:
-        notify(f"left out {len(removed)} outliers of {len(tiles)} images (cleaning.remove_outliers = true)")
+        notify(f"outliers left out: {len(removed)} of {len(tiles)} images (cleaning.remove_outliers = true)")
     kept = np.setdiff1d(np.arange(len(tiles)), list(removed))
     if not len(kept):
         raise DataError(f"{config.data.source}: expected images that are not outliers, found none")

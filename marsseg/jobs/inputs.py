@@ -51,7 +51,7 @@ def load_data(config: ExperimentConfig) -> PreparedData:
     """
     data = prepare_data(config)
     if data.removed:
-        notify(f"left out {len(data.removed)} outliers of {len(data.images)} images (cleaning.remove_outliers = true)")
+        notify(f"outliers left out: {len(data.removed)} of {len(data.images)} images (cleaning.remove_outliers = true)")
     return data
 
 

@@ -19,11 +19,11 @@ from marsseg.jobs.progress import notify
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.stored import stored_settings
 from marsseg.search.ledger import Event, Ledger
+from marsseg.search.objectives import SCORE
 from marsseg.search.optuna_proposer import build_distribution
 from marsseg.search.state import Trial, TrialState, replay
 
 _OWNER = "marsexp.uid"
-_OBJECTIVE = "val_mean_iou"
 _STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
     TrialState.STOPPED: optuna.trial.TrialState.PRUNED,
@@ -101,7 +101,7 @@ def _new_study(storage: optuna.storages.RDBStorage, settings: StudySettings) -> 
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([_OBJECTIVE])
+        study.set_metric_names([SCORE])
     about = {_OWNER: settings.uid, "space": settings.space_name, "sampler": settings.sampler, "seed": settings.seed}
     for key, value in about.items():
         study.set_user_attr(key, value)
@@ -141,7 +141,7 @@ def _frozen_trial(
         params=dict(trial.values),
         distributions={path: distributions[path] for path in trial.values},
         user_attrs={key: value for key, value in attributes.items() if value not in ("", 0)},
-        intermediate_values={record["epoch"]: record["metrics"][_OBJECTIVE] for record in epochs},
+        intermediate_values={record["epoch"]: record["metrics"][SCORE] for record in epochs},
     )
     frozen.datetime_start = times[0]
     frozen.datetime_complete = times[1] if state.is_finished() else None

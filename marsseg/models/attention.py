@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from marsseg.models.sizes import ATTENTION_KERNEL_SIZE
+from marsseg.models.upcast import plain_conv2d_class
 
 
 def squeeze_and_excitation(inputs: keras.KerasTensor, reduction_ratio: int, name: str) -> keras.KerasTensor:
@@ -54,7 +55,8 @@ def convolutional_block_attention(inputs: keras.KerasTensor, reduction_ratio: in
     outputs = layers.Multiply(name=f"{name}_scale_channels")([inputs, gate])
 
     summary = ops.concatenate([ops.mean(outputs, -1, keepdims=True), ops.max(outputs, -1, keepdims=True)], -1)
-    gate = layers.Conv2D(
+    conv2d = plain_conv2d_class()
+    gate = conv2d(
         1, ATTENTION_KERNEL_SIZE, padding="same", activation="sigmoid", use_bias=False, name=f"{name}_pixel_gate"
     )(summary)
     return layers.Multiply(name=f"{name}_scale_pixels")([outputs, gate])
@@ -76,9 +78,10 @@ def attention_gate(inputs: keras.KerasTensor, gating: keras.KerasTensor, name: s
         The shape of `inputs`.
     """
     hidden = max(inputs.shape[-1] // 2, 1)
-    x = layers.Conv2D(hidden, 2, strides=2, use_bias=False, name=f"{name}_x")(inputs)
-    g = layers.Conv2D(hidden, 1, name=f"{name}_g")(gating)
+    conv2d = plain_conv2d_class()
+    x = conv2d(hidden, 2, strides=2, use_bias=False, name=f"{name}_x")(inputs)
+    g = conv2d(hidden, 1, name=f"{name}_g")(gating)
     outputs = layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([x, g]))
-    gate = layers.Conv2D(1, 1, activation="sigmoid", name=f"{name}_psi")(outputs)
+    gate = conv2d(1, 1, activation="sigmoid", name=f"{name}_psi")(outputs)
     gate = layers.UpSampling2D(2, interpolation="bilinear", name=f"{name}_resize")(gate)
     return layers.Multiply(name=f"{name}_scale")([inputs, gate])

@@ -14,6 +14,8 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from marsseg.models.upcast import is_upcast, plain_conv2d_class, plain_conv2d_transpose_class
+
 # The most pixels for which matmul was faster, forward and backward together, by the type that is computed in.
 _FEW_TO_CONVOLVE = {"bfloat16": 32, "float32": 8}
 _FEW_TO_UPSAMPLE = {"bfloat16": 128, "float32": 32}
@@ -80,17 +82,18 @@ class MatmulConv2DTranspose(layers.Conv2DTranspose):
 
 def conv2d_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2D]:
     """The fastest layer to convolve these feature maps, with stride 1 and padded borders; if portable, Keras' own."""
-    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else layers.Conv2D
+    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else plain_conv2d_class()
 
 
 def conv2d_transpose_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2DTranspose]:
     """The fastest layer to double these feature maps' sides, with a kernel of 2×2; if portable, Keras' own."""
-    return MatmulConv2DTranspose if not portable and _are_few(inputs, _FEW_TO_UPSAMPLE) else layers.Conv2DTranspose
+    few = not portable and _are_few(inputs, _FEW_TO_UPSAMPLE)
+    return MatmulConv2DTranspose if few else plain_conv2d_transpose_class()
 
 
 def _are_few(inputs: keras.KerasTensor, most: dict[str, int]) -> bool:
     pixels: int = inputs.shape[1] * inputs.shape[2]
-    return pixels <= most.get(keras.config.dtype_policy().compute_dtype, 0)
+    return not is_upcast() and pixels <= most.get(keras.config.dtype_policy().compute_dtype, 0)
 
 
 @cache

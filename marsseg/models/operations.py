@@ -83,8 +83,7 @@ class _Count:
 
     def convolution(self, pixels: int, area: int, channels: int, filters: int, *, bias: bool, rate: int = 1) -> None:
         """A kernel of this area at this many pixels."""
-        self.params += area * channels * filters + (filters if bias else 0)
-        self.flops += 2 * pixels * area * channels * filters
+        self._products(pixels, area, channels, filters, bias)
         multiply = pixels * area * _aligned(channels) * _aligned(filters)
         self.add("multiply", multiply)
         if rate > 1:
@@ -191,9 +190,12 @@ class _Count:
 
     def _plain(self, pixels: int, area: int, channels: int, filters: int, *, bias: bool) -> None:
         """A layer too small for its multiplications to matter."""
+        self._products(pixels, area, channels, filters, bias)
+        self.layers += 1
+
+    def _products(self, pixels: int, area: int, channels: int, filters: int, bias: bool) -> None:
         self.params += area * channels * filters + (filters if bias else 0)
         self.flops += 2 * pixels * area * channels * filters
-        self.layers += 1
 
 
 def _aligned(channels: int) -> int:

@@ -10,6 +10,7 @@ from marsseg.losses import Loss, build_loss
 from marsseg.models import dual_unet
 from marsseg.models.unet import build_unet
 from marsseg.training.precision import apply_precision
+from marsseg.training.runtime import this_machine
 
 _BUILDERS = {"unet": build_unet, dual_unet.NAME: dual_unet.build_dual_unet}
 # Layers whose outputs the loss sees besides the network's own.
@@ -29,7 +30,7 @@ def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portabl
     """
     # Layer names start again; memory is freed by the code that drops a network.
     keras.backend.clear_session(free_memory=False)
-    apply_precision("float32" if portable else config.training.precision)
+    apply_precision("float32" if portable else config.training.precision, this_machine())
     build = _BUILDERS[config.model.family]
     return build(config.model, (*data_shape, 1), config.data.num_classes, config.seed, portable)
 

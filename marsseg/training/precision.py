@@ -6,6 +6,8 @@ _BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 # From these compute capabilities on, the GPU has tensor cores for the type: Ampere and Volta.
 _BFLOAT16_GPU = (8, 0)
 _FLOAT16_GPU = (7, 0)
+# TensorFlow's oneDNN convolves in these types from these flags on; with bfloat16 instructions it is faster still.
+_CONVOLVING_CPU_FLAGS = {"bfloat16": "avx512f", "float16": "avx512_fp16"}
 _VECTOR_CPU_FLAGS = ("avx", "amx", "fma")
 
 
@@ -43,6 +45,10 @@ class Machine:
     def vector_flags(self) -> list[str]:
         """The flags that kernels are chosen by, and with them the last bits of a result."""
         return sorted(flag for flag in self.cpu_flags if flag.startswith(_VECTOR_CPU_FLAGS))
+
+    def convolves_in(self, precision: str) -> bool:
+        """Whether convolutions in this precision are at least as fast as in float32."""
+        return precision == "float32" or bool(self.gpus) or _CONVOLVING_CPU_FLAGS[precision] in self.cpu_flags
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,17 @@ def explain_precision(precision: str, machine: Machine) -> PrecisionChoice:
     return PrecisionChoice(precision, f"as set; auto would be {choice.precision} here, since {choice.reason}")
 
 
-def apply_precision(precision: str) -> None:
-    """Sets the type that layers built from now on compute in; their weights stay float32."""
+def apply_precision(precision: str, machine: Machine) -> None:
+    """Sets the type that layers built from now on compute in; their weights stay float32.
+
+    Args:
+        precision: `float32`, `bfloat16` or `float16`.
+        machine: Where it has no fast convolutions in this precision, they are computed in float32, from numbers rounded
+            to it.
+    """
     import keras
 
-    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    from marsseg.models.upcast import UpcastPolicy
+
+    policy = keras.DTypePolicy if machine.convolves_in(precision) else UpcastPolicy
+    keras.config.set_dtype_policy(policy(precision if precision == "float32" else f"mixed_{precision}"))

@@ -92,7 +92,7 @@ def test_images_without_a_label_on_request(run: Run, tree: Path) -> None:
     (tree / NCAM / "labels/train/b.png").unlink()
     said = run("import", "ai4mars", "release", "--out", "tiles.npz", "--skip-missing-labels")
     assert said.out == "tiles.npz: 2 tiles of 64x128 from 2 frames\n"
-    assert said.err.splitlines()[-1] == "msl/ncam: left out 1 images without a label"
+    assert said.err.splitlines()[-1] == "msl/ncam: images left out without a label: 1"
 
 
 def test_folder(run: Run, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_training_label_of_a_test_image_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "labels/test/masked-gold-min1-100agree/b_merged.png")
     found = find_ai4mars_frames(tmp_path)
     assert [frame.name for frame in found.frames] == ["images/a"]
-    assert f"{tmp_path.name}: left out 1 images that are also in the test split" in found.notices
+    assert f"{tmp_path.name}: images left out that are also in the test split: 1" in found.notices
 
 
 @pytest.mark.parametrize("labels", ["train", "train/merged-unmasked"])
@@ -104,7 +104,7 @@ def test_images_without_a_label_are_refused_or_counted(tmp_path: Path) -> None:
     images, labels = tmp_path / "msl/ncam/images/edr", tmp_path / "msl/ncam/labels/train"
     assert str(caught.value).startswith(f"{images}/more.JPG: expected its label below {labels}, found none (and for 1 ")
     found = find_ai4mars_frames(tmp_path, skip_missing=True)
-    assert found.notices == ("msl/ncam: left out 2 images without a label",)
+    assert found.notices == ("msl/ncam: images left out without a label: 2",)
 
 
 def test_a_label_that_may_belong_to_two_images_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+from marsseg.models.upcast import is_upcast
 from marsseg.training.precision import (
     Gpu,
     Machine,
@@ -68,12 +69,38 @@ def test_what_was_set_is_told_with_what_the_machine_would_have_chosen() -> None:
     )
 
 
+@pytest.mark.parametrize("machine", [Machine(), Machine(AMX)])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_precision_is_the_compute_type_and_weights_stay_float32(precision: str) -> None:
+def test_precision_is_the_compute_type_and_weights_stay_float32(precision: str, machine: Machine) -> None:
     before = keras.config.dtype_policy()
     try:
-        apply_precision(precision)
+        apply_precision(precision, machine)
         layer = keras.layers.Dense(2)
         assert (layer.compute_dtype, layer.variable_dtype) == (precision, "float32")
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(
+    ("machine", "upcast"),
+    [
+        (Machine(), {"bfloat16", "float16"}),
+        (Machine(frozenset({"fpu", "avx2"})), {"bfloat16", "float16"}),
+        # oneDNN converts bfloat16 itself where there is no instruction for it.
+        (Machine(frozenset({"avx2", "avx512f"})), {"float16"}),
+        (Machine(AMX), {"float16"}),
+        (Machine(AMX | {"avx512_fp16"}), set()),
+        (Machine(frozenset({"avx2"}), (PASCAL,)), set()),
+    ],
+)
+def test_convolutions_are_upcast_where_the_machine_has_no_fast_ones(machine: Machine, upcast: set[str]) -> None:
+    before = keras.config.dtype_policy()
+    found = set()
+    try:
+        for precision in ("float32", "bfloat16", "float16"):
+            apply_precision(precision, machine)
+            if is_upcast():
+                found.add(precision)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert found == upcast
