@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from marsseg.errors import UsageError, nearest_name_hint
+from marsseg.garbage import collecting_no_garbage
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.stored import latest_study, stored_settings
@@ -15,6 +16,7 @@ _AT_REST = {TrialState.RUNNING.value: TrialState.PAUSED.value}
 _SORTABLE = ("best_val_mean_iou", "epochs", "best_epoch", "params", "duration_s", "trial")
 
 
+@collecting_no_garbage()
 def load_leaderboard(home: Home, search: str | None, sort: str = "best_val_mean_iou") -> dict[str, Any]:
     """The leaderboard document of a search, by default of the most recently started.
 

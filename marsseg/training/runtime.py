@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from marsseg.config import ExperimentConfig
 from marsseg.errors import TrainingError
+from marsseg.garbage import collecting_no_garbage
 from marsseg.training.memory import keep_freed_memory
 from marsseg.training.precision import Gpu, Machine, choose_precision
 
@@ -112,15 +113,10 @@ def _hurried() -> Iterator[None]:
     Scanning them takes a quarter of the import's time, a third of a second whenever a trial ends, and a whole second
     when the process ends.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with collecting_no_garbage():
         with _hidden(_NOT_NEEDED):
             yield
         gc.freeze()
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @contextmanager
