@@ -4,7 +4,8 @@ Thirty seeds on real tiles, each seed trained in both precisions: 4 levels, 16 f
 background left out of loss and head, focal Tversky, Adam 1e-3. The interval is that of the paired difference, by
 Student's t. `MARSEXP_DATA` names the tiles; without it the built-in synthetic terrain is used instead, and the row says
 so. Each training run is kept in `benchmarks/precision_quality.jsonl`. Both runs of a pair come from the same machine,
-but not all pairs; seeds that no machine has finished are trained here, one per core at a time.
+but not all pairs; seeds that no machine has finished are trained here, one per core at a time. Where the CPU has no
+instructions for bfloat16, the same arithmetic is done in float32 (ADR 20).
 """
 
 import json

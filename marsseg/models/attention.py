@@ -7,8 +7,8 @@ weights has a name of its own.
 import keras
 from keras import layers, ops
 
+from marsseg.models.half_precision import conv2d_class
 from marsseg.models.sizes import ATTENTION_KERNEL_SIZE
-from marsseg.models.upcast import plain_conv2d_class
 
 
 def squeeze_and_excitation(inputs: keras.KerasTensor, reduction_ratio: int, name: str) -> keras.KerasTensor:
@@ -55,7 +55,7 @@ def convolutional_block_attention(inputs: keras.KerasTensor, reduction_ratio: in
     outputs = layers.Multiply(name=f"{name}_scale_channels")([inputs, gate])
 
     summary = ops.concatenate([ops.mean(outputs, -1, keepdims=True), ops.max(outputs, -1, keepdims=True)], -1)
-    conv2d = plain_conv2d_class()
+    conv2d = conv2d_class()
     gate = conv2d(
         1, ATTENTION_KERNEL_SIZE, padding="same", activation="sigmoid", use_bias=False, name=f"{name}_pixel_gate"
     )(summary)
@@ -78,7 +78,7 @@ def attention_gate(inputs: keras.KerasTensor, gating: keras.KerasTensor, name: s
         The shape of `inputs`.
     """
     hidden = max(inputs.shape[-1] // 2, 1)
-    conv2d = plain_conv2d_class()
+    conv2d = conv2d_class()
     x = conv2d(hidden, 2, strides=2, use_bias=False, name=f"{name}_x")(inputs)
     g = conv2d(hidden, 1, name=f"{name}_g")(gating)
     outputs = layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([x, g]))

@@ -12,6 +12,7 @@ from keras import layers
 
 from marsseg.config import UNetConfig
 from marsseg.models.few_pixels import conv2d_class, conv2d_transpose_class
+from marsseg.models.half_precision import dense_class
 from marsseg.models.normalization import FusedBatchNormalization
 from marsseg.models.sizes import PLAIN_RATES, fitting_rates
 from marsseg.models.upsampling import NearestUpSampling2D
@@ -85,7 +86,8 @@ def _project(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: s
     """The wanted number of channels, by a 1×1 convolution if it differs; as a matrix multiplication it is faster."""
     if inputs.shape[-1] == filters:
         return inputs
-    projection = layers.Dense(
+    dense = dense_class()
+    projection = dense(
         filters, use_bias=style.config.normalization == "none", kernel_initializer=_KERNEL_INITIALIZER, name=name
     )
     return normalize(projection(inputs), style, f"{name}_norm")

@@ -75,7 +75,7 @@ def _operations(config: ExperimentConfig, image_shape: tuple[int, int]) -> Opera
 
 def _coefficients(config: ExperimentConfig) -> dict[str, Any]:
     by_precision = load_coefficients()
-    # float16 has no kernels of its own on a CPU.
+    # float16 was not measured.
     found: dict[str, Any] = by_precision.get(config.training.precision, by_precision["float32"])
     return found
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from marsseg.models.upcast import is_upcast, plain_conv2d_class, plain_conv2d_transpose_class
+from marsseg.models import half_precision
+from marsseg.models.half_precision import add_bias, is_upcast
 
 # The most pixels for which matmul was faster, forward and backward together, by the type that is computed in.
 _FEW_TO_CONVOLVE = {"bfloat16": 32, "float32": 8}
@@ -49,7 +50,7 @@ class MatmulConv2D(layers.Conv2D):
         under_kernel = tf.matmul(picks, tf.reshape(inputs, [-1, height * width, channels]))
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, self.filters])
         outputs = tf.matmul(tf.reshape(under_kernel, [-1, kernel.shape[0]]), kernel)
-        return tf.reshape(_with_bias(self, outputs), [-1, height, width, self.filters])
+        return tf.reshape(add_bias(self, outputs), [-1, height, width, self.filters])
 
 
 @keras.saving.register_keras_serializable("marsseg")
@@ -77,18 +78,18 @@ class MatmulConv2DTranspose(layers.Conv2DTranspose):
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, channels])
         outputs = tf.matmul(tf.reshape(inputs, [-1, channels]), kernel, transpose_b=True)
         outputs = tf.nn.depth_to_space(tf.reshape(outputs, [-1, height, width, kernel.shape[0]]), 2)
-        return _with_bias(self, outputs)
+        return add_bias(self, outputs)
 
 
 def conv2d_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2D]:
     """The fastest layer to convolve these feature maps, with stride 1 and padded borders; if portable, Keras' own."""
-    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else plain_conv2d_class()
+    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else half_precision.conv2d_class()
 
 
 def conv2d_transpose_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2DTranspose]:
     """The fastest layer to double these feature maps' sides, with a kernel of 2×2; if portable, Keras' own."""
     few = not portable and _are_few(inputs, _FEW_TO_UPSAMPLE)
-    return MatmulConv2DTranspose if few else plain_conv2d_transpose_class()
+    return MatmulConv2DTranspose if few else half_precision.conv2d_transpose_class()
 
 
 def _are_few(inputs: keras.KerasTensor, most: dict[str, int]) -> bool:
@@ -110,7 +111,3 @@ def _picks_along(side: int, kernel_size: int, dilation_rate: int) -> NDArray[np.
     places = np.arange(side)[:, None] + first + dilation_rate * np.arange(kernel_size)
     picks: NDArray[np.int8] = (places[:, :, None] == np.arange(side)).astype(np.int8)
     return picks
-
-
-def _with_bias(layer: layers.Conv2D | layers.Conv2DTranspose, outputs: tf.Tensor) -> tf.Tensor:
-    return tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias)) if layer.use_bias else outputs

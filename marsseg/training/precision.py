@@ -6,7 +6,8 @@ _BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 # From these compute capabilities on, the GPU has tensor cores for the type: Ampere and Volta.
 _BFLOAT16_GPU = (8, 0)
 _FLOAT16_GPU = (7, 0)
-# TensorFlow's oneDNN convolves in these types from these flags on; with bfloat16 instructions it is faster still.
+# TensorFlow convolves in these types with oneDNN if the CPU has these flags. AVX-NE-CONVERT would do as well, but Linux
+# does not report it.
 _CONVOLVING_CPU_FLAGS = {"bfloat16": "avx512f", "float16": "avx512_fp16"}
 _VECTOR_CPU_FLAGS = ("avx", "amx", "fma")
 
@@ -47,7 +48,7 @@ class Machine:
         return sorted(flag for flag in self.cpu_flags if flag.startswith(_VECTOR_CPU_FLAGS))
 
     def convolves_in(self, precision: str) -> bool:
-        """Whether convolutions in this precision are at least as fast as in float32."""
+        """Whether TensorFlow convolves in this precision on a GPU or with oneDNN."""
         return precision == "float32" or bool(self.gpus) or _CONVOLVING_CPU_FLAGS[precision] in self.cpu_flags
 
 
@@ -106,12 +107,11 @@ def apply_precision(precision: str, machine: Machine) -> None:
 
     Args:
         precision: `float32`, `bfloat16` or `float16`.
-        machine: Where it has no fast convolutions in this precision, they are computed in float32, from numbers rounded
-            to it.
+        machine: Where it does not convolve in this precision, layers compute in float32, from operands rounded to it.
     """
     import keras
 
-    from marsseg.models.upcast import UpcastPolicy
+    from marsseg.models.half_precision import UpcastPolicy
 
     policy = keras.DTypePolicy if machine.convolves_in(precision) else UpcastPolicy
     keras.config.set_dtype_policy(policy(precision if precision == "float32" else f"mixed_{precision}"))

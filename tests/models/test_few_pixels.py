@@ -11,6 +11,7 @@ from keras import layers
 
 from marsseg.config import UNetConfig
 from marsseg.models.few_pixels import MatmulConv2D, MatmulConv2DTranspose
+from marsseg.models.half_precision import HalfConv2D, HalfConv2DTranspose
 from marsseg.models.unet import build_unet
 
 pytestmark = pytest.mark.usefixtures("tensorflow_runtime", "float32_policy")
@@ -103,10 +104,10 @@ def test_more_pixels_are_few_in_bfloat16_and_a_step_is_traced_for_any_batch(upsa
     model = build_unet(UNetConfig(num_blocks=4, base_filters=4, upsampling=upsampling), (64, 128, 1), 5)
     kinds = {layer.name: type(layer) for layer in model.layers}
     assert kinds["bottleneck_conv1"] is MatmulConv2D
-    assert kinds["encoder3_conv0"] is layers.Conv2D
+    assert kinds["encoder3_conv0"] is HalfConv2D
     if upsampling == "conv2d_transpose":
         assert kinds["decoder2_up_transpose"] is MatmulConv2DTranspose
-        assert kinds["decoder1_up_transpose"] is layers.Conv2DTranspose
+        assert kinds["decoder1_up_transpose"] is HalfConv2DTranspose
     images = tf.TensorSpec((None, 64, 128, 1))
     traced = tf.function(lambda batch: model(batch, training=True), input_signature=[images]).get_concrete_function()
     assert traced.output_shapes.as_list() == [None, 64, 128, 5]

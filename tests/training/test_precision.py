@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from marsseg.models.upcast import is_upcast
+from marsseg.models.half_precision import is_upcast
 from marsseg.training.precision import (
     Gpu,
     Machine,
