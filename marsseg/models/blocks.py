@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from marsseg.config import UNetConfig
-from marsseg.models.few_pixels import conv2d_class, conv2d_transpose_class
+from marsseg.models.few_pixels import fastest_conv2d_class, fastest_conv2d_transpose_class
 from marsseg.models.half_precision import dense_class
 from marsseg.models.normalization import FusedBatchNormalization
 from marsseg.models.sizes import PLAIN_RATES, fitting_rates
@@ -65,7 +65,7 @@ def conv_block(
     outputs = inputs
     rates = fitting_rates(dilation_rates, inputs.shape[1:3])
     for index, rate in enumerate(rates):
-        conv2d = conv2d_class(outputs, style.portable)
+        conv2d = fastest_conv2d_class(outputs, style.portable)
         outputs = conv2d(
             filters,
             3,
@@ -126,11 +126,11 @@ def upsample(inputs: keras.KerasTensor, filters: int, style: BlockStyle, name: s
     """
     settings = {"use_bias": style.config.normalization == "none", "kernel_initializer": _KERNEL_INITIALIZER}
     if style.config.upsampling == "conv2d_transpose":
-        conv2d_transpose = conv2d_transpose_class(inputs, style.portable)
+        conv2d_transpose = fastest_conv2d_transpose_class(inputs, style.portable)
         return conv2d_transpose(filters, 2, strides=2, name=f"{name}_transpose", **settings)(inputs)
     upsampling = layers.UpSampling2D if style.portable else NearestUpSampling2D
     larger = upsampling(name=f"{name}_resize")(inputs)
-    conv2d = conv2d_class(larger, style.portable)
+    conv2d = fastest_conv2d_class(larger, style.portable)
     return conv2d(filters, 2, padding="same", name=f"{name}_conv", **settings)(larger)
 
 

@@ -14,8 +14,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from marsseg.models import half_precision
-from marsseg.models.half_precision import add_bias, is_upcast
+from marsseg.models.half_precision import add_bias, conv2d_class, conv2d_transpose_class, is_upcast
 
 # The most pixels for which matmul was faster, forward and backward together, by the type that is computed in.
 _FEW_TO_CONVOLVE = {"bfloat16": 32, "float32": 8}
@@ -81,15 +80,15 @@ class MatmulConv2DTranspose(layers.Conv2DTranspose):
         return add_bias(self, outputs)
 
 
-def conv2d_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2D]:
+def fastest_conv2d_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2D]:
     """The fastest layer to convolve these feature maps, with stride 1 and padded borders; if portable, Keras' own."""
-    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else half_precision.conv2d_class()
+    return MatmulConv2D if not portable and _are_few(inputs, _FEW_TO_CONVOLVE) else conv2d_class()
 
 
-def conv2d_transpose_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2DTranspose]:
+def fastest_conv2d_transpose_class(inputs: keras.KerasTensor, portable: bool) -> type[layers.Conv2DTranspose]:
     """The fastest layer to double these feature maps' sides, with a kernel of 2×2; if portable, Keras' own."""
     few = not portable and _are_few(inputs, _FEW_TO_UPSAMPLE)
-    return MatmulConv2DTranspose if few else half_precision.conv2d_transpose_class()
+    return MatmulConv2DTranspose if few else conv2d_transpose_class()
 
 
 def _are_few(inputs: keras.KerasTensor, most: dict[str, int]) -> bool:

@@ -29,7 +29,7 @@ def build_unet(
         image_shape: (height, width, channels); both sides divisible by 2 to the power of `num_blocks`.
         num_classes: Channels of the result.
         seed: Random seed of initial weights and dropout masks.
-        portable: Uses only Keras' own layers (same weights, in the same order, same function).
+        portable: Uses only Keras' own layers (same weights, same order, same function); the policy must be float32.
 
     Returns:
         A model from (batch, height, width, channels) in [0, 1] to logits (batch, height, width, num_classes).
