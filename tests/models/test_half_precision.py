@@ -1,5 +1,7 @@
 """Layers in half precision round what instructions for it round, sum in float32, and are in every network."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -107,8 +109,10 @@ def test_outputs_with_bias_and_weights_are_those_of_kerass_layer(
         pytest.param(lambda policy: MatmulConv2DTranspose(FILTERS, 2, strides=2, dtype=policy), id="few, transposed"),
     ],
 )
-def test_the_gradient_of_a_bias_is_summed_in_float32(layer: object, policy: keras.DTypePolicy) -> None:
-    built = layer(policy)  # type: ignore[operator]
+def test_the_gradient_of_a_bias_is_summed_in_float32(
+    layer: Callable[[keras.DTypePolicy], keras.Layer], policy: keras.DTypePolicy
+) -> None:
+    built = layer(policy)
     inputs = tf.ones((4, 32, 64, CHANNELS), tf.bfloat16)
     with tf.GradientTape() as tape:
         outputs = built(inputs)
