@@ -54,7 +54,7 @@ class HalfConv2DTranspose(layers.Conv2DTranspose):
 class HalfDense(layers.Dense):
     """`keras.layers.Dense` in half precision; shapes and errors are those of Keras' layer."""
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Multiplies."""
         return _finish(self, keras.ops.matmul(_operand(self, inputs), _operand(self, self.kernel)))
 
