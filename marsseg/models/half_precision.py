@@ -1,4 +1,4 @@
-"""Convolutions and matrix products in half precision: exact gradients of biases, and float32 arithmetic on some CPUs.
+"""Convolutions and matrix products in half precision: bias gradients summed in float32, and upcasts on some CPUs.
 
 Layers with the same weights and the same function as Keras' own, but for two things. On a CPU, TensorFlow sums the
 gradient of `BiasAdd` in bfloat16, where a sum of ones does not grow beyond 256 or 512; here it is summed in float32.

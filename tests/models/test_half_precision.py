@@ -1,6 +1,7 @@
 """Layers in half precision round what instructions for it round, sum in float32, and are in every network."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -131,6 +132,17 @@ def test_a_networks_layers_are_upcast_whatever_the_number_of_pixels() -> None:
     values = {"num_blocks": 4, "base_filters": 4, "cbam": "encoder", "cbam_reduction_ratio": 2}
     config = UNetConfig.model_validate({**values, "attention_gates": True, "residual": True, "normalization": "none"})
     assert kinds(build_unet(config, (32, 64, 1), 5)) == {HalfConv2D, HalfConv2DTranspose, HalfDense}
+
+
+def test_an_upcast_network_is_saved_and_loads_where_the_policy_is_float32(tmp_path: Path) -> None:
+    keras.config.set_dtype_policy(UpcastPolicy("mixed_bfloat16"))
+    model = build_unet(UNetConfig(num_blocks=2, base_filters=4, residual=True), (16, 32, 1), 5)
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((2, 16, 32, 1), np.float32)
+    wanted = model(images).numpy()
+    np.testing.assert_allclose(loaded(images), wanted, rtol=0, atol=0.03 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(("flags", "upcast"), [({"avx2"}, True), ({"avx2", "avx512f"}, False)])
