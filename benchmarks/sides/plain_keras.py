@@ -49,9 +49,10 @@ def _serve(settings: Settings) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (settings.num_images, HEIGHT, WIDTH, 1)).astype(np.float32) / np.float32(255)
     masks = rng.integers(0, NUM_CLASSES, (settings.num_images, HEIGHT, WIDTH), np.uint8)
-    keras.config.set_dtype_policy(settings.keras_policy)
+    policy = "float32" if settings.peer_precision == "float32" else f"mixed_{settings.peer_precision}"
+    keras.config.set_dtype_policy(policy)
     wait()
-    tell({"name": f"Keras {keras.__version__}, {settings.keras_policy}"})
+    tell({"name": f"Keras {keras.__version__}, {policy}"})
     if settings.task == "first_step":
         wait()
     start = time.perf_counter()

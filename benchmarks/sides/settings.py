@@ -18,7 +18,7 @@ class Settings:
         num_images: Images per epoch, or per validation.
         threads: CPU cores to use.
         precision: For our side alone; `auto` by default.
-        keras_policy: For plain Keras alone: its dtype policy.
+        peer_precision: For the peers alone: `float32`, or `bfloat16` mixed with it.
         augmented: For our side alone: every kind of augmentation, instead of none.
     """
 
@@ -29,7 +29,7 @@ class Settings:
     num_images: int = 160
     threads: int = 2
     precision: str = "auto"
-    keras_policy: str = "float32"
+    peer_precision: str = "float32"
     augmented: bool = False
 
     def to_text(self) -> str:

@@ -1,4 +1,4 @@
-"""A U-Net in PyTorch with bfloat16 autocast and channels last, on a GPU where there is one.
+"""A U-Net in PyTorch with channels last, in float32 or bfloat16 autocast, on a GPU where there is one.
 
 Runs with a Python that has torch and may lack everything else.
 """
@@ -54,13 +54,13 @@ def _serve(settings: Settings) -> None:
     images = torch.rand(settings.num_images, 1, HEIGHT, WIDTH, device=device)
     masks = torch.randint(0, NUM_CLASSES, (settings.num_images, HEIGHT, WIDTH), device=device)
     wait()
-    tell({"name": f"PyTorch {torch.__version__}, bfloat16"})
+    tell({"name": f"PyTorch {torch.__version__}, {settings.peer_precision}"})
     while True:
         wait()
         start = time.perf_counter()
         for indices in torch.randperm(len(images), device=device).split(settings.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device, torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16, enabled=settings.peer_precision == "bfloat16"):
                 logits = model(images[indices].to(memory_format=torch.channels_last))
             loss = loss_of(logits.float(), masks[indices])
             loss.backward()
