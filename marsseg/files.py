@@ -12,12 +12,14 @@ def check_new_file(path: Path) -> None:
     """Refuses a path that cannot become a new file, before any work is done for it.
 
     Raises:
-        UsageError: If the path exists already, or its folder does not.
+        UsageError: If the path exists already, its folder does not, or no file can be created there.
     """
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path}: expected a new file, found one that exists; remove it or name another")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: expected an existing folder, found none at {path.parent}; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: expected a folder that can be written to, found {path.parent}")
 
 
 def write_new_file(path: Path, write: Callable[[BinaryIO], object]) -> None:

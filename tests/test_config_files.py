@@ -72,3 +72,16 @@ def test_a_base_that_is_not_there_or_has_a_base_is_refused(tmp_path: Path) -> No
     (tmp_path / "absent.toml").write_text('base = "own"\n')
     with pytest.raises(ConfigError, match=r"own\.toml: expected a base without a base of its own, found absent\.toml"):
         load_recipe(tmp_path / "own.toml")
+
+
+@pytest.mark.parametrize("base", ['"sub/base"', '"../base"', "3"])
+def test_a_base_elsewhere_is_refused(tmp_path: Path, base: str) -> None:
+    (tmp_path / "own.toml").write_text(f"base = {base}\n")
+    with pytest.raises(ConfigError, match="expected base = the name of a recipe in the same folder"):
+        load_recipe(tmp_path / "own.toml")
+
+
+def test_lists_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(f"seed = {'[' * 5000}{']' * 5000}\n")
+    with pytest.raises(ConfigError, match=r"own\.toml: expected TOML, found tables or lists nested too deeply"):
+        load_recipe(tmp_path / "own.toml")

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
@@ -60,6 +61,9 @@ def main() -> None:
     # By default it retries an unreachable server for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # A terminal that cannot show an ellipsis or an arrow must not cost the result.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, _interrupt)
     # Sent when the terminal is closed; ignored under nohup.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

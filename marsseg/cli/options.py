@@ -18,6 +18,14 @@ Set = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Set a field of the experiment config; may be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _resolve_uri(uri: str | None) -> str | None:
+    from marsseg.jobs.home import resolve_tracking_uri
+
+    return resolve_tracking_uri(uri) if uri else None
+
+
 # Read only here, so that a search keeps the server it was started with, whoever resumes it.
 TrackingUri = Annotated[
     str | None,
@@ -26,6 +34,7 @@ TrackingUri = Annotated[
         metavar="U",
         envvar="MLFLOW_TRACKING_URI",
         show_envvar=False,
+        callback=_resolve_uri,
         help="An MLflow server instead of the embedded store; default: MLFLOW_TRACKING_URI.",
     ),
 ]

@@ -21,7 +21,10 @@ def load_recipe(path: Path) -> ExperimentConfig:
     """
     tree = read_toml(path)
     if _BASE in tree:
-        base = path.with_name(f"{tree.pop(_BASE)}.toml")
+        name = tree.pop(_BASE)
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ConfigError(f"{path}: expected base = the name of a recipe in the same folder, found {name!r}")
+        base = path.with_name(f"{name}.toml")
         below = read_toml(base)
         if _BASE in below:
             raise ConfigError(f"{path}: expected a base without a base of its own, found {base.name}")
@@ -50,6 +53,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML, found {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: expected TOML, found tables or lists nested too deeply") from None
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

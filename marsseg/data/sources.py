@@ -5,6 +5,7 @@ split here.
 """
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -31,8 +32,10 @@ _UNREADABLE = (
     EOFError,
     KeyError,
     MemoryError,
+    OverflowError,
     RuntimeError,
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -8,6 +8,7 @@ from marsseg.errors import UsageError
 
 ENVIRONMENT_VARIABLE = "MARSEXP_HOME"
 _DEFAULT = "mlruns"
+_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Home:
     def ledger(self) -> Path:
         """The record of all searches."""
         return self.path / "ledger.db"
+
+    def server(self, tracking_uri: str | None) -> str | None:
+        """The tracking URI, or None if it is the embedded store's."""
+        return None if tracking_uri == f"{_SQLITE}{self.path / 'mlflow.db'}" else tracking_uri
 
     def checkpoints(self, search: str, trial: int | None = None) -> Path:
         """Where a search, or one of its trials, keeps its checkpoints."""
@@ -47,3 +52,11 @@ def open_home() -> Home:
     if path.exists() and not path.is_dir():
         raise UsageError(f"{ENVIRONMENT_VARIABLE}: expected a folder, found the file {path}")
     return Home(path)
+
+
+def resolve_tracking_uri(uri: str) -> str:
+    """A tracking URI that means the same from any current folder: SQLite files may be named relative to this one."""
+    path, mark, query = uri.removeprefix(_SQLITE).partition("?")
+    if not uri.startswith(_SQLITE) or path in ("", ":memory:"):
+        return uri
+    return f"{_SQLITE}{Path(path).resolve()}{mark}{query}"

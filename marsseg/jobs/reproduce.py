@@ -3,13 +3,13 @@
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from marsseg.config import ExperimentConfig, changed_fields
 from marsseg.data.prepare import PreparedData, changed_parts
-from marsseg.errors import NotFoundError, TrainingError
+from marsseg.errors import NotFoundError, TrainingError, first_line
 from marsseg.jobs.devices import check_config_gpus, worker_environments
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source, with_assigned
@@ -28,7 +28,7 @@ from marsseg.jobs.tracker import (
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.tracking.provenance import code_version
-from marsseg.tracking.recorder import Recorder, RunSpec
+from marsseg.tracking.recorder import Point, Recorder, RunSpec
 
 TOLERANCE = 0.02
 _DATA_GROUPS = ("data.", "cleaning.", "split.")
@@ -47,6 +47,35 @@ class _Original:
     record: RunRecord
     epochs: dict[int, dict[str, float]]
     weights_sha256: dict[str, str]
+
+
+class Rerun:
+    """A rerun's own run. A store that does not answer leaves a notice: the training and its verdict are worth more.
+
+    Args:
+        recorder: The open store.
+        run_id: The run.
+    """
+
+    def __init__(self, recorder: Recorder, run_id: str) -> None:
+        self.recorder = recorder
+        self.run_id = run_id
+        self._unsent: list[Point] = []
+
+    def send(self, point: Point) -> None:
+        """Sends a point, and those that the store has missed."""
+        self._unsent.append(point)
+        if self.attempt(lambda: self.recorder.log_points(self.run_id, self._unsent)):
+            self._unsent.clear()
+
+    def attempt(self, write: Callable[[], None]) -> bool:
+        """Writes to the store; false and a notice if that fails."""
+        try:
+            write()
+        except Exception as error:
+            notify(f"run {self.run_id[:12]} could not be written to ({first_line(error)})")
+            return False
+        return True
 
 
 def reproduce_run(
@@ -91,10 +120,11 @@ def reproduce_run(
     until = min(max(original.epochs), config.training.max_epochs)
     notify(f"training {record.name} ({record.run_id[:12]}) again from scratch to epoch {until}")
     recorder = Recorder(store)
-    run_id = _open_rerun(recorder, record, config, data, provenance)
-    facts, epochs = _retrain(home, recorder, run_id, config, data, until)
-    document = _document(original, causes, run_id, epochs, facts)
-    recorder.set_tags(run_id, {"marsexp.verdict": document["verdict"], **result_tags(facts)})
+    rerun = Rerun(recorder, _open_rerun(recorder, record, config, data, provenance))
+    facts, epochs = _retrain(home, rerun, config, data, until)
+    document = _document(original, causes, rerun.run_id, epochs, facts)
+    tags = {"marsexp.verdict": document["verdict"], **result_tags(facts)}
+    rerun.attempt(lambda: recorder.set_tags(rerun.run_id, tags))
     return document
 
 
@@ -162,8 +192,9 @@ def _open_rerun(
 
 
 def _retrain(
-    home: Home, recorder: Recorder, run_id: str, config: ExperimentConfig, data: PreparedData, until: int
+    home: Home, rerun: Rerun, config: ExperimentConfig, data: PreparedData, until: int
 ) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
+    recorder, run_id = rerun.recorder, rerun.run_id
     folder = home.path / "reproductions" / run_id
     task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, home.log(f"reproduce-{run_id[:12]}"))
     executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, config.training.gpus))
@@ -176,12 +207,12 @@ def _retrain(
             for message in executor.poll(_POLL_S):
                 if message.kind == "epoch":
                     records.append(message.body)
-                    recorder.log_points(run_id, [epoch_point(message.body)])
+                    rerun.send(epoch_point(message.body))
                     score = message.body["metrics"]["val_mean_iou"]
                     notify(f"epoch {message.body['epoch']}/{until}, val_mean_iou {score:.4f}")
                 elif message.kind == "done":
-                    recorder.log_points(run_id, [result_point(message.body, records[-1]["finished_ms"])])
-                    recorder.log_folder(run_id, folder / "artifacts")
+                    rerun.send(result_point(message.body, records[-1]["finished_ms"]))
+                    rerun.attempt(lambda: recorder.log_folder(run_id, folder / "artifacts"))
                     status = "FINISHED"
                     return message.body, {record["epoch"]: record["metrics"] for record in records}
                 else:
@@ -190,7 +221,7 @@ def _retrain(
     finally:
         executor.close()
         shutil.rmtree(folder, ignore_errors=True)
-        recorder.set_status(run_id, status, time.time_ns() // 1_000_000)
+        rerun.attempt(lambda: recorder.set_status(run_id, status, time.time_ns() // 1_000_000))
 
 
 def _document(

@@ -215,7 +215,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         )
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
-    pinned = _pin(space, values)
+    pinned = _pin(replace(space, max_epochs=max_epochs), values)
     base = _base_config(space, values, max_epochs, options.data, workers)
     if base.training.gpus > 1 or "training.gpus" in space.by_path:
         raise UsageError("training.gpus: a search gives each trial one GPU; for more, see marsexp train --gpus")
@@ -250,7 +250,7 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
 def _pin(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the space that the command line sets; values that exclude each other are rejected."""
     try:
-        pinned = {path: space.check_value(path, value) for path, value in values.items() if path in space.by_path}
+        pinned = space.pins_among(values)
         space.pinned(pinned)
     except SpaceError as error:
         raise UsageError(f"--set: {error}") from None

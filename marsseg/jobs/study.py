@@ -47,7 +47,7 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
         TrackingError: If the settings' server does not answer; the name is not taken then.
         MarsexpError: If something stops the study; it can be resumed.
     """
-    _ask_server(home, settings)
+    settings = _settle_store(home, settings)
     ledger = Ledger(home.ledger)
     ledger.create_search(settings.name, settings.to_dict())
     with ledger.drive(settings.name) as writer:
@@ -76,7 +76,7 @@ def resume_study(
         LedgerError: If another process runs the study.
         TrackingError: If the settings' server does not answer.
     """
-    _ask_server(home, settings)
+    settings = _settle_store(home, settings)
     changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
     if changed:
         raise DataError(f"the data is not what '{settings.name}' was started with; changed: {', '.join(changed)}")
@@ -186,12 +186,17 @@ def _saying_how_to_resume(
         raise
 
 
-def _ask_server(home: Home, settings: StudySettings) -> None:
-    """Detects a server that is unreachable or mistyped, before anything is written."""
+def _settle_store(home: Home, settings: StudySettings) -> StudySettings:
+    """Detects a server that is unreachable or mistyped, before anything is written.
+
+    An address of the embedded store is dropped: it changes when the folder is moved.
+    """
+    settings = replace(settings, tracking_uri=home.server(settings.tracking_uri))
     if settings.tracking_uri:
         from marsseg.tracking.store import open_store
 
         open_store(home.path, settings.tracking_uri)
+    return settings
 
 
 def _announce(standing: Standing) -> None:

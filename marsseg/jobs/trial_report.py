@@ -15,6 +15,8 @@ from marsseg.files import write_durably
 from marsseg.report.figures import draw_confusion_matrix, draw_learning_curve, draw_samples
 
 if TYPE_CHECKING:
+    import keras
+
     from marsseg.training.trainer import TrainResult
 
 WEIGHTS_FILE = "best_weights.safetensors"
@@ -46,7 +48,7 @@ def write_trial_report(
     if result.best_epoch != best_shown:
         _show_best(fresh, config, data, result)
     if result.stopped_early or len(result.history) >= config.training.max_epochs:
-        _keep_weights(fresh, result)
+        _keep_weights(fresh / WEIGHTS_FILE, result.model)
         _save_portable_model(folder.with_name(MODEL_FILE), config, data, result)
     folder.mkdir(exist_ok=True)
     for file in fresh.iterdir():
@@ -78,10 +80,11 @@ def _show_best(folder: Path, config: ExperimentConfig, data: PreparedData, resul
     draw_samples(folder / "samples.png", images[chosen, ..., 0], masks[chosen], predictions, names)
 
 
-def _keep_weights(folder: Path, result: "TrainResult") -> None:
-    from safetensors.numpy import save_file
+def _keep_weights(path: Path, model: "keras.Model") -> None:
+    from safetensors.numpy import save
 
-    save_file({weight.path: weight.numpy() for weight in result.model.weights}, folder / WEIGHTS_FILE)
+    # Written here: if the disk is full, `save_file` raises an error that does not say so by its errno.
+    path.write_bytes(save({weight.path: weight.numpy() for weight in model.weights}))
 
 
 def _save_portable_model(path: Path, config: ExperimentConfig, data: PreparedData, result: "TrainResult") -> None:

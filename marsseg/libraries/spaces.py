@@ -1,6 +1,7 @@
 """A search space and the config that its trials start from, by object, path or name."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def open_space(space: Space | str | Path, values: Mapping[str, Any]) -> tuple[Sp
         ConfigError: If a value is not allowed.
     """
     opened = space if isinstance(space, Space) else load_space(find_space(str(space)))
-    pinned = {path: opened.check_value(path, value) for path, value in values.items() if path in opened.by_path}
-    others = {path: value for path, value in values.items() if path not in pinned}
+    others = {path: value for path, value in values.items() if path not in opened.by_path}
     base = ExperimentConfig().with_values({"training.max_epochs": opened.max_epochs, **opened.fixed, **others})
-    return opened.pinned(pinned), base
+    opened = replace(opened, max_epochs=base.training.max_epochs)
+    return opened.pinned(opened.pins_among(values)), base

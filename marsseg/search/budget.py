@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Self
 
 from marsseg.errors import UsageError
@@ -51,7 +52,8 @@ class Budget:
             return f"{self.epochs}epochs" if self.epochs is not None else str(self.trials)
         # The largest unit that divides the time exactly.
         unit = next((unit for unit in ("h", "min") if self.seconds % _SECONDS[_UNITS[unit]] == 0), "s")
-        return f"{self.seconds / _SECONDS[_UNITS[unit]]:g}{unit}"
+        # Without an exponent, which `parse` would not take.
+        return f"{Decimal(str(self.seconds / _SECONDS[_UNITS[unit]])).normalize():f}{unit}"
 
     @property
     def in_words(self) -> str:

@@ -151,8 +151,26 @@ class Space:
         except ConfigError as error:
             message = str(error).removeprefix("config: ")
             raise SpaceError(f"space {self.name}, parameter '{path}' = {value!r}: {message}") from None
-        checked: Value = config.flat()[path]
+        fields = config.flat()
+        if path not in fields:
+            whole = next((field for field in fields if path.startswith(f"{field}.")), None)
+            hint = f"; it is a part of '{whole}'" if whole else ""
+            raise SpaceError(f"space {self.name}, parameter '{path}': expected a field of the config, found none{hint}")
+        checked: Value = fields[path]
         return checked
+
+    def pins_among(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """The values that are meant for parameters, checked, and written as among a parameter's options.
+
+        Raises:
+            SpaceError: If a value is not allowed for its parameter.
+        """
+        pins: dict[str, Value] = {}
+        for path in values.keys() & self.by_path.keys():
+            checked = self.check_value(path, values[path])
+            options = self.by_path[path].domain.bounds()
+            pins[path] = next((option for option in options if self.check_value(path, option) == checked), checked)
+        return pins
 
     def _activating_values(self, path: str) -> dict[str, Value]:
         values: dict[str, Value] = {}

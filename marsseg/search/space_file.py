@@ -1,6 +1,7 @@
 """Reads search spaces from TOML, and refuses those that do not make sense."""
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def _parse_range(kind: type[Domain], arguments: Mapping[str, Any], where: str) -
         if key not in numbers:
             raise SpaceError(f"{where}: expected {key}, found none")
     for key, value in numbers.items():
-        if type(value) not in (int, wanted) or not math.isfinite(value):
+        # Integers in TOML may be larger than any float.
+        if type(value) not in (int, wanted) or not abs(value) <= sys.float_info.max:
             raise SpaceError(f"{where}: expected {key} as {wanted.__name__}, found {value!r}")
         numbers[key] = wanted(value)
     log = arguments.get("log", False)

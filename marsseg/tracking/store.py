@@ -20,6 +20,7 @@ from marsseg.errors import TrackingError, first_line
 from marsseg.tracking.view import experiment_tags
 
 EXPERIMENT = "marsexp"
+_ARTIFACTS = "artifacts"
 _LOCK_TIMEOUT_S = 120
 
 # Below this level MLflow reports its migrations and uploads.
@@ -63,7 +64,7 @@ def open_store(home: Path, tracking_uri: str | None = None) -> Store:
     if uri != embedded_uri(home):
         with _one_line_errors(uri):
             return _open(uri, None)
-    artifacts = home / "artifacts"
+    artifacts = home / _ARTIFACTS
     with _one_line_errors(uri):
         home.mkdir(parents=True, exist_ok=True)
     with _one_line_errors(uri), FileLock(home / "mlflow.db.lock", timeout=_LOCK_TIMEOUT_S):
@@ -123,7 +124,8 @@ def _open(uri: str, artifacts: Path | None) -> Store:
 def _follow_moved_artifacts(store: Store, artifacts: Path) -> None:
     experiment = store.client.get_experiment(store.experiment_id)
     old, new = experiment.artifact_location, artifacts.as_uri()
-    if old == new:
+    # An experiment created under another address of this database keeps its artifacts elsewhere.
+    if old == new or not old.endswith(f"/{_ARTIFACTS}"):
         return
     import sqlalchemy as sa
 

@@ -1,9 +1,12 @@
-"""The lines below the table of a leaderboard."""
+"""The lines below the table of a leaderboard, and terminals that cannot show every letter."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from marsseg.cli.app import main
 from marsseg.cli.output import print_leaderboard
 
 
@@ -30,3 +33,16 @@ def test_of_very_many_failed_trials_some_are_named(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert sum("failed: fault" in line for line in lines) == 10
     assert "and 4 more failed; see: marsexp leaderboard s" in lines
+
+
+def test_a_result_is_shown_in_any_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    shown = io.TextIOWrapper(buffer, encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", shown)
+    path = tmp_path / "tiles….npz"
+    monkeypatch.setattr("sys.argv", ["marsexp", "data", "synth", "--images", "1", "--out", str(path)])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert not exit_info.value.code
+    shown.flush()
+    assert b"tiles?.npz: 1 tiles" in buffer.getvalue()

@@ -182,6 +182,15 @@ def test_member_that_claims_to_be_huge(tmp_path: Path) -> None:
     assert "training_set is damaged" in message(path)
 
 
+@pytest.mark.parametrize("shape", [f"({10**30}, 2, 64, 128)", "(1, 2"])
+def test_member_whose_header_makes_no_sense(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode("latin-1")
+    path = tmp_path / "tiles.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("training_set.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    assert "training_set is damaged" in message(path)
+
+
 def test_member_that_is_no_array(tmp_path: Path) -> None:
     path = tmp_path / "tiles.npz"
     with zipfile.ZipFile(path, "w") as archive:

@@ -8,9 +8,13 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import pytest
 
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
+from marsseg.jobs.reproduce import Rerun
+from marsseg.tracking.recorder import Point, Recorder, RunSpec
+from marsseg.tracking.store import open_store
 from tests.conftest import Marsexp, write_tiles
 from tests.jobs.test_train import TINY
 
@@ -108,3 +112,18 @@ def test_config_changed_in_the_store_diverges_before_any_training(
     assert done.status == 1
     assert "before any training" in done.stdout
     assert "optimizer.learning_rate" in done.stdout
+
+
+def test_points_that_the_store_misses_follow_once_it_answers_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(tmp_path)
+    recorder = Recorder(store)
+    rerun = Rerun(recorder, recorder.open_run(RunSpec({"marsexp.reproduces": "a run"}, "again", 1)))
+    refusal = "create trigger refusal before insert on metrics begin select raise(abort, 'out of order'); end"
+    for statement in (refusal, "drop trigger refusal"):
+        with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+            connection.execute(statement)
+        rerun.send(Point(1 if statement == refusal else 2, 100, {"loss": 0.5}))
+        assert ("could not be written to" in capsys.readouterr().err) == (statement == refusal)
+    assert [metric.step for metric in store.client.get_metric_history(rerun.run_id, "loss")] == [1, 2]

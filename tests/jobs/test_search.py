@@ -107,7 +107,8 @@ def test_winner_is_a_logged_model_that_loads_without_our_package(
 def test_store_still_works_where_its_folder_is_copied_to(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
     from marsseg.tracking.store import open_store
 
-    shown = copied_search("show", "best", "--json")
+    # The same store, as MLflow's own examples would name it.
+    shown = copied_search("show", "best", "--json", "--tracking-uri", "sqlite:///home/mlflow.db")
     assert shown.status == 0, shown.stderr
     store = open_store(copied_search.home)
     run = store.client.get_run(leaderboard["trials"][0]["run_id"])

@@ -1,5 +1,6 @@
 """A worker alone at the other end of a pipe: what it keeps between two tasks, and what it does not."""
 
+import errno
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import marsseg.jobs.worker
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.errors import TrainingError
+from marsseg.jobs.trial_report import _keep_weights
 from marsseg.jobs.worker import FINAL_KINDS, MeasureTask, TrainTask, _signs_of_life, _Worker, serve
 from marsseg.jobs.worker_memory import Growth
 from tests.conftest import write_tiles
@@ -155,6 +157,17 @@ def test_a_full_disk_is_no_fault_of_the_trial(config: ExperimentConfig, tmp_path
     process.kill()
     process.join()
     assert (kinds[-1], body) == ("unable", "No space left on device: /dev/full")
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="needs a device that is always full")
+@pytest.mark.usefixtures("tensorflow_runtime")
+def test_weights_that_find_no_room_say_so_as_the_worker_expects(tmp_path: Path) -> None:
+    import keras
+
+    (tmp_path / "weights").symlink_to(FULL_DISK)
+    with pytest.raises(OSError, match="No space left on device") as error_info:
+        _keep_weights(tmp_path / "weights", keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    assert error_info.value.errno == errno.ENOSPC
 
 
 @pytest.mark.usefixtures("tensorflow_runtime")

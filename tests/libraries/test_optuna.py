@@ -39,6 +39,11 @@ def test_values_beside_the_space_are_set_and_parameters_among_them_do_not_vary()
     assert len({flat["model.num_blocks"] for flat in flats}) > 1
 
 
+def test_a_value_may_be_allowed_only_with_the_epochs_beside_it() -> None:
+    values = {"training.max_epochs": 100, "warmup.epochs": 40}
+    assert suggest_config(new_trial(), "report", values).flat()["warmup.epochs"] == 40
+
+
 @pytest.mark.parametrize(
     ("space", "values", "error", "words"),
     [

@@ -100,8 +100,8 @@ def test_plan_shows_its_price_and_folds_its_configurations() -> None:
     assert render_plan(several).startswith(
         "plan: 40 configurations, scheduler asha, for val_mean_iou and params, about 352 epochs"
     )
-    hours = {**document, "budget": "7200s", "epochs_planned": 0, "full_training_epochs": None, "full_training_s": None}
+    hours = {**document, "budget": "2h", "epochs_planned": 0, "full_training_epochs": None, "full_training_s": None}
     assert render_plan(hours).splitlines()[:2] == [
-        "plan: a budget of 7200s, scheduler asha, about 14.0 min",
+        "plan: a budget of 2h, scheduler asha, about 14.0 min",
         "the first configurations:",
     ]

@@ -27,6 +27,7 @@ RUNGS = Rungs(3, 27, 3)
         ("1.5h", Budget(seconds=5400.0), "90 min"),
         ("30min", Budget(seconds=1800.0), "30 min"),
         ("45s", Budget(seconds=45.0), "45 s"),
+        ("1234567s", Budget(seconds=1234567.0), "20576.1 min"),
     ],
 )
 def test_budgets_are_written_as_people_do(text: str, budget: Budget, words: str) -> None:

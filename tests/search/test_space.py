@@ -138,6 +138,11 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
         OPTIMIZER + weight_decay('{ "optimizer.name" = ["adam"] }'),
         ["weight_decay needs name = 'adamw'"],
     ),
+    "a number beyond all floats": (batch_size(f'kind = "int"\nlow = 8\nhigh = {10**400}'), ["expected high as int"]),
+    "a part of a field": (
+        '[parameters."loss.terms.dice"]\nkind = "float"\nlow = 0.5\nhigh = 2.0\n',
+        ["'loss.terms.dice': expected a field of the config, found none; it is a part of 'loss.terms'"],
+    ),
     "fixed, too": ('[fixed]\n"augmentation.flips" = true\n' + FLIPS, ["is also in [fixed]"]),
 }
 
@@ -218,6 +223,18 @@ def test_laptops_get_the_choices_of_the_whole_space() -> None:
     assert {p.path for p in unet.parameters if cpu.by_path[p.path] != p} == sizes
     for path in sizes:
         assert max(cpu.by_path[path].domain.bounds()) < max(unet.by_path[path].domain.bounds())
+
+
+def test_a_pinned_value_is_written_as_among_the_options_so_that_conditions_hold() -> None:
+    space = parse(
+        '[parameters."loss.terms"]\nkind = "choice"\noptions = ["focal+dice", "dice"]\n'
+        '[parameters."loss.focal_gamma"]\nkind = "choice"\noptions = [0.5, 1.0]\n'
+        'when = { "loss.terms" = ["focal+dice"] }\n'
+    )
+    pins = space.pins_among({"loss.terms": "dice+focal", "loss.focal_gamma": 3, "seed": 1})
+    assert pins == {"loss.terms": "focal+dice", "loss.focal_gamma": 3.0}
+    pinned = space.pinned(pins)
+    assert pinned.by_path["loss.focal_gamma"].is_active({"loss.terms": pins["loss.terms"]})
 
 
 def test_pinned_leaves_one_value_and_ignores_other_paths() -> None:

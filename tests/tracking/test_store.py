@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ def test_sending_twice_changes_nothing(tmp_path: Path) -> None:
     spec = RunSpec({"marsexp.search": "s", "marsexp.trial": "3"}, "s-trial-3", 1, params={"model.num_blocks": 4})
     run_id = recorder.open_run(spec)
     assert recorder.open_run(spec) == run_id
+    moved = {"model.num_blocks": 4, "data.source": "elsewhere"}
+    assert recorder.open_run(replace(spec, params=moved)) == run_id
+    assert recorder.open_run(replace(spec, params={**moved, "data.source": "moved"})) == run_id, "resumed after a kill"
+    assert store.client.get_run(run_id).data.params == {"model.num_blocks": "4", "data.source": "elsewhere"}
     points = [Point(1, 100, {"loss": 0.1 + 0.2}), Point(2, 200, {"loss": 1e-300})]
     for _ in range(2):
         recorder.log_points(run_id, points)
@@ -68,6 +73,16 @@ def test_moved_folder_finds_its_artifacts(tmp_path: Path) -> None:
     assert store.client.get_experiment(store.experiment_id).artifact_location.startswith(
         (tmp_path / "there%_").as_uri()
     )
+
+
+def test_artifacts_of_an_experiment_created_under_another_address_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    open_store(tmp_path / "elsewhere", "sqlite:///here/mlflow.db")
+    run_id = _log_note(tmp_path, "kept")
+    assert read_artifact(open_store(tmp_path / "here"), run_id, "note.txt") == b"kept"
 
 
 def test_reading_an_artifact_leaves_nothing_in_the_temporary_folder(
