@@ -9,8 +9,9 @@ tenth, leaves the next task to a fresh process: "one worker" is one worker of a 
 in turn. Another row reports the most memory held after any later trial, mostly with its network kept.
 
 The peer is a loop in plain Keras as its documentation teaches: it builds, compiles and fits a plain U-Net of the same
-depth, widths and batch size on the same tiles, and calls `clear_session` after each network. It has imported this
-package for its configurations and tiles, so TensorFlow uses oneDNN there as it does for ours.
+depth, widths and batch size on the same tiles and threads (before 2026-11-29 on all cores), and calls `clear_session`
+after each network. It has imported this package for its configurations and tiles, so TensorFlow uses oneDNN there as it
+does for ours.
 """
 
 import json
@@ -91,12 +92,17 @@ def resident_mib_of_peer() -> list[float]:
     """Trains in this process, with plain Keras; MiB after each network."""
     import_tensorflow_quietly()
     import keras
+    import tensorflow as tf
 
     from benchmarks.sides.plain_keras import build_unet
 
     images, masks = load_data().train
+    configs = list(draw_configs())
+    # As many as ours: oneDNN's caches are per thread.
+    tf.config.threading.set_intra_op_parallelism_threads(configs[0].training.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(configs[0].training.threads)
     figures = []
-    for config in draw_configs():
+    for config in configs:
         network = config.model
         model = build_unet(network.base_filters, network.num_blocks, network.max_filters)
         model.compile(config.optimizer.name, "sparse_categorical_crossentropy")

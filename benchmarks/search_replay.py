@@ -10,10 +10,12 @@ themselves, in the libraries' own loops.
 A further row is a search as `--budget 40` runs it: every configuration is started, the winner is the completed trial
 with the best epoch, and it is compared with promotion, each at its own cost.
 
-Every third curve was kept aside: our scheduler's settings were chosen on the others, and these were evaluated once,
-after that. *top k* trains all for r epochs and the best k of them in full; r is chosen with hindsight, separately for
-each draw and cost. Keras Tuner's Hyperband takes 27 configurations for its first bracket: it is left out for smaller
-draws, and after that bracket it asks for more configurations than a draw has.
+Every third curve was kept aside: our scheduler's settings were chosen on the others. The curves kept aside were first
+evaluated after that, again after each later mending of the scheduler, and once to compare another curve model, which
+was not taken (ADR 13). Intervals treat draws as independent, but two draws share most of their curves: they hold for
+these curves, and say less about others. *top k* trains all for r epochs and the best k of them in full; r is chosen
+with hindsight, separately for each draw and cost. Keras Tuner's Hyperband takes 27 configurations for its first
+bracket: it is left out for smaller draws, and after that bracket it asks for more configurations than a draw has.
 `python -m benchmarks.search_replay --curves FILE` uses other curves, `--draws N` fewer draws; `make bench` uses
 `benchmarks/curves.jsonl`.
 """

@@ -44,7 +44,7 @@ class Band:
 
     @classmethod
     def of(cls, figures: Sequence[float]) -> "Band":
-        """The band of independent figures; at least two."""
+        """The band of at least two figures, taken as independent: draws of curves are so only given the curves."""
         mean, error = statistics.fmean(figures), statistics.stdev(figures) / len(figures) ** 0.5
         half = float(stats.t.ppf(0.975, len(figures) - 1)) * error
         return cls(mean, mean - half, mean + half)

@@ -108,7 +108,9 @@ def cutmix(images: tf.Tensor, masks: tf.Tensor, probability: float, seed: tf.Ten
     """
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     luck = tf.random.stateless_uniform([4, count], seed)
-    partners = tf.random.experimental.stateless_shuffle(tf.range(count), _stream(seed, 0))
+    # A cycle through all images: in a plain permutation some would be their own partners.
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), _stream(seed, 0))
+    partners = tf.gather(tf.roll(order, 1, 0), tf.math.invert_permutation(order))
     sides = tf.sqrt(luck[1])
     inside = rectangles((height, width), luck[2] * height, luck[3] * width, sides * height, sides * width)
     inside &= (luck[0] < probability)[:, None, None]

@@ -1,7 +1,8 @@
 """Convolutions and matrix products in half precision: bias gradients summed in float32, and upcasts on some CPUs.
 
 Layers with the same weights and the same function as Keras' own, but for two things. On a CPU, TensorFlow sums the
-gradient of `BiasAdd` in bfloat16, where a sum of ones does not grow beyond 256 or 512; here it is summed in float32.
+gradient of `BiasAdd` in bfloat16, where a sum of ones does not grow beyond 256 or 512, and that of a broadcast addition
+in float16, where it does not grow beyond 2048; here both are summed in float32.
 And where TensorFlow convolves in half precision without oneDNN, a step takes twelve times as long as in float32; under
 an `UpcastPolicy` these layers round their operands to half precision, multiply and sum in float32, and round the
 result, forward and backward. Instructions for bfloat16 do the same, and so does the emulation of Kalamkar et al. (2019,
@@ -81,7 +82,11 @@ def is_upcast() -> bool:
 
 def add_bias(layer: layers.Conv2D | layers.Conv2DTranspose | layers.Dense, outputs: tf.Tensor) -> tf.Tensor:
     """Adds a layer's bias, if it has one, such that the bias's gradient is summed in float32."""
-    return outputs + tf.convert_to_tensor(layer.bias) if layer.use_bias else outputs
+    if not layer.use_bias:
+        return outputs
+    bias = tf.convert_to_tensor(layer.bias)
+    # On a CPU, TensorFlow sums the gradient of the first in bfloat16 and of the second in float16.
+    return tf.nn.bias_add(outputs, bias) if bias.dtype == tf.float16 else outputs + bias
 
 
 def _of_policy(keras_own: type[_Layer], half: type[_Layer]) -> type[_Layer]:

@@ -169,9 +169,20 @@ def test_cutmix_takes_a_rectangle_of_one_other_image_with_its_mask() -> None:
         shares.append(foreign.mean())
     assert all(len(partner) == 1 for partner in partners)
     assert len({int(partner[0]) for partner in partners}) == len(partners), "each image gives to one"
-    # About half of the images, less those whose patch is empty or comes from the image itself.
+    # About half of the images, less those whose patch is empty.
     assert 70 < len(shares) < 125
     assert max(shares) > 0.6
+
+
+@pytest.mark.parametrize("count", [2, 3, 16])
+def test_no_image_gives_a_patch_to_itself(count: int) -> None:
+    numbers = np.broadcast_to(np.arange(count, dtype=np.int32)[:, None, None], (count, *SHAPE))
+    has_patch = []
+    for seed in range(20):
+        _, masks = cutmix(tf.constant(numbers[..., None].astype(np.float32)), tf.constant(numbers), 1.0, seeds(seed, 4))
+        has_patch.append((masks.numpy() != numbers).any(axis=(1, 2)))
+    # Very small patches are empty.
+    assert np.mean(has_patch) > 0.95
 
 
 def test_light_changes_contrast_about_the_mean_then_brightness_within_bounds() -> None:
