@@ -43,11 +43,11 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
         Its leaderboard document.
 
     Raises:
-        UsageError: If the name is taken.
+        UsageError: If the name is taken, here or on the settings' server.
         TrackingError: If the settings' server does not answer; the name is not taken then.
         MarsexpError: If something stops the study; it can be resumed.
     """
-    settings = _settle_store(home, settings)
+    settings = _settle_store(home, settings, is_new=True)
     ledger = Ledger(home.ledger)
     ledger.create_search(settings.name, settings.to_dict())
     with ledger.drive(settings.name) as writer:
@@ -76,7 +76,7 @@ def resume_study(
         LedgerError: If another process runs the study.
         TrackingError: If the settings' server does not answer.
     """
-    settings = _settle_store(home, settings)
+    settings = _settle_store(home, settings, is_new=False)
     changed = changed_parts(dict(settings.fingerprint), data.fingerprint.to_dict())
     if changed:
         raise DataError(f"the data is not what '{settings.name}' was started with; changed: {', '.join(changed)}")
@@ -186,16 +186,20 @@ def _saying_how_to_resume(
         raise
 
 
-def _settle_store(home: Home, settings: StudySettings) -> StudySettings:
-    """Detects a server that is unreachable or mistyped, before anything is written.
+def _settle_store(home: Home, settings: StudySettings, is_new: bool) -> StudySettings:
+    """Detects a server that is unreachable or mistyped, or where the name is taken, before anything is written.
 
     An address of the embedded store is dropped: it changes when the folder is moved.
     """
     settings = replace(settings, tracking_uri=home.server(settings.tracking_uri))
     if settings.tracking_uri:
         from marsseg.tracking.store import open_store
+        from marsseg.tracking.view import viewed_searches
 
-        open_store(home.path, settings.tracking_uri)
+        store = open_store(home.path, settings.tracking_uri)
+        # Two searches of one name would share a view.
+        if is_new and settings.name in viewed_searches(store.client.get_experiment(store.experiment_id).tags):
+            raise UsageError(f"'{settings.name}' exists already on {settings.tracking_uri}; choose another --name")
     return settings
 
 

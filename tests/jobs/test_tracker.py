@@ -1,13 +1,18 @@
 """The tracker of a resumed search: it sends the store what it lacks, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from marsseg.jobs.candidates import build_candidates
+from marsseg.data.prepare import prepare_data
+from marsseg.errors import UsageError
+from marsseg.jobs.candidates import BASE, build_candidates
 from marsseg.jobs.home import Home
 from marsseg.jobs.settings import StudySettings
+from marsseg.jobs.stored import load_settings
+from marsseg.jobs.study import create_study
 from marsseg.jobs.tracker import StudyTracker
 from marsseg.search.ledger import Ledger
 from marsseg.search.state import replay
@@ -122,3 +127,13 @@ def test_a_search_goes_on_with_another_server_where_its_own_has_moved(copied_sea
     assert done.json()["tracking_uri"] == uri
     store = open_store(copied_search.home, uri)
     assert len(store.client.search_runs([store.experiment_id])) == 6
+
+
+def test_a_name_that_somebody_else_has_taken_on_the_server_is_refused(copied_search: Marsexp, tmp_path: Path) -> None:
+    server = f"sqlite:///{tmp_path / 'shared.db'}"
+    Recorder(open_store(copied_search.home, server)).add_search_view("rover", ["model.num_blocks"])
+    home = Home(copied_search.home)
+    settings = replace(load_settings(home, "tiny", "search"), name="rover", tracking_uri=server)
+    with pytest.raises(UsageError, match=r"'rover' exists already on sqlite:.*shared\.db; choose another --name"):
+        create_study(home, settings, prepare_data(settings.config(BASE)))
+    assert Ledger(home.ledger).names() == ["tiny"]
