@@ -10,3 +10,6 @@ __version__ = "0.1.0"
 # (VNNI, AMX); on other CPUs with AVX2, a step takes half as long again without it.
 if "tensorflow" not in sys.modules and platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Keras reads this one on import; a backend chosen for other work must not decide what ours computes.
+if "keras" not in sys.modules:
+    os.environ["KERAS_BACKEND"] = "tensorflow"

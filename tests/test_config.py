@@ -304,6 +304,11 @@ def test_refuses_with_place_and_reason(values: dict[str, Any], message: str) -> 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("rates", [3, "3", [3]])
+def test_a_single_dilation_rate_is_written_as_one_likes(rates: object) -> None:
+    assert ExperimentConfig().with_values({"model.dilation_rates": rates}).model.dilation_rates == (3,)
+
+
 @pytest.mark.parametrize(
     ("text", "terms"),
     [

@@ -31,6 +31,9 @@ _Grey = Annotated[bool, typer.Option("--grey", help="Convert colour images to gr
 _CleanOut = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="The new .npz file, or a .csv or .json list of the outliers.")
 ]
+_CleanData = Annotated[
+    str | None, typer.Option("--data", metavar="D", help="A data set (.npz); default: MARSEXP_DATA.")
+]
 
 
 @app.command()
@@ -62,7 +65,7 @@ def inspect(
 @app.command()
 def clean(
     out: _CleanOut,
-    data: options.Data = None,
+    data: _CleanData = None,
     num_classes: Annotated[
         int, typer.Option("--num-classes", min=2, max=255, metavar="N", help="Number of classes.")
     ] = 5,

@@ -57,9 +57,11 @@ class SplitConfig(Group):
 
 
 def _parse_rates(value: Any) -> Any:
-    """Integers from a list or from a string such as `1,2,4`, which a search space can hold."""
+    """Integers from one, from a list, or from a string such as `1,2,4`, which a search space can hold."""
     if isinstance(value, list):
         return tuple(value)
+    if type(value) is int:
+        return (value,)
     if not isinstance(value, str):
         return value
     try:
@@ -173,9 +175,10 @@ class AugmentationConfig(Group):
     """Random augmentation of the training images, drawn for each image and epoch, and oversampling of the rarest class.
 
     `translation` is the largest shift as a fraction of each side, `rotation` the largest angle in degrees, `contrast`
-    and `brightness` the largest change as a fraction of the range; `cutmix`, `cutout` and `paste_rare` are
-    probabilities. The rare class is the one with the fewest pixels: images that contain it are repeated `repeat_rare`
-    additional times per epoch, and its objects are pasted into other images.
+    the largest relative change of each pixel's distance from the image's mean, `brightness` the largest change as a
+    fraction of the range; `cutmix`, `cutout` and `paste_rare` are probabilities. The rare class is the one with the
+    fewest pixels: images that contain it are repeated `repeat_rare` additional times per epoch, and its objects are
+    pasted into other images.
     """
 
     flips: bool = False

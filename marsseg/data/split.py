@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from marsseg.data.tiles import classes_present
 from marsseg.errors import DataError
+from marsseg.metrics import BACKGROUND
 
 HELD_OUT_SHARE = 0.1
 TRAIN, VALIDATION, TEST = range(3)
@@ -95,7 +96,8 @@ def split_tiles(
         seed: determines the split together with masks and groups.
 
     Returns:
-        The three splits. Sizes are exact unless a group makes that impossible; then they are approximate.
+        The three splits. Sizes are exact unless groups make that impossible; then they are approximate, and up to
+        twice as large where a class would otherwise be missing.
 
     Raises:
         DataError: If nothing is left for training, or a split would be empty because groups are too large.
@@ -159,9 +161,11 @@ def _make_units(masks: NDArray[np.uint8], groups: Sequence[Sequence[int]]) -> _U
 def _put_each_class_everywhere(units: _Units, parts: Indices, capacity: Indices, rng: np.random.Generator) -> None:
     """Places, in place, one unit of each class in each split, rarest class first, as far as the capacity allows.
 
-    Classes with too few units for all splits come last, so that they take nothing from a class that has enough.
+    Classes with too few units for all splits come last, so that they take nothing from a class that has enough. Where
+    most images are in groups, such as the tiles of a few frames, a held-out split may exceed its size for a class.
     """
-    open_parts = np.flatnonzero(capacity > 0)
+    open_parts, wanted = np.flatnonzero(capacity > 0), capacity.copy()
+    is_flexible = int((units.sizes == 1).sum()) < wanted[VALIDATION] + wanted[TEST]
     frequency = units.classes.sum(axis=0)
     is_scarce = frequency < len(open_parts)
     order = np.lexsort((frequency, is_scarce))
@@ -171,7 +175,14 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, capacity: Indices,
             if bool(units.classes[parts == part][:, label].any()):
                 continue
             fits = units.sizes <= capacity[part] - (_held_for_groups(units, parts, capacity) if part == TRAIN else 0)
-            candidates = np.flatnonzero(units.classes[:, label] & (parts == UNPLACED) & fits)
+            has_class = units.classes[:, label] & (parts == UNPLACED)
+            candidates = np.flatnonzero(has_class & fits)
+            if not len(candidates) and is_flexible and part != TRAIN and label != BACKGROUND and not is_scarce[label]:
+                # Twice the size, or for the only unit of a split whatever leaves training the larger half.
+                held = int(units.sizes[parts == part].sum())
+                most = max(2 * wanted[part] - held, 0 if held else capacity[TRAIN] // 2)
+                candidates = np.flatnonzero(has_class & (units.sizes <= most))
+                candidates = candidates[units.sizes[candidates] == units.sizes[candidates].min(initial=most)]
             if not len(candidates):
                 continue
             classes = units.classes[candidates]
@@ -182,6 +193,9 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, capacity: Indices,
             spent = (classes / np.maximum(frequency, 1)).sum(axis=1)
             best = np.lexsort((luck[candidates], spent, units.sizes[candidates], -useful, misplaced))[0]
             _place(int(candidates[best]), int(part), units, parts, capacity)
+            # Training gives what another split takes beyond its size.
+            capacity[TRAIN] += min(0, capacity[part])
+            capacity[part] = max(0, capacity[part])
 
 
 def _held_for_groups(units: _Units, parts: Indices, capacity: Indices) -> Indices:

@@ -1,6 +1,7 @@
 """`marsexp data`: inspects a data set, cleans it, imports one from images, generates a synthetic one."""
 
 import io
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from marsseg.data.synthetic import generate_terrain
 from marsseg.data.tiles import class_names
 from marsseg.errors import UsageError
 from marsseg.files import check_new_file, write_new_file
-from marsseg.jobs.inputs import resolve_source
+from marsseg.jobs.inputs import DATA_VARIABLE, resolve_source
 from marsseg.jobs.progress import notify
 
 # Reading this many takes about half a minute.
@@ -57,9 +58,9 @@ def clean_data(data: str | None, num_classes: int, out: Path) -> str:
     Raises:
         MarsexpError: If the data cannot be read or the file cannot be written.
     """
-    source = resolve_source(data)
-    if source == SYNTHETIC:
+    if (data or os.environ.get(DATA_VARIABLE) or SYNTHETIC) == SYNTHETIC:
         raise UsageError("expected --data FILE to clean; the synthetic terrain has no outliers unless asked for")
+    source = resolve_source(data)
     result = clean_file(Path(source), out, num_classes)
     return f"{out}: kept {result.kept} images, left out {len(result.removed)}"
 
@@ -163,6 +164,8 @@ def render_inspection(document: Mapping[str, Any]) -> str:
     origin = "" if document["frames"] is None else f" from {document['frames']} frames"
     counted = f"{document['images']} images of {height}x{width}{origin}"
     print(f"{counted}, {document['uniform_masks']} uniform masks", file=text)
+    least, most, mean = (document["image_range"][name] for name in ("min", "max", "mean"))
+    print(f"pixels from {least:.3f} to {most:.3f}, mean {mean:.3f} (0 is black, 1 is white)", file=text)
     print(f"{'class':<12} {'images':>8} {'pixels':>12} {'share':>8} {'clean pixels':>14}", file=text)
     rows = zip(
         names,

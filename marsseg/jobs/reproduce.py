@@ -199,6 +199,8 @@ def _retrain(
     task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, home.log(f"reproduce-{run_id[:12]}"))
     executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, config.training.gpus))
     records: list[dict[str, Any]] = []
+    # How many epochs there were when a worker died; as in a search, it may die once without a new one.
+    died_after: int | None = None
     status = "KILLED"
     try:
         log_origin(recorder, run_id, config, data.fingerprint.to_dict())
@@ -206,6 +208,9 @@ def _retrain(
         while True:
             for message in executor.poll(_POLL_S):
                 if message.kind == "epoch":
+                    # A worker that resumes from a checkpoint reports its epochs again.
+                    if message.body["epoch"] <= len(records):
+                        continue
                     records.append(message.body)
                     rerun.send(epoch_point(message.body))
                     score = message.body["metrics"]["val_mean_iou"]
@@ -215,6 +220,10 @@ def _retrain(
                     rerun.attempt(lambda: recorder.log_folder(run_id, folder / "artifacts"))
                     status = "FINISHED"
                     return message.body, {record["epoch"]: record["metrics"] for record in records}
+                elif message.kind == "died" and died_after != len(records):
+                    died_after = len(records)
+                    notify(f"{message.body}; resuming from epoch {died_after}")
+                    executor.submit(run_id, task, runtime=config.training.threads)
                 else:
                     status = "FAILED"
                     raise TrainingError(f"the rerun failed: {message.body}")

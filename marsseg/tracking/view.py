@@ -27,7 +27,7 @@ _ALWAYS_THERE = (
     *("model.num_blocks", "model.base_filters", "model.se"),
     *("loss.terms", "optimizer.name", "optimizer.learning_rate"),
 )
-_GROUPS = ("model.", "loss.", "optimizer.", "schedule.", "augmentation.", "training.", "cleaning.")
+_GROUPS = ("model.", "loss.", "optimizer.", "schedule.", "augmentation.", "training.", "warmup.", "cleaning.")
 _MAX_CHOICES = 20
 _GOLDEN_RATIO = 0.618034
 # Columns are wide enough for the title; values of `loss.terms` are longer, as sums of names.

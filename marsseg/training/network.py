@@ -30,6 +30,9 @@ def build_network(config: ExperimentConfig, data_shape: tuple[int, int], portabl
     """
     # Layer names start again; memory is freed by the code that drops a network.
     keras.backend.clear_session(free_memory=False)
+    # Whatever the user's keras.json says.
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
     apply_precision("float32" if portable else config.training.precision, this_machine())
     build = _BUILDERS[config.model.family]
     return build(config.model, (*data_shape, 1), config.data.num_classes, config.seed, portable)

@@ -155,6 +155,26 @@ def test_large_groups_leave_no_part_empty() -> None:
     assert [len(part) for part in parts_of(split)] == [10, 10, 10]
 
 
+@pytest.mark.parametrize(("num_frames", "size"), [(9, 10), (6, 8), (12, 8)])
+def test_a_class_of_few_frames_is_everywhere_though_no_frame_fits(num_frames: int, size: int) -> None:
+    """Ten percent of the tiles is less than a frame has."""
+    frames = [list(range(size * frame, size * (frame + 1))) for frame in range(num_frames)]
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rocky = set(rng.choice(num_frames, 4, replace=False).tolist())
+        masks = make_masks([{0, 1, 4} if index // size in rocky else {0, 1} for index in range(num_frames * size)])
+        parts = parts_of(split_tiles(masks, frames, seed=seed))
+        assert all((masks[part] == 4).any() for part in parts)
+        assert len(parts[0]) > num_frames * size / 2
+
+
+def test_a_frame_of_background_alone_is_no_validation_split() -> None:
+    frames = [list(range(10 * frame, 10 * frame + 10)) for frame in range(8)] + [list(range(80, 88))]
+    masks = make_masks([{0, 1}] * 80 + [{0}] * 8)
+    for seed in range(10):
+        assert all((masks[part] > 0).any() for part in parts_of(split_tiles(masks, frames, seed=seed)))
+
+
 def test_too_few_different_pictures() -> None:
     with pytest.raises(DataError, match="near-duplicates"):
         split_tiles(make_masks([{0}] * 30), [list(range(30))], 3, 3)

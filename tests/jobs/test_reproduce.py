@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,35 @@ from marsseg.data.prepare import prepare_data
 from marsseg.jobs.reproduce import Rerun
 from marsseg.tracking.recorder import Point, Recorder, RunSpec
 from marsseg.tracking.store import open_store
-from tests.conftest import Marsexp, write_tiles
+from tests.conftest import Marsexp, workers_of, write_tiles
 from tests.jobs.test_train import TINY
 
 
-def test_promoted_winner_is_identical(copied_search: Marsexp, leaderboard: dict[str, Any]) -> None:
+def test_promoted_winner_is_identical_though_a_worker_of_the_rerun_dies(
+    copied_search: Marsexp, leaderboard: dict[str, Any]
+) -> None:
     with closing(sqlite3.connect(copied_search.home / "ledger.db")) as connection:
         winner = leaderboard["trials"][0]["trial"]
         query = "select count(*) from events where kind = 'started' and trial = ?"
         (segments,) = connection.execute(query, [winner]).fetchone()
     assert segments == 3, "the winner should have been paused and promoted twice"
-    done = copied_search("reproduce", "best", "--json")
-    document = done.json()
-    assert done.status == 0, document
+    process = subprocess.Popen(
+        copied_search.command("reproduce", "best", "--json"),
+        cwd=copied_search.folder,
+        env=copied_search.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any(line.startswith("epoch 1/4") for line in lines)
+    (worker,) = workers_of(process.pid)
+    worker.kill()
+    stdout, stderr = process.communicate(timeout=240)
+    document = json.loads(stdout)
+    assert process.returncode == 0, document
+    assert "the worker process ended with signal 9; resuming from epoch" in stderr
     schema = Path(__file__).parents[2] / "docs" / "schemas" / "reproduce.json"
     jsonschema.validate(document, json.loads(schema.read_text(encoding="utf-8")))
     assert document["verdict"] == "identical"

@@ -1,5 +1,6 @@
 """What `auto` resolves to, and that threads are set once."""
 
+import json
 import os
 import platform
 import subprocess
@@ -107,6 +108,24 @@ def test_what_keras_is_not_asked_for_is_left_out_unless_the_process_is_somebody_
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(list(names) if whole else []), "(2, 1)"]
+
+
+def test_what_the_user_has_set_for_keras_does_not_reach_a_network(tmp_path: Path) -> None:
+    settings = {"floatx": "float16", "image_data_format": "channels_first", "backend": "torch"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings), encoding="utf-8")
+    script = (
+        "from marsseg.training.runtime import import_tensorflow_quietly\n"
+        "import_tensorflow_quietly()\n"
+        "from marsseg.config import ExperimentConfig\n"
+        "from marsseg.training.network import build_network\n"
+        "small = {'model.num_blocks': 2, 'model.base_filters': 2, 'training.precision': 'float32'}\n"
+        "model = build_network(ExperimentConfig().with_values(small), (16, 32))\n"
+        "print(model.input.dtype, model.input.shape, model.output.dtype)\n"
+    )
+    users = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"}
+    command, environment = [sys.executable, "-c", script], {**os.environ, **users}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "float32 (None, 16, 32, 1) float32"
 
 
 @pytest.mark.parametrize(
