@@ -22,7 +22,7 @@ name, a value out of bounds with the bounds.
 ## Recipes
 
 A recipe is a TOML file of the values that differ from the defaults below. With `base` they differ from the recipe of
-that name in the same folder instead.
+that name in the same folder instead. A relative `data.source` starts at the recipe's folder.
 
 ```toml
 base = "depth_4"

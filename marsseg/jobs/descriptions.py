@@ -44,6 +44,12 @@ def first_description(note: str, section: str) -> str:
     return f"{note}\n\n{merge('', section)}" if note else merge("", section)
 
 
+def users_text(description: str) -> str:
+    """A description without its section: what users have written."""
+    before, _, rest = description.partition(_BEGIN)
+    return f"{before}{rest.partition(_END)[2]}".strip()
+
+
 def trial_section(settings: StudySettings, trial: Trial, view_link: str) -> str:
     """The section of a trial's run: what it is, its state, its hyperparameters, and how to train it again.
 

@@ -111,6 +111,7 @@ class Driver:
             if finished:
                 break
             if self.should_stop():
+                self._append("interrupted", active_s=self._active_s())
                 raise KeyboardInterrupt
             # No decision may depend on whether a step is timed before or after a result arrives.
             if self._measuring is None and self._settle_next():

@@ -17,6 +17,8 @@ from marsseg.jobs.progress import notify
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
 from marsseg.jobs.tracker import (
     RECORDED_AGAIN,
+    config_tags,
+    config_texts,
     dataset_of,
     epoch_point,
     log_origin,
@@ -29,8 +31,11 @@ from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.tracking.provenance import code_version
 from marsseg.tracking.recorder import Point, Recorder, RunSpec
+from marsseg.training.runtime import resolve_auto
 
 TOLERANCE = 0.02
+# 0.52 − 0.50 is a little more than 0.02.
+_ROUNDING = 1e-9
 _DATA_GROUPS = ("data.", "cleaning.", "split.")
 _WEIGHTS = ("final", "best")
 # Packages whose version can change a bit of the result.
@@ -104,7 +109,7 @@ def reproduce_run(
             f"config: {path} was changed in the store after the run was created" for path in record.config_changes
         ]
         return _document(original, causes)
-    config = with_assigned(record.config, parse_assignments(assignments))
+    config = resolve_auto(with_assigned(record.config, parse_assignments(assignments)))
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
     changes = {path: pair for path, pair in changed_fields(record.config, config).items() if path != "data.source"}
     check_config_gpus(config, f"run {record.run_id[:12]}")
@@ -159,7 +164,13 @@ def _changed_origin(record: RunRecord) -> list[str]:
         for name in ("platform", "processor", "onednn")
         if there.get(name) != here[name]
     ]
-    # Runs of older versions did not record them.
+    # Runs of older versions did not record these, nor their instructions.
+    before, now = there.get("variables", here["variables"]), here["variables"]
+    changes += [
+        f"hardware: variable {name} {before.get(name)} -> {now.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
     before, now = set(there.get("instructions", here["instructions"])), set(here["instructions"])
     if before != now:
         lost, new = (" ".join(sorted(some)) or "none" for some in (before - now, now - before))
@@ -181,7 +192,8 @@ def _open_rerun(
         params=config.flat(),
         tags={
             "marsexp.kind": "reproduction",
-            **origin_tags(config, fingerprint),
+            **config_tags(config),
+            **origin_tags(fingerprint),
             **provenance.tags,
             **({"mlflow.user": provenance.author} if provenance.author else {}),
             "mlflow.note.content": provenance.note or f"Reproduces run `{record.run_id}`.",
@@ -201,9 +213,9 @@ def _retrain(
     records: list[dict[str, Any]] = []
     # How many epochs there were when a worker died; as in a search, it may die once without a new one.
     died_after: int | None = None
-    status = "KILLED"
+    status = "FAILED"
     try:
-        log_origin(recorder, run_id, config, data.fingerprint.to_dict())
+        log_origin(recorder, run_id, config_texts(config), data.fingerprint.to_dict())
         executor.submit(run_id, task, runtime=config.training.threads)
         while True:
             for message in executor.poll(_POLL_S):
@@ -225,8 +237,10 @@ def _retrain(
                     notify(f"{message.body}; resuming from epoch {died_after}")
                     executor.submit(run_id, task, runtime=config.training.threads)
                 else:
-                    status = "FAILED"
                     raise TrainingError(f"the rerun failed: {message.body}")
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         executor.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -262,7 +276,7 @@ def _document(
         summary = f"before any training; {'; '.join(causes)}"
     else:
         tolerable = all(cause.startswith(("versions", "hardware")) for cause in causes)
-        verdict = "within tolerance" if tolerable and best_difference <= TOLERANCE else "diverged"
+        verdict = "within tolerance" if tolerable and best_difference <= TOLERANCE + _ROUNDING else "diverged"
         where = f"from epoch {diverged_at} on" if diverged_at else "though all metrics and weights are equal"
         summary = f"{where}, best_val_mean_iou differs by {best_difference:.4f}; {'; '.join(causes)}"
     return {

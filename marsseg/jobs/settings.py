@@ -106,6 +106,11 @@ class StudySettings:
         return round(self.plan.epochs)
 
     @property
+    def any_config(self) -> ExperimentConfig:
+        """One of the configs that trials start from; they share data, cleaning and split."""
+        return self.config(next(iter(self.configs)))
+
+    @property
     def in_modelled_order(self) -> bool:
         """Whether results are processed in the order of modelled cost, so that no clock decides what comes next.
 

@@ -5,14 +5,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from marsseg.jobs.descriptions import users_text
 from marsseg.jobs.home import Home
 from marsseg.jobs.runs import find_run, load_run
+from marsseg.tracking.recorder import NOTE_TAG
 
 _ORIGIN = ("python", "platform", "processor", "cores")
 
 
 def describe_run(home: Home, run: str, tracking_uri: str | None) -> dict[str, Any]:
-    """A run's config, scores, hashes and origin.
+    """A run's config, scores, hashes and origin, and who ran it and why.
 
     Raises:
         NotFoundError: If there is no such run.
@@ -26,6 +28,11 @@ def describe_run(home: Home, run: str, tracking_uri: str | None) -> dict[str, An
         "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.start_ms / 1000)),
         "metrics": dict(sorted(record.metrics.items())),
         "config": record.config.flat(),
+        "author": record.tags.get("mlflow.user", ""),
+        "note": users_text(record.tags.get(NOTE_TAG, "")),
+        "own_tags": {
+            name: value for name, value in sorted(record.tags.items()) if not name.startswith(("marsexp.", "mlflow."))
+        },
         "tags": {name: value for name, value in sorted(record.tags.items()) if name.startswith("marsexp.")},
         "data_fingerprint": record.fingerprint,
         "environment": record.environment,
@@ -40,7 +47,11 @@ def render_run(document: Mapping[str, Any]) -> str:
     sections = {
         "scores": {name: f"{value:.6g}" for name, value in document["metrics"].items()},
         "config": document["config"],
-        "record": document["tags"],
+        "record": {
+            **{name: document[name] for name in ("author", "note") if document[name]},
+            **document["own_tags"],
+            **document["tags"],
+        },
         "origin": {name: document["environment"].get(name, "") for name in _ORIGIN},
     }
     for title, values in sections.items():

@@ -103,7 +103,8 @@ def _run(
     size = DataSize.of(data)
     state = replay(ledger.events(settings.name))
     environments = worker_environments(settings.workers, settings.gpus)
-    with closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)) as executor:
+    executing = closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments))
+    with _noting_interrupts(settings), executing as executor:
         forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
         # MLflow takes seconds to import: every rejection comes before that, and workers import TensorFlow meanwhile.
         from marsseg.jobs.tracker import StudyTracker
@@ -157,6 +158,15 @@ def _drive(driver: Driver, tracker: "StudyTracker", standing: Standing, forecast
 
 
 @contextmanager
+def _noting_interrupts(settings: StudySettings) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        notify(f"stopped; {settings.resume_hint}")
+        raise
+
+
+@contextmanager
 def _saying_how_to_resume(
     settings: StudySettings, log: Path, driver: Driver, tracker: "StudyTracker"
 ) -> Iterator[None]:
@@ -167,7 +177,6 @@ def _saying_how_to_resume(
         yield
     except KeyboardInterrupt:
         tracker.leave(driver.state, "KILLED")
-        notify(f"stopped; {settings.resume_hint}")
         raise
     except TakenOverError:
         raise

@@ -39,7 +39,7 @@ _ENDED = ("FINISHED", "FAILED")
 _LAST_STATES = (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED)
 _RETRY_S = 30.0
 _STUDY_PARAMS = (
-    *("engine", "sampler", "scheduler", "seed", "space_name", "workers"),
+    *("budget", "engine", "sampler", "scheduler", "seed", "space_name", "workers"),
     *("min_epochs", "max_epochs", "reduction_factor"),
 )
 # Tags a run whose store was lost: another version or machine may have trained it than the one that records it.
@@ -70,27 +70,42 @@ def surroundings() -> dict[str, Any]:
     return {**environment(), "instructions": machine.vector_flags, "gpus": [gpu.name for gpu in machine.gpus]}
 
 
-def log_origin(recorder: Recorder, run_id: str, config: ExperimentConfig, fingerprint: Mapping[str, str]) -> None:
-    """Uploads what a rerun needs to know: config, data fingerprint, environment and uncommitted changes."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
-        (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-        (folder / "environment.json").write_text(json.dumps(surroundings(), indent=2), encoding="utf-8")
-        (folder / "data_fingerprint.json").write_text(json.dumps(dict(fingerprint), indent=2), encoding="utf-8")
-        if checkout().get("diff"):
-            (folder / "code.diff").write_text(checkout()["diff"], encoding="utf-8")
-        recorder.log_folder(run_id, folder)
+def log_origin(recorder: Recorder, run_id: str, settings: Mapping[str, str], fingerprint: Mapping[str, str]) -> None:
+    """Uploads what a rerun needs to know: settings, data fingerprint, environment and uncommitted changes.
 
-
-def origin_tags(config: ExperimentConfig, fingerprint: Mapping[str, str]) -> dict[str, str]:
-    """Tags with what a rerun has to match, and with the reason for the precision."""
-    tags = {
-        "marsexp.config_hash": config.config_hash(),
-        "marsexp.data_fingerprint": fingerprint["digest"],
-        "marsexp.code_version": code_version(),
-        "marsexp.precision": str(explain_precision(config.training.precision, this_machine())),
+    Args:
+        recorder: Where to upload it.
+        run_id: The run.
+        settings: Texts by file name.
+        fingerprint: Digests of the data.
+    """
+    texts = {
+        **settings,
+        "environment.json": json.dumps(surroundings(), indent=2),
+        "data_fingerprint.json": json.dumps(dict(fingerprint), indent=2),
     }
+    if checkout().get("diff"):
+        texts["code.diff"] = checkout()["diff"]
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, text in texts.items():
+            Path(temporary, name).write_text(text, encoding="utf-8")
+        recorder.log_folder(run_id, Path(temporary))
+
+
+def config_texts(config: ExperimentConfig) -> dict[str, str]:
+    """A config as the files of its run."""
+    return {"config.json": config.to_json(), "config.toml": config.to_toml()}
+
+
+def config_tags(config: ExperimentConfig) -> dict[str, str]:
+    """Tags with the config's hash and the reason for its precision."""
+    reason = str(explain_precision(config.training.precision, this_machine()))
+    return {"marsexp.config_hash": config.config_hash(), "marsexp.precision": reason}
+
+
+def origin_tags(fingerprint: Mapping[str, str]) -> dict[str, str]:
+    """Tags with the data and the code that a rerun has to match."""
+    tags = {"marsexp.data_fingerprint": fingerprint["digest"], "marsexp.code_version": code_version()}
     if "commit" in checkout():
         tags["mlflow.source.git.commit"] = checkout()["commit"]
     return tags
@@ -203,18 +218,25 @@ class StudyTracker:
             identity={"marsexp.study": self._settings.uid, "marsexp.trial": "none"},
             name=self._settings.name,
             start_ms=time.time_ns() // 1_000_000,
-            params={name: getattr(self._settings, name) for name in _STUDY_PARAMS},
+            params={
+                **{name: getattr(self._settings, name) for name in _STUDY_PARAMS},
+                "objectives": ", ".join(self._settings.objectives),
+            },
             tags={
                 "marsexp.kind": "search" if self._settings.kind == "search" else "study",
                 "marsexp.search": self._settings.name,
+                **origin_tags(self._settings.fingerprint),
                 **self._user_tags(study_section(self._settings, self._view_link)),
             },
+            dataset=dataset_of(self._settings.any_config, self._settings.fingerprint, self._profile),
         )
         self._parent = self.recorder.open_run(spec)
         # It may have been left as KILLED.
         self.recorder.set_status(self._parent, "RUNNING")
         self.recorder.add_search_view(self._settings.name, self._settings.choices)
         if state.run_id != self._parent:
+            settings = {"settings.json": json.dumps(self._settings.to_dict(), indent=2)}
+            log_origin(self.recorder, self._parent, settings, self._settings.fingerprint)
             self._writer.append("tracked", run_id=self._parent)
 
     def _learn_what_was_sent(self, state: SearchState) -> None:
@@ -303,7 +325,8 @@ class StudyTracker:
             tags={
                 "marsexp.kind": "trial" if self._settings.kind == "search" else "training",
                 "marsexp.search": self._settings.name,
-                **origin_tags(config, self._settings.fingerprint),
+                **config_tags(config),
+                **origin_tags(self._settings.fingerprint),
                 **self._user_tags(trial_section(self._settings, trial, self._view_link)),
                 "mlflow.runColor": run_color(trial.number),
             },
@@ -311,7 +334,7 @@ class StudyTracker:
             dataset=dataset_of(config, self._settings.fingerprint, self._profile),
         )
         run_id = self.recorder.open_run(spec)
-        log_origin(self.recorder, run_id, config, self._settings.fingerprint)
+        log_origin(self.recorder, run_id, config_texts(config), self._settings.fingerprint)
         self._run_ids[trial.number] = run_id
         self._writer.append("tracked", trial.number, run_id=run_id)
         return run_id

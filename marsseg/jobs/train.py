@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
@@ -166,7 +167,9 @@ def _load_recipes(
         if data_source or config.data.source == SYNTHETIC:
             source = default_source = default_source or resolve_source(data_source)
         else:
-            source = resolve_source(config.data.source)
+            # A recipe's own path starts at its folder, one on the command line at the current one.
+            named = Path(config.data.source).expanduser()
+            source = resolve_source(str(named if "data.source" in values else path.parent / named))
         configs[path.stem] = resolve_auto(config.with_values({"data.source": source}))
     first = next(iter(configs.values()))
     for recipe, config in configs.items():

@@ -35,6 +35,8 @@ FINAL_KINDS = frozenset({"done", "failed", "unable"})
 # Not the fault of any trial: it can be resumed where there is space again.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _HEARTBEAT_S = 1.0
+# Preparing data that takes longer than this is taken for hanging, such as on a network drive that is gone.
+_LONGEST_PREPARATION_S = 3600.0
 _OUT_OF_MEMORY = ("MemoryError", "ResourceExhaustedError")
 # TensorFlow's position in its graph.
 _GRAPH_NODE = re.compile(r"\{\{.*?\}\} *| \[Op:\w+\]")
@@ -235,10 +237,10 @@ def redirect_output(log: Path) -> None:
 @contextmanager
 def _signs_of_life(connection: Connection) -> Iterator[None]:
     """Sends the driver signs of life during work that takes longer the more data there is."""
-    is_done = threading.Event()
+    is_done, deadline = threading.Event(), time.monotonic() + _LONGEST_PREPARATION_S
 
     def tell() -> None:
-        while not is_done.wait(_HEARTBEAT_S):
+        while not is_done.wait(_HEARTBEAT_S) and time.monotonic() < deadline:
             connection.send(("alive", None))
 
     teller = threading.Thread(target=tell, daemon=True)

@@ -121,7 +121,7 @@ class SearchState:
         trials: By number.
         closed: Whether the search has ended.
         run_id: The search's run in the tracking store; empty while there is none.
-        active_s: Seconds during which the search was running, up to the end of its last segment.
+        active_s: Seconds during which the search was running, up to its last segment's end or a stop after it.
         last_trained: The trial whose segment finished last: the worker that is free now still holds it.
         opened_with: Number of trials when the search was last extended.
         now: When the segment that finished last ended, by modelled cost alone.
@@ -222,6 +222,8 @@ def replay(events: Iterable[Event], start: SearchState | None = None) -> SearchS
             trials[event.trial] = fields
         elif event.kind == "tracked":
             run_id = event.payload["run_id"]
+        elif event.kind == "interrupted":
+            active_s = event.payload["active_s"]
         elif event.kind not in ("opened", "closed"):
             raise _unknown(event)
         else:

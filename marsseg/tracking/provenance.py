@@ -12,6 +12,9 @@ from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
 _CPU_INFO = Path("/proc/cpuinfo")
+# Variables that may change what TensorFlow, oneDNN and CUDA compute; our own settings and log levels are left out.
+_DECISIVE = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "CUBLAS_")
+_INDIFFERENT = ("TF_CPP_", "TF_MKL_", "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_USE_SYSTEM_ALLOCATOR")
 
 
 @cache
@@ -61,7 +64,8 @@ def environment() -> dict[str, Any]:
     """Python, packages and CPU of this process.
 
     Returns:
-        `python`, `platform`, `processor`, `cores`, `onednn` and `packages` (version by name).
+        `python`, `platform`, `processor`, `cores`, `onednn`, `variables` (of the environment, that may change what is
+        computed) and `packages` (version by name).
     """
     packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
     return {
@@ -70,6 +74,11 @@ def environment() -> dict[str, Any]:
         "processor": _processor_name(),
         "cores": os.cpu_count() or 1,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "variables": {
+            name: os.environ[name]
+            for name in sorted(os.environ)
+            if name.startswith(_DECISIVE) and not name.startswith(_INDIFFERENT)
+        },
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
 

@@ -15,6 +15,7 @@ import pytest
 
 from marsseg.jobs.home import Home
 from marsseg.jobs.stored import load_settings
+from marsseg.search.ledger import Ledger
 from tests.conftest import TINY_SEARCH, Marsexp, WaitFor, make_marsexp, workers_of, write_tiles
 
 SEARCH = ("search", "--budget", "4", "--space", "space.toml", "--data", "tiles.npz", "--name", "s", "--seed", "3")
@@ -110,6 +111,8 @@ def test_store_still_works_where_its_folder_is_copied_to(copied_search: Marsexp,
     # The same store, as MLflow's own examples would name it.
     shown = copied_search("show", "best", "--json", "--tracking-uri", "sqlite:///home/mlflow.db")
     assert shown.status == 0, shown.stderr
+    who_and_why = [shown.json()[name] for name in ("author", "note", "own_tags")]
+    assert who_and_why == ["Ada", "a test", {"team": "red"}]
     store = open_store(copied_search.home)
     run = store.client.get_run(leaderboard["trials"][0]["run_id"])
     assert run.info.artifact_uri.startswith(copied_search.home.as_uri())
@@ -239,6 +242,16 @@ def test_interrupted_search_says_how_to_go_on(marsexp: Marsexp, wait_for: WaitFo
     states = {trial["state"] for trial in marsexp("leaderboard", "--json").json()["trials"]}
     assert "paused" in states
     assert "running" not in states
+
+
+def test_a_search_that_is_interrupted_at_once_says_how_to_go_on_too(marsexp: Marsexp, wait_for: WaitFor) -> None:
+    write_tiles(marsexp.folder / "tiles.npz")
+    process = start(marsexp, *SEARCH)
+    wait_for(lambda: Ledger(Home(marsexp.home).ledger).names() == ["s"])
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "stopped; resume with: marsexp search --resume s"
 
 
 def test_a_search_whose_terminal_is_closed_stops_as_cleanly(marsexp: Marsexp, wait_for: WaitFor) -> None:

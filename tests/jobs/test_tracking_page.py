@@ -72,7 +72,7 @@ def test_artifacts_are_on_the_page(client: MlflowClient, runs: dict[str, list[Ru
 
     of_trials, _, of_searches = section("Artifacts").partition("### Of a search or study")
     assert files("trial") | {"code.diff"} == names_in_tables(of_trials)
-    assert files("search") | {"importances.png", "pareto.png"} == names_in_tables(of_searches)
+    assert files("search") | {"code.diff", "importances.png", "pareto.png"} == names_in_tables(of_searches)
 
 
 def test_parameters_are_on_the_page(runs: dict[str, list[Run]]) -> None:
@@ -100,11 +100,11 @@ def test_views_are_on_the_page(experiment: Experiment) -> None:
 
 
 def test_dataset_and_model_are_as_the_page_says(runs: dict[str, list[Run]]) -> None:
-    for run in runs["trial"]:
+    for run in (*runs["search"], *runs["trial"]):
         (dataset,) = run.inputs.dataset_inputs
         assert run.data.tags["marsexp.data_fingerprint"][:36] == dataset.dataset.digest
         assert [tag.value for tag in dataset.tags] == ["training"]
-        completed = run.data.tags["marsexp.state"] == "completed"
+        completed = run.data.tags["marsexp.kind"] == "trial" and run.data.tags["marsexp.state"] == "completed"
         assert len(run.outputs.model_outputs) == int(completed)
 
 

@@ -86,14 +86,19 @@ def test_shipped_recipes_are_found_wherever_one_is(tmp_path: Path, monkeypatch: 
     assert [path.name for path in find_recipes("experiments")] == ["mine.toml"]
 
 
-def test_data_that_a_recipe_names_is_found_from_elsewhere_too(marsexp: Marsexp) -> None:
-    write_tiles(marsexp.folder / "tiles.npz")
+def test_data_that_a_recipe_names_is_found_beside_it_from_elsewhere_too(marsexp: Marsexp) -> None:
+    recipes = marsexp.folder / "recipes"
+    recipes.mkdir()
+    write_tiles(recipes / "tiles.npz")
     recipe = f'{TINY.format(seed=0, max_epochs=1)}\n[data]\nsource = "tiles.npz"\n'
-    (marsexp.folder / "tiny.toml").write_text(recipe, encoding="utf-8")
-    done = marsexp("train", "tiny.toml", "--name", "mine", "--json")
+    (recipes / "tiny.toml").write_text(recipe, encoding="utf-8")
+    done = marsexp("train", "recipes/tiny.toml", "--name", "mine", "--json")
     assert done.status == 0, done.stderr
     stored = Ledger(marsexp.home / "ledger.db").settings("mine")["configs"]["tiny"]["data"]["source"]
-    assert stored == str(marsexp.folder / "tiles.npz")
+    assert stored == str(recipes / "tiles.npz")
+    absent = marsexp("train", "recipes/tiny.toml", "--set", "data.source=tiles.npz")
+    assert absent.status == 1
+    assert str(marsexp.folder / "tiles.npz") in absent.stderr
 
 
 def test_shipped_recipe_is_the_reports_final_model() -> None:

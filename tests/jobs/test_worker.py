@@ -36,6 +36,15 @@ def test_it_gives_signs_of_life_while_it_prepares_data(monkeypatch: pytest.Monke
     assert not ours.poll(0.1)
 
 
+def test_data_that_is_never_there_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marsseg.jobs.worker, "_HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(marsseg.jobs.worker, "_LONGEST_PREPARATION_S", 0.1)
+    ours, theirs = multiprocessing.Pipe()
+    with _signs_of_life(theirs):
+        while ours.poll(1.0):
+            ours.recv()
+
+
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Connection]:
     with started_worker() as connection:

@@ -259,8 +259,9 @@ class Study:
         writes: float = float("inf"),
         survives_the_write: bool = False,
         at_boundary: Callable[[], None] = lambda: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> int:
-        """Runs a driver until it ends or is killed, and returns the number of writes it made."""
+        """Runs a driver until it ends, is stopped or killed, and returns the number of writes it made."""
         settings = StudySettings.from_dict(self.ledger.settings("toy"))
         candidates = ToyCandidates(build_candidates(settings), self.repeated, self.proposals)
         with self.ledger.drive("toy") as writer:
@@ -282,6 +283,7 @@ class Study:
                     for trial in self.state.in_state(TrialState.RUNNING)
                 },
                 in_order=self.in_order,
+                should_stop=should_stop,
             ).run()
         return killed.num_writes
 
