@@ -57,7 +57,8 @@ class Event(NamedTuple):
     """One entry of a search's record.
 
     Args:
-        kind: `proposed`, `measured`, `rejected`, `started`, `finished`, `failed`, `tracked`, `opened` or `closed`.
+        kind: `proposed`, `measured`, `rejected`, `started`, `finished`, `failed`, `tracked`, `interrupted`, `opened` or
+            `closed`.
         trial: The trial's number, or None where the entry is about the search.
         payload: Plain values.
         created_ms: Unix time in milliseconds; no decision depends on it.

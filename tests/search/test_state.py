@@ -41,13 +41,15 @@ def records(draw: st.DrawFn) -> list[Event]:
     states: list[tuple[str, int]] = []
     for _ in range(draw(st.integers(0, 40))):
         movable = [number for number, (state, _) in enumerate(states) if state in ("proposed", "running", "paused")]
-        action = draw(st.sampled_from(["propose", "track", "close", *["move"] * 5]))
+        action = draw(st.sampled_from(["propose", "track", "stop", "close", *["move"] * 5]))
         if action == "propose" or not movable:
             events.append(event("proposed", len(states), values={"n": len(states)}, cost=COST))
             states.append(("proposed", 0))
         elif action == "track":
             trial = draw(st.none() | st.sampled_from(range(len(states))))
             events.append(event("tracked", trial, run_id=draw(st.text(max_size=3))))
+        elif action == "stop":
+            events.append(event("interrupted", active_s=1.0))
         elif action == "close" and not any(state == "running" for state, _ in states):
             events += [event("closed"), event("opened")]
             states = [("stopped", epochs) if state == "paused" else (state, epochs) for state, epochs in states]
