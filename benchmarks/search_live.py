@@ -49,8 +49,8 @@ def main() -> None:
     for peer in peers:
         for metric in _METRICS:
             mine, theirs = ([score[metric] for score in scores[who]] for who in (ours, peer))
-            case = f"20 minutes each, {data}"
-            Result("search_live", case, metric, mine, theirs, peer, higher_is_better=True).report()
+            case, details = f"20 minutes each, {data}", {"peer_searches": len(theirs)}
+            Result("search_live", case, metric, mine, theirs, peer, higher_is_better=True, details=details).report()
 
 
 def _search_and_score(source: str, subject: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,12 +32,13 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     process = os.fork()
     if process == 0:
         # The folders above are root's alone, and root may write everywhere.
-        os.chdir(tmp_path)
-        if os.geteuid() == 0:
-            os.setresuid(65534, 65534, 65534)
         try:
+            os.chdir(tmp_path)
+            if os.geteuid() == 0:
+                os.setresuid(65534, 65534, 65534)
             check_new_file(Path("result"))
         except UsageError as error:
             os._exit(3 if "expected a folder that can be written to" in str(error) else 4)
-        os._exit(0)
+        finally:
+            os._exit(5)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 3

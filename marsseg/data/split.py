@@ -178,9 +178,10 @@ def _put_each_class_everywhere(units: _Units, parts: Indices, capacity: Indices,
             has_class = units.classes[:, label] & (parts == UNPLACED)
             candidates = np.flatnonzero(has_class & fits)
             if not len(candidates) and is_flexible and part != TRAIN and label != BACKGROUND and not is_scarce[label]:
-                # Twice the size, or for the only unit of a split whatever leaves training the larger half.
-                held = int(units.sizes[parts == part].sum())
-                most = max(2 * wanted[part] - held, 0 if held else capacity[TRAIN] // 2)
+                # Up to twice the size, as long as training keeps more than half of its own.
+                held = np.bincount(parts[parts != UNPLACED], units.sizes[parts != UNPLACED], len(wanted))
+                lent = np.maximum(held - wanted, 0)[VALIDATION:].sum()
+                most = min(2 * wanted[part] - held[part], capacity[part] + (wanted[TRAIN] - 1) // 2 - lent)
                 candidates = np.flatnonzero(has_class & (units.sizes <= most))
                 candidates = candidates[units.sizes[candidates] == units.sizes[candidates].min(initial=most)]
             if not len(candidates):
@@ -225,7 +226,7 @@ def _deal_singles(units: _Units, parts: Indices, capacity: Indices, rng: np.rand
 
 
 def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
-    """Gives, in place, each empty split the smallest unit of the split with the most units."""
+    """Gives, in place, each empty split the smallest unit of the split with the most units, with foreground if any."""
     for part in wanted:
         if (parts == part).any():
             continue
@@ -236,7 +237,8 @@ def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
                 f"expected images for {len(wanted)} splits, found only {len(parts)} that are neither near-duplicates "
                 f"of each other nor cut from one frame; add images or set split.test_images to 0"
             )
-        parts[donors[units.sizes[donors].argmin()]] = part
+        has_foreground = np.delete(units.classes[donors], BACKGROUND, axis=1).any(axis=1)
+        parts[donors[np.lexsort((units.sizes[donors], ~has_foreground))[0]]] = part
 
 
 def _place(unit: int, part: int, units: _Units, parts: Indices, capacity: Indices) -> None:

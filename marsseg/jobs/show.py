@@ -48,8 +48,8 @@ def render_run(document: Mapping[str, Any]) -> str:
         "scores": {name: f"{value:.6g}" for name, value in document["metrics"].items()},
         "config": document["config"],
         "record": {
-            **{name: document[name] for name in ("author", "note") if document[name]},
             **document["own_tags"],
+            **{name: document[name] for name in ("author", "note") if document[name]},
             **document["tags"],
         },
         "origin": {name: document["environment"].get(name, "") for name in _ORIGIN},

@@ -49,11 +49,12 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
     """
     settings = _settle_store(home, settings, is_new=True)
     ledger = Ledger(home.ledger)
-    ledger.create_search(settings.name, settings.to_dict())
-    with ledger.drive(settings.name) as writer:
-        # A study of this name in a ledger that was lost may have left some.
-        shutil.rmtree(home.checkpoints(settings.name), ignore_errors=True)
-        return _run(home, ledger, writer, settings, data)
+    with _noting_interrupts(ledger, settings):
+        ledger.create_search(settings.name, settings.to_dict())
+        with ledger.drive(settings.name) as writer:
+            # A study of this name in a ledger that was lost may have left some.
+            shutil.rmtree(home.checkpoints(settings.name), ignore_errors=True)
+            return _run(home, ledger, writer, settings, data)
 
 
 def resume_study(
@@ -87,7 +88,7 @@ def resume_study(
         settings = replace(settings, budget=budget)
         settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     ledger = Ledger(home.ledger)
-    with ledger.drive(settings.name) as writer:
+    with _noting_interrupts(ledger, settings), ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that is open.
         if extended:
             writer.append("opened")
@@ -103,8 +104,7 @@ def _run(
     size = DataSize.of(data)
     state = replay(ledger.events(settings.name))
     environments = worker_environments(settings.workers, settings.gpus)
-    executing = closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments))
-    with _noting_interrupts(settings), executing as executor:
+    with closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)) as executor:
         forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
         # MLflow takes seconds to import: every rejection comes before that, and workers import TensorFlow meanwhile.
         from marsseg.jobs.tracker import StudyTracker
@@ -158,11 +158,12 @@ def _drive(driver: Driver, tracker: "StudyTracker", standing: Standing, forecast
 
 
 @contextmanager
-def _noting_interrupts(settings: StudySettings) -> Iterator[None]:
+def _noting_interrupts(ledger: Ledger, settings: StudySettings) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        notify(f"stopped; {settings.resume_hint}")
+        if settings.name in ledger.names():
+            notify(f"stopped; {settings.resume_hint}")
         raise
 
 
@@ -206,8 +207,9 @@ def _settle_store(home: Home, settings: StudySettings, is_new: bool) -> StudySet
         from marsseg.tracking.view import viewed_searches
 
         store = open_store(home.path, settings.tracking_uri)
-        # Two searches of one name would share a view.
-        if is_new and settings.name in viewed_searches(store.client.get_experiment(store.experiment_id).tags):
+        # Two searches of one name would share a view. The name of a confirmation is not the user's to choose.
+        is_named = is_new and not settings.confirms
+        if is_named and settings.name in viewed_searches(store.client.get_experiment(store.experiment_id).tags):
             raise UsageError(f"'{settings.name}' exists already on {settings.tracking_uri}; choose another --name")
     return settings
 

@@ -235,8 +235,10 @@ class StudyTracker:
         self.recorder.set_status(self._parent, "RUNNING")
         self.recorder.add_search_view(self._settings.name, self._settings.choices)
         if state.run_id != self._parent:
-            settings = {"settings.json": json.dumps(self._settings.to_dict(), indent=2)}
-            log_origin(self.recorder, self._parent, settings, self._settings.fingerprint)
+            # The store's own address may hold a password.
+            settings = {**self._settings.to_dict(), "tracking_uri": None}
+            texts = {"settings.json": json.dumps(settings, indent=2)}
+            log_origin(self.recorder, self._parent, texts, self._settings.fingerprint)
             self._writer.append("tracked", run_id=self._parent)
 
     def _learn_what_was_sent(self, state: SearchState) -> None:

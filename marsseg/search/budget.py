@@ -44,7 +44,8 @@ class Budget:
                 f"found '{text}'"
             )
         if unit in _SECONDS:
-            return cls(seconds=float(found[1]) * _SECONDS[unit])
+            # To the millisecond: 1.1 h are 66 minutes.
+            return cls(seconds=max(0.001, round(float(found[1]) * _SECONDS[unit], 3)))
         return cls(**{unit: int(found[1])})
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ own distributions.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -165,12 +166,16 @@ class Space:
         Raises:
             SpaceError: If a value is not allowed for its parameter.
         """
-        pins: dict[str, Value] = {}
-        for path in values.keys() & self.by_path.keys():
-            checked = self.check_value(path, values[path])
-            options = self.by_path[path].domain.bounds()
-            pins[path] = next((option for option in options if self.check_value(path, option) == checked), checked)
-        return pins
+        return {path: self._as_option(path, value) for path, value in values.items() if path in self.by_path}
+
+    def _as_option(self, path: str, value: Any) -> Value:
+        checked = self.check_value(path, value)
+        for option in self.by_path[path].domain.bounds():
+            # With other values of `max_epochs`, an option may be refused.
+            with suppress(SpaceError):
+                if self.check_value(path, option) == checked:
+                    return option
+        return checked
 
     def _activating_values(self, path: str) -> dict[str, Value]:
         values: dict[str, Value] = {}

@@ -12,9 +12,14 @@ from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
 _CPU_INFO = Path("/proc/cpuinfo")
-# Variables that may change what TensorFlow, oneDNN and CUDA compute; our own settings and log levels are left out.
-_DECISIVE = ("TF_", "ONEDNN_", "DNNL_", "XLA_", "NVIDIA_TF32_", "CUBLAS_")
-_INDIFFERENT = ("TF_CPP_", "TF_MKL_", "TF_ENABLE_ONEDNN_OPTS", "TF_ONEDNN_USE_SYSTEM_ALLOCATOR")
+# Variables that may change what TensorFlow, oneDNN and CUDA compute. Named one by one: others hold secrets.
+_VARIABLES = (
+    *("TF_XLA_FLAGS", "XLA_FLAGS", "TF_DISABLE_MKL", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+    *("TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC", "TF_CUDNN_USE_AUTOTUNE", "CUBLAS_WORKSPACE_CONFIG"),
+    *("NVIDIA_TF32_OVERRIDE", "TF_ENABLE_CUBLAS_TENSOR_OP_MATH_FP32", "TF_ENABLE_CUDNN_TENSOR_OP_MATH_FP32"),
+    *("ONEDNN_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "ONEDNN_DEFAULT_FPMATH_MODE"),
+    *("DNNL_MAX_CPU_ISA", "DNNL_CPU_ISA_HINTS", "DNNL_DEFAULT_FPMATH_MODE"),
+)
 
 
 @cache
@@ -74,11 +79,7 @@ def environment() -> dict[str, Any]:
         "processor": _processor_name(),
         "cores": os.cpu_count() or 1,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        "variables": {
-            name: os.environ[name]
-            for name in sorted(os.environ)
-            if name.startswith(_DECISIVE) and not name.startswith(_INDIFFERENT)
-        },
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
 

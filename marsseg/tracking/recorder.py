@@ -87,12 +87,12 @@ class Recorder:
         run_id = str(run.info.run_id)
         if run.info.lifecycle_stage == LifecycleStage.DELETED:
             self._client.restore_run(run_id)
-        # A kill may have come right after the run was created. Its values stay: where the data is may have changed.
-        missing = {path: value for path, value in spec.params.items() if path not in run.data.params}
-        params = [Param(path, str(value)[:_MAX_PARAM_LENGTH]) for path, value in missing.items()]
-        for start in range(0, len(params), _MAX_PARAMS):
-            self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
-        if spec.dataset:
+        # A kill may have come right after the run was created. What it has stays: where the data is may have changed.
+        if not run.data.params:
+            params = [Param(path, str(value)[:_MAX_PARAM_LENGTH]) for path, value in spec.params.items()]
+            for start in range(0, len(params), _MAX_PARAMS):
+                self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS])
+        if spec.dataset and not (run.inputs and run.inputs.dataset_inputs):
             self._log_dataset(run_id, spec.dataset)
         return run_id
 

@@ -168,6 +168,15 @@ def test_a_class_of_few_frames_is_everywhere_though_no_frame_fits(num_frames: in
         assert len(parts[0]) > num_frames * size / 2
 
 
+def test_a_class_is_no_reason_to_leave_training_little() -> None:
+    frames = [list(range(16)), list(range(16, 33))]
+    masks = make_masks([{0, 1, 4}] * 34 + [{0, 1}] * 2)
+    for seed in range(5):
+        train, validation, test = parts_of(split_tiles(masks, frames, 11, 10, seed))
+        assert len(train) >= 8
+        assert max(len(validation), len(test)) <= 22
+
+
 def test_a_frame_of_background_alone_is_no_validation_split() -> None:
     frames = [list(range(10 * frame, 10 * frame + 10)) for frame in range(8)] + [list(range(80, 88))]
     masks = make_masks([{0, 1}] * 80 + [{0}] * 8)

@@ -27,6 +27,7 @@ RUNGS = Rungs(3, 27, 3)
         ("1.5h", Budget(seconds=5400.0), "90 min"),
         ("30min", Budget(seconds=1800.0), "30 min"),
         ("45s", Budget(seconds=45.0), "45 s"),
+        ("1.1h", Budget(seconds=3960.0), "66 min"),
         ("1234567s", Budget(seconds=1234567.0), "20576.1 min"),
     ],
 )
@@ -34,7 +35,7 @@ def test_budgets_are_written_as_people_do(text: str, budget: Budget, words: str)
     assert Budget.parse(text) == budget
     assert budget.in_words == words
     assert Budget.parse(str(budget)) == budget
-    assert str(budget) == text.lower().replace(" ", "").replace("1.5h", "90min")
+    assert str(budget) == text.lower().replace(" ", "").replace("1.5h", "90min").replace("1.1h", "66min")
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "forty", "2.5", "2.5epochs", "3 days", "0h", "1e3", "nan", "h"])

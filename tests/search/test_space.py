@@ -1,6 +1,7 @@
 """Search spaces: what is accepted, what is refused and with which message."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,13 @@ def test_a_pinned_value_is_written_as_among_the_options_so_that_conditions_hold(
     assert pins == {"loss.terms": "focal+dice", "loss.focal_gamma": 3.0}
     pinned = space.pinned(pins)
     assert pinned.by_path["loss.focal_gamma"].is_active({"loss.terms": pins["loss.terms"]})
+
+
+def test_an_option_that_few_epochs_forbid_is_no_reason_to_refuse_another() -> None:
+    space = replace(load_space(SHIPPED[0].with_name("report.toml")), max_epochs=5)
+    assert space.pins_among({"warmup.epochs": 1}) == {"warmup.epochs": 1}
+    with pytest.raises(SpaceError, match=r"must be below training\.max_epochs: 7 and 5"):
+        space.pins_among({"warmup.epochs": 7})
 
 
 def test_pinned_leaves_one_value_and_ignores_other_paths() -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import marsseg
 from marsseg.tracking.provenance import code_version, environment
 
@@ -35,6 +37,13 @@ def test_changes_in_another_encoding_are_kept(tmp_path: Path) -> None:
     script = "from marsseg.tracking.provenance import checkout; print(ascii(checkout()['diff']))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "gr\\ufffdn" in done.stdout, done.stderr
+
+
+def test_variables_that_may_change_a_bit_are_named_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    decisive = {"ONEDNN_MAX_CPU_ISA": "AVX2", "NVIDIA_TF32_OVERRIDE": "0"}
+    for name, value in {**decisive, "TF_VAR_password": "secret", "ONEDNN_VERBOSE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert environment.__wrapped__()["variables"] == decisive
 
 
 def test_environment_names_what_can_change_a_bit() -> None:

@@ -41,13 +41,17 @@ def test_eight_processes_open_a_fresh_store_and_log_at_once(tmp_path: Path) -> N
 def test_sending_twice_changes_nothing(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     recorder = Recorder(store)
-    spec = RunSpec({"marsexp.search": "s", "marsexp.trial": "3"}, "s-trial-3", 1, params={"model.num_blocks": 4})
+    dataset = {"name": "tiles.npz", "digest": "0", "source": "elsewhere/tiles.npz", "profile": "{}"}
+    params = {"model.num_blocks": 4, "data.source": "elsewhere/tiles.npz"}
+    spec = RunSpec({"marsexp.search": "s", "marsexp.trial": "3"}, "s-trial-3", 1, params, dataset=dataset)
     run_id = recorder.open_run(spec)
     assert recorder.open_run(spec) == run_id
-    moved = {"model.num_blocks": 4, "data.source": "elsewhere"}
-    assert recorder.open_run(replace(spec, params=moved)) == run_id
-    assert recorder.open_run(replace(spec, params={**moved, "data.source": "moved"})) == run_id, "resumed after a kill"
-    assert store.client.get_run(run_id).data.params == {"model.num_blocks": "4", "data.source": "elsewhere"}
+    moved = {"name": "moved.npz", "source": "moved.npz"}
+    data_moved = replace(spec, params={**params, "data.source": "moved.npz"}, dataset={**dataset, **moved})
+    assert recorder.open_run(data_moved) == run_id, "resumed after a kill"
+    run = store.client.get_run(run_id)
+    assert run.data.params == {"model.num_blocks": "4", "data.source": "elsewhere/tiles.npz"}
+    assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["tiles.npz"]
     points = [Point(1, 100, {"loss": 0.1 + 0.2}), Point(2, 200, {"loss": 1e-300})]
     for _ in range(2):
         recorder.log_points(run_id, points)
