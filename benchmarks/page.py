@@ -11,7 +11,7 @@ from benchmarks.replay.figure import draw_regret, table
 _FOLDER = Path(__file__).parent
 _INTRO = """# Benchmarks
 
-Made by `make bench` from [benchmarks/](../benchmarks): one script per figure, each beside a peer that is measured in
+Made by `make bench` from [benchmarks/](../benchmarks): one script per figure, most beside a peer that is measured in
 the same run. A figure is a median, with the quartiles of its repeats below it; the ratio says how many times better our
 figure is than the peer's. `make bench ARGS="cli_start"` measures one benchmark again, reusing remembered measurements
 that take hours. Each row is from the day that it names; the descriptions of the benchmarks below are as of today.

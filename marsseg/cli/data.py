@@ -131,7 +131,7 @@ def ai4mars(
 ) -> None:
     """Cut an AI4Mars tree into tiles.
 
-    Curiosity's 1024x1024 frames are first downsampled by 4. Soil, bedrock, sand and big rock become classes 1 to 4,
+    Frames are first downsampled by 4 (--reduce). Soil, bedrock, sand and big rock become classes 1 to 4,
     unlabelled pixels class 0. Tiles without any label and the release's test split are left out; all tiles of a frame
     stay together when the data set is split.
 

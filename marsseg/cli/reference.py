@@ -20,8 +20,8 @@ _HEAD = """# The command
 {about}
 
 Results go to stdout, progress and notices to stderr. A command exits with status 0 on success, 1 on failure, 2 on
-wrong usage and 130 when interrupted (`marsexp ui`, which runs until it is interrupted: 0). The schemas of the documents
-that `--json` prints are in [schemas](schemas).
+wrong usage and 130 when interrupted (`marsexp ui`, which serves until it is interrupted: 0). The schemas of the
+documents that `--json` prints are in [schemas](schemas).
 """
 
 

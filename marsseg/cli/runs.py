@@ -28,7 +28,12 @@ def leaderboard(
     ] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Show only the first N.")] = None,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="METRIC", help="The column to sort by; completed trials come first.")
+        str,
+        typer.Option(
+            "--sort",
+            metavar="METRIC",
+            help="best_val_mean_iou, best_epoch, epochs, params, duration_s or trial; completed trials come first.",
+        ),
     ] = "best_val_mean_iou",
     json: options.Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
@@ -153,7 +158,7 @@ def ui(
     tracking_uri: options.TrackingUri = None,
     debug: options.Debug = False,
 ) -> None:
-    """Open the MLflow UI on this store.
+    """Serve the MLflow UI and print the leaderboard's address; if the store is a server, only print it.
 
     Example: marsexp ui
     """

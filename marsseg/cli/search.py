@@ -33,7 +33,8 @@ def search(
         typer.Option(
             "--sampler",
             metavar="S",
-            help="Sampler: tpe, gp, cmaes, nsga2 or random with optuna, bayesian or random with keras-tuner.",
+            help="Sampler: with optuna tpe (the default), gp, cmaes, nsga2 or random, with keras-tuner bayesian (the "
+            "default) or random.",
         ),
     ] = None,
     scheduler: Annotated[
@@ -41,8 +42,8 @@ def search(
         typer.Option(
             "--scheduler",
             metavar="S",
-            help="Scheduler that allocates epochs to trials: freeze-thaw, asha (the default for several objectives), "
-            "hyperband, median, topk or none.",
+            help="Scheduler that allocates epochs to trials: freeze-thaw (the default), asha (the default for several "
+            "objectives), hyperband, median, topk or none.",
         ),
     ] = None,
     objective: Annotated[
@@ -55,15 +56,24 @@ def search(
     ] = None,
     min_epochs: Annotated[
         int | None,
-        typer.Option("--min-epochs", min=1, metavar="N", help="Epochs after which a new trial is first paused."),
+        typer.Option(
+            "--min-epochs",
+            min=1,
+            metavar="N",
+            help="Epochs after which a new trial is first paused; default: the space's.",
+        ),
     ] = None,
     max_epochs: Annotated[
-        int | None, typer.Option("--max-epochs", min=1, metavar="N", help="Epochs of a full training run.")
+        int | None,
+        typer.Option("--max-epochs", min=1, metavar="N", help="Epochs of a full training run; default: the space's."),
     ] = None,
     reduction_factor: Annotated[
         int | None,
         typer.Option(
-            "--reduction-factor", min=2, metavar="N", help="Successive-halving factor of asha, hyperband and topk."
+            "--reduction-factor",
+            min=2,
+            metavar="N",
+            help="Successive-halving factor of asha, hyperband and topk; default: the space's.",
         ),
     ] = None,
     workers: Annotated[

@@ -14,7 +14,10 @@ _BESIDE_RESUME = {"resume", "data", "tracking_uri", "json", "debug"}
 def train(
     context: typer.Context,
     recipes: Annotated[
-        list[str] | None, typer.Argument(metavar="RECIPE", help="Recipe files or folders of them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE", help="Recipe files, folders of them, or names of shipped recipes, such as final_unet."
+        ),
     ] = None,
     data: options.Data = None,
     name: Annotated[str | None, typer.Option("--name", metavar="N", help="Name the training.")] = None,

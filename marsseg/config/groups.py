@@ -252,8 +252,8 @@ class LossConfig(Group):
 class OptimizerConfig(Group):
     """Adam (Kingma & Ba, 2014, arXiv 1412.6980), AdamW (Loshchilov & Hutter, 2017, arXiv 1711.05101), Nadam or SGD.
 
-    Nadam is Dozat's (2016) as Keras implements it, with a momentum schedule that warms up 250 times faster; SGD has
-    Polyak's momentum. Weight decay is decoupled from the gradient.
+    Nadam is Dozat's (2016) as Keras implements it, with a momentum schedule that warms up 250 times faster than in
+    the paper; SGD has Polyak's momentum. Weight decay is decoupled from the gradient.
     """
 
     name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"

@@ -26,9 +26,14 @@ class Home:
         """The record of all searches."""
         return self.path / "ledger.db"
 
+    @property
+    def database(self) -> Path:
+        """The embedded tracking store."""
+        return self.path / "mlflow.db"
+
     def server(self, tracking_uri: str | None) -> str | None:
         """The tracking URI, or None if it is the embedded store's."""
-        return None if tracking_uri == f"{_SQLITE}{self.path / 'mlflow.db'}" else tracking_uri
+        return None if tracking_uri == f"{_SQLITE}{self.database}" else tracking_uri
 
     def checkpoints(self, search: str, trial: int | None = None) -> Path:
         """Where a search, or one of its trials, keeps its checkpoints."""

@@ -102,6 +102,6 @@ def parse_tags(texts: Sequence[str]) -> dict[str, str]:
         if not separator or not key:
             raise UsageError(f"--tag: expected key=value, found '{text}'")
         if key.startswith(_RESERVED_TAGS):
-            raise UsageError(f"--tag: expected a key of your own, found '{key}'; {_RESERVED_TAGS} are reserved")
+            raise UsageError(f"--tag: expected a key that does not begin with marsexp. or mlflow., found '{key}'")
         tags[key] = value
     return tags

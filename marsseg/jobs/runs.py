@@ -20,6 +20,21 @@ from marsseg.tracking.store import Store, open_store, read_artifact
 _RUN_ID = re.compile(r"[0-9a-f]{4,32}")
 
 
+def open_existing_store(home: Home, tracking_uri: str | None) -> Store:
+    """Opens the tracking store without creating one: in the wrong folder it would be empty.
+
+    Raises:
+        NotFoundError: If the embedded store does not exist.
+        TrackingError: If it cannot be opened.
+    """
+    if home.server(tracking_uri) is None and not home.database.exists():
+        raise NotFoundError(
+            f"there is no tracking store at {home.database}; set MARSEXP_HOME to the folder that has one, or start a "
+            "search: marsexp search --budget 40"
+        )
+    return open_store(home.path, tracking_uri)
+
+
 def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, str]:
     """Opens the store and finds the run that `best`, `best:SEARCH`, a run ID or a prefix of one refers to.
 
@@ -32,13 +47,13 @@ def find_run(home: Home, tracking_uri: str | None, text: str) -> tuple[Store, st
     """
     if text == "best" or text.startswith("best:"):
         settings, run_id = _best_run(home, text.partition(":")[2] or None)
-        return open_store(home.path, tracking_uri or settings.tracking_uri), run_id
+        return open_existing_store(home, tracking_uri or settings.tracking_uri), run_id
     if not _RUN_ID.fullmatch(text):
         raise NotFoundError(
             f"expected a run ID (4 to 32 digits 0-9a-f), 'best' or 'best:SEARCH', found '{text}'; "
             "see marsexp leaderboard"
         )
-    store = open_store(home.path, tracking_uri)
+    store = open_existing_store(home, tracking_uri)
     condition = f"attributes.run_id LIKE '{text}%'"
     found = store.client.search_runs([store.experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=3)
     if not found:

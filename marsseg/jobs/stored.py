@@ -33,7 +33,10 @@ def latest_study(ledger: Ledger) -> StudySettings:
         settings = stored_settings(ledger, name)
         if not settings.confirms:
             return settings
-    raise NotFoundError("there is no search yet; start one with: marsexp search --budget 40")
+    raise NotFoundError(
+        f"there is no search yet in {ledger.folder} (MARSEXP_HOME names another folder); start one with: "
+        "marsexp search --budget 40"
+    )
 
 
 def load_settings(home: Home, name: str, kind: str) -> StudySettings:

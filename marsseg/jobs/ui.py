@@ -12,7 +12,8 @@ import urllib.request
 from marsseg.errors import NotFoundError, TrackingError, UsageError, nearest_name_hint
 from marsseg.jobs.home import Home
 from marsseg.jobs.progress import notify
-from marsseg.tracking.store import Store, open_store, store_uri
+from marsseg.jobs.runs import open_existing_store
+from marsseg.tracking.store import Store, store_uri
 from marsseg.tracking.view import (
     ALL_RUNS,
     experiment_tags,
@@ -42,7 +43,7 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None)
         0 after an interruption or if the store is a server already, 1 if our server ended by itself.
 
     Raises:
-        NotFoundError: If the store knows no such search.
+        NotFoundError: If there is no store, or it knows no such search.
         UsageError: If the port is taken.
         TrackingError: If the server does not start.
     """
@@ -50,7 +51,7 @@ def open_ui(home: Home, search: str | None, port: int, tracking_uri: str | None)
     is_server = uri.startswith(("http://", "https://"))
     if not is_server:
         _check_port_is_free(port)
-    store = open_store(home.path, uri)
+    store = open_existing_store(home, tracking_uri)
     view = ALL_RUNS if search is None else _view_of(search, store)
     _update_view(store)
     if is_server:

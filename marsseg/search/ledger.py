@@ -79,6 +79,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.folder = path.parent
         self._engine = sa.create_engine(
             f"sqlite:///{path}", poolclass=sa.NullPool, connect_args={"timeout": _BUSY_TIMEOUT_S}
         )
@@ -203,7 +204,7 @@ class Ledger:
             names = self.names()
             raise NotFoundError(
                 f"there is no search '{name}'{nearest_name_hint(name, names)}"
-                + (f"; there are: {', '.join(names[-5:])}" if names else "; none has been started here")
+                + (f"; there are: {', '.join(names[-5:])}" if names else f"; none has been started in {self.folder}")
             )
         return row
 

@@ -33,7 +33,7 @@ def test_the_latest_study_is_no_confirmation(ledger: Ledger) -> None:
 
 
 def test_without_any_it_says_how_to_begin(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="there is no search yet; start one with"):
+    with pytest.raises(NotFoundError, match=r"there is no search yet in .*none .*; start one with"):
         latest_study(Ledger(tmp_path / "none" / "ledger.db"))
 
 

@@ -234,7 +234,7 @@ def test_an_unknown_search_is_named_with_the_nearest_one(ledger: Ledger) -> None
 
 def test_looking_makes_no_ledger(path: Path) -> None:
     assert Ledger(path).names() == []
-    with pytest.raises(NotFoundError, match="none has been started here"):
+    with pytest.raises(NotFoundError, match="none has been started in "):
         Ledger(path).events("one")
     assert not path.parent.exists()
 
