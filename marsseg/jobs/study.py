@@ -1,6 +1,7 @@
 """Runs a study, a search or a training of recipes, from its settings to its last artifact; and resumes one."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -49,12 +50,12 @@ def create_study(home: Home, settings: StudySettings, data: PreparedData) -> dic
     """
     settings = _settle_store(home, settings, is_new=True)
     ledger = Ledger(home.ledger)
-    with _noting_interrupts(ledger, settings):
+    with _interruptible(ledger, settings) as interruption:
         ledger.create_search(settings.name, settings.to_dict())
         with ledger.drive(settings.name) as writer:
             # A study of this name in a ledger that was lost may have left some.
             shutil.rmtree(home.checkpoints(settings.name), ignore_errors=True)
-            return _run(home, ledger, writer, settings, data)
+            return _run(home, ledger, writer, settings, data, interruption)
 
 
 def resume_study(
@@ -88,16 +89,21 @@ def resume_study(
         settings = replace(settings, budget=budget)
         settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     ledger = Ledger(home.ledger)
-    with _noting_interrupts(ledger, settings), ledger.drive(settings.name) as writer:
+    with _interruptible(ledger, settings) as interruption, ledger.drive(settings.name) as writer:
         # First, so that a kill in between leaves a search that is open.
         if extended:
             writer.append("opened")
         writer.update_settings(settings.to_dict())
-        return _run(home, ledger, writer, settings, data)
+        return _run(home, ledger, writer, settings, data, interruption)
 
 
 def _run(
-    home: Home, ledger: Ledger, writer: LedgerWriter, settings: StudySettings, data: PreparedData
+    home: Home,
+    ledger: Ledger,
+    writer: LedgerWriter,
+    settings: StudySettings,
+    data: PreparedData,
+    interruption: threading.Event,
 ) -> dict[str, Any]:
     log = home.log(f"study-{settings.name}")
     candidates = build_candidates(settings)
@@ -106,11 +112,13 @@ def _run(
     environments = worker_environments(settings.workers, settings.gpus)
     with closing(LocalExecutor(serve, settings.workers, FINAL_KINDS, environments)) as executor:
         forecasting = None if state.trials else Forecasting(executor, settings, candidates, size, log)
+        _stop_if(interruption)
         # MLflow takes seconds to import: every rejection comes before that, and workers import TensorFlow meanwhile.
         from marsseg.jobs.tracker import StudyTracker
         from marsseg.tracking.recorder import Recorder
         from marsseg.tracking.store import open_store
 
+        _stop_if(interruption)
         tracker = StudyTracker(
             settings,
             config_of=lambda trial: candidates.config(trial.values),
@@ -134,33 +142,34 @@ def _run(
             state=state,
             epochs={number: len(known) for number, known in records.items()},
             in_order=settings.in_modelled_order,
+            should_stop=interruption.is_set,
         )
         standing = Standing(settings, state, records)
         with _saying_how_to_resume(settings, log, driver, tracker):
             _drive(driver, tracker, standing, forecasting)
-            return _conclude(home, ledger, settings, data, tracker)
+            return _conclude(home, ledger, settings, data, tracker, interruption)
 
 
 def _drive(driver: Driver, tracker: "StudyTracker", standing: Standing, forecasting: Forecasting | None) -> None:
     was_over = driver.state.closed
-    with deferred_interrupts() as interruption:
-        driver.should_stop = interruption.is_set
-        tracker.catch_up(driver.state)
-        if forecasting is not None:
-            standing.forecast = forecasting.result(interruption.is_set)
-            _announce(standing)
-        with show_progress(standing) as progress:
-            driver.observers.insert(0, progress)
-            state = driver.run()
+    tracker.catch_up(driver.state)
+    if forecasting is not None:
+        standing.forecast = forecasting.result(driver.should_stop)
+        _announce(standing)
+    with show_progress(standing) as progress:
+        driver.observers.insert(0, progress)
+        state = driver.run()
     if state.gave_up and not was_over:
         last = state.in_state(TrialState.REJECTED)[-1]
         notify(f"gave up after {state.rejected_in_a_row} rejected proposals (the last one: {last.reason})")
 
 
 @contextmanager
-def _noting_interrupts(ledger: Ledger, settings: StudySettings) -> Iterator[None]:
+def _interruptible(ledger: Ledger, settings: StudySettings) -> Iterator[threading.Event]:
+    """Lets a study stop where it checks for it, and says how to resume it."""
     try:
-        yield
+        with deferred_interrupts() as interruption:
+            yield interruption
     except KeyboardInterrupt:
         if settings.name in ledger.names():
             notify(f"stopped; {settings.resume_hint}")
@@ -226,7 +235,12 @@ def _announce(standing: Standing) -> None:
 
 
 def _conclude(
-    home: Home, ledger: Ledger, settings: StudySettings, data: PreparedData, tracker: "StudyTracker"
+    home: Home,
+    ledger: Ledger,
+    settings: StudySettings,
+    data: PreparedData,
+    tracker: "StudyTracker",
+    interruption: threading.Event,
 ) -> dict[str, Any]:
     from marsseg.jobs.study_report import log_models, log_study_report
 
@@ -234,7 +248,9 @@ def _conclude(
     state = replay(ledger.events(settings.name))
     tracker.catch_up(state)
     state = replay(ledger.events(settings.name))
+    _stop_if(interruption)
     log_models(home, settings, state, data.images.shape[1:3], data.num_classes, tracker.recorder)
+    _stop_if(interruption)
     document = leaderboard_document(settings, state)
     if state.run_id:
         histories = {
@@ -245,6 +261,11 @@ def _conclude(
         log_study_report(settings, state, document, histories, tracker.recorder)
     _drop_checkpoints(home.checkpoints(settings.name), state)
     return document
+
+
+def _stop_if(interruption: threading.Event) -> None:
+    if interruption.is_set():
+        raise KeyboardInterrupt
 
 
 def _drop_checkpoints(folder: Path, state: SearchState) -> None:
