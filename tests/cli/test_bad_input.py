@@ -187,7 +187,7 @@ NOT_THERE = {
     "recipe that does not exist": (("train", "final_une"), "did you mean 'final_unet'"),
     "no best run yet": (("reproduce", "best"), "no search yet"),
     "no run ID": (("reproduce", "../../etc"), "run ID"),
-    "unknown run ID": (("show", "0123456789abcdef"), "0123456789abcdef"),
+    "no store yet": (("show", "0123456789abcdef"), "there is no tracking store at"),
     "depth that does not fit": (
         ("search", "--budget", "2", "--data", "odd.npz", "--space", "space.toml", "--set", "model.num_blocks=6"),
         "divisible by 64",
