@@ -13,20 +13,10 @@ from marsseg.errors import NotFoundError, TrainingError, first_line
 from marsseg.jobs.devices import check_config_gpus, worker_environments
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source, with_assigned
+from marsseg.jobs.origin import config_tags, config_texts, dataset_of, log_origin, origin_tags, surroundings
 from marsseg.jobs.progress import notify
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
-from marsseg.jobs.tracker import (
-    RECORDED_AGAIN,
-    config_tags,
-    config_texts,
-    dataset_of,
-    epoch_point,
-    log_origin,
-    origin_tags,
-    result_point,
-    result_tags,
-    surroundings,
-)
+from marsseg.jobs.tracker import RECORDED_AGAIN, epoch_point, result_point, result_tags
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.tracking.provenance import code_version
