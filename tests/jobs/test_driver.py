@@ -203,17 +203,6 @@ def test_what_a_killed_driver_did_not_remove_the_next_one_does(tmp_path: Path) -
     assert not [path for number in over for path in Home(tmp_path).checkpoints("toy", number).iterdir()]
 
 
-def test_a_search_that_is_stopped_remembers_how_long_it_was_running(tmp_path: Path) -> None:
-    study = Study(tmp_path, build_settings(scheduler="none"))
-    for epochs in (1, 2, 3):
-        before = study.state.active_s
-        with pytest.raises(KeyboardInterrupt):
-            study.drive(should_stop=lambda epochs=epochs: len(study.ledger.epochs("toy", 0)) >= epochs)
-        assert study.state.active_s > before, "no segment has ended yet"
-    study.drive()
-    assert study.state.closed
-
-
 def test_full_training_gives_every_trial_all_epochs(tmp_path: Path) -> None:
     study = Study(tmp_path, build_settings(scheduler="none", budget=Budget(4)), mishaps=False)
     study.drive()
