@@ -2,10 +2,10 @@
 
 Layers with the same weights and the same function as Keras' own, but for two things. On a CPU, TensorFlow sums the
 gradient of `BiasAdd` in bfloat16, where a sum of ones does not grow beyond 256 or 512, and that of a broadcast addition
-in float16; here both are summed in float32. And where TensorFlow convolves in half precision without oneDNN, a step takes twelve times as long as in float32; under
-an `UpcastPolicy` these layers round their operands to half precision, multiply and sum in float32, and round the
-result, forward and backward. Instructions for bfloat16 do the same, and so does the emulation of Kalamkar et al. (2019,
-arXiv 1905.12322).
+in float16; here both are summed in float32. And where TensorFlow convolves in half precision without oneDNN, a step
+takes twelve times as long as in float32; under an `UpcastPolicy` these layers round their operands to half precision,
+multiply and sum in float32, and round the result, forward and backward. Instructions for bfloat16 do the same, and so
+does the emulation of Kalamkar et al. (2019, arXiv 1905.12322).
 """
 
 from typing import TypeVar
