@@ -17,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 from filelock import FileLock
 
+import marsseg  # noqa: F401  # chooses how TensorFlow computes, before a test module imports TensorFlow by itself
+
 # Tests compare CPU results: a GPU multiplies float32 in TF32, and uses another algorithm for each batch size.
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 GPUS_OUTSIDE = os.environ.get(VISIBLE_GPUS)

@@ -84,14 +84,6 @@ def test_changed_seed_and_gpu_diverge_and_are_named(copied_search: Marsexp, lead
     assert "hardware: CPU instructions, lost: amx_other, new: avx" in document["causes"]
 
 
-def test_changed_value_without_effect_is_diverged_and_named_too(copied_search: Marsexp) -> None:
-    done = copied_search("reproduce", "best", "--set", "schedule.patience=3", "--json")
-    document = done.json()
-    assert (done.status, document["verdict"]) == (1, "diverged")
-    assert document["diverged_at_epoch"] is None
-    assert any("config: schedule.patience" in cause for cause in document["causes"])
-
-
 def test_one_changed_pixel_diverges_before_any_training(copied_search: Marsexp) -> None:
     path = copied_search.folder / "tiles.npz"
     pairs = np.load(path)["training_set"]

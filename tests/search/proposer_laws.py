@@ -188,7 +188,7 @@ class ModelLaws:
             return float(values["model.num_blocks"] == 5) + float(values["optimizer.name"] == "adam")
 
         observations = [Observation(values, score(values)) for values in search_through(build_random, UNET.name, 40)]
-        proposals = [build(UNET).propose(observations, seed) for seed in range(8)]
+        proposals = [build(UNET).propose(observations, seed) for seed in range(4)]
         mean = sum(map(score, proposals)) / len(proposals)
         assert mean > sum(observation.score or 0.0 for observation in observations) / len(observations) + 0.3
 

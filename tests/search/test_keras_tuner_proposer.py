@@ -17,8 +17,8 @@ from tests.search.proposer_laws import (
 
 class TestBayesian(ProposerLaws, ModelLaws):
     # Each proposal takes a fifth of a second; 23 were enough to see all values.
-    num_proposals = 40
-    enough_to_see_all = 40
+    num_proposals = 30
+    enough_to_see_all = 30
 
     @pytest.fixture
     def build(self) -> Build:
