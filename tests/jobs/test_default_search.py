@@ -33,7 +33,7 @@ options = ["cross_entropy", "dice", "focal"]
 kind = "choice"
 options = [{GOOD}, 1e30, 2e30, 3e30]
 """
-BUDGET, MAX_EPOCHS = 8, 27
+BUDGET, MAX_EPOCHS = 6, 18
 
 
 @pytest.fixture(scope="module")

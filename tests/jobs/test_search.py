@@ -294,7 +294,7 @@ def test_two_searches_started_at_once_without_a_store_both_complete(tmp_path: Pa
 def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(tmp_path: Path) -> None:
     marsexp = make_marsexp(tmp_path)
     write_tiles(marsexp.folder / "tiles.npz")
-    search = ("search", "--budget", "3", *SEARCH[3:], "--set", "model.num_blocks=2")
+    search = ("search", "--budget", "3", *SEARCH[3:], "--max-epochs", "2", "--set", "model.num_blocks=2")
     plan = marsexp(*search, "--workers", "2", "--dry-run", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
     jsonschema.validate(plan, json.loads((schemas / "plan.json").read_text(encoding="utf-8")))
@@ -324,7 +324,7 @@ def test_dry_run_shows_what_a_search_would_begin_with_and_writes_nothing_down(tm
 def test_confirmation_trains_the_best_again_with_seeds_of_their_own(marsexp: Marsexp) -> None:
     write_tiles(marsexp.folder / "tiles.npz")
     small = ("--max-epochs", "1", "--set", "model.num_blocks=2", "--set", "split.test_images=8")
-    search = ("search", "--budget", "3", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2")
+    search = ("search", "--budget", "2", *SEARCH[3:], *small, "--confirm", "2", "--seeds", "2")
     text = marsexp(*search).stdout
     document = marsexp("search", "--resume", "s", "--confirm", "2", "--seeds", "2", "--json").json()
     schemas = Path(__file__).parents[2] / "docs" / "schemas"
