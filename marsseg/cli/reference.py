@@ -61,8 +61,8 @@ def describe_commands(app: typer.Typer) -> list[CommandHelp]:
 def render_reference(app: typer.Typer) -> str:
     """The page, in Markdown."""
     root, *commands = describe_commands(app)
-    parts = [_HEAD.format(about=root.about), "\n".join(_contents_line(command) for command in commands) + "\n"]
-    parts += [_section(command) for command in commands]
+    parts = [_HEAD.format(about=root.about), "\n".join(_contents_line(command) for command in commands), ""]
+    parts += [*_options(root), *(_section(command) for command in commands)]
     return "\n".join(parts)
 
 
@@ -105,11 +105,14 @@ def _section(command: CommandHelp) -> str:
     lines = [f"{level} {command.name}", "", command.about, "", f"Usage: `{command.usage}`", ""]
     if command.example:
         lines += ["```console", f"$ {command.example}", "```", ""]
-    if command.parameters:
-        lines += ["| option | meaning |", "|---|---|"]
-        lines += [f"| `{_cell(names)}` | {_cell(meaning)} |" for names, meaning in command.parameters]
-        lines += [""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_options(command)])
+
+
+def _options(command: CommandHelp) -> list[str]:
+    if not command.parameters:
+        return []
+    rows = [f"| `{_cell(names)}` | {_cell(meaning)} |" for names, meaning in command.parameters]
+    return ["| option | meaning |", "|---|---|", *rows, ""]
 
 
 def _cell(text: str) -> str:
