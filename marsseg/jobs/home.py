@@ -40,6 +40,11 @@ class Home:
         folder = self.path / "checkpoints" / search
         return folder if trial is None else folder / f"trial-{trial:05d}"
 
+    @property
+    def reproductions(self) -> Path:
+        """Where each rerun has a folder for as long as it is trained."""
+        return self.path / "reproductions"
+
     def log(self, name: str) -> Path:
         """The file for the output of the workers of a search or training."""
         return self.path / "logs" / f"{name}.log"

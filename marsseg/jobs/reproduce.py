@@ -1,26 +1,26 @@
 """`marsexp reproduce`: retrains a run from scratch and reports whether the result is bit-identical."""
 
 import math
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from marsseg.config import ExperimentConfig, changed_fields
 from marsseg.data.prepare import PreparedData, changed_parts
-from marsseg.errors import NotFoundError, TrainingError, first_line
+from marsseg.errors import NotFoundError, TrainingError
 from marsseg.jobs.devices import check_config_gpus, worker_environments
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source, with_assigned
 from marsseg.jobs.origin import config_tags, config_texts, dataset_of, log_origin, origin_tags, surroundings
 from marsseg.jobs.progress import notify
+from marsseg.jobs.rerun import Rerun, end_killed_reruns, rerun_folder
 from marsseg.jobs.runs import RunRecord, find_run, load_epoch_metrics, load_run
 from marsseg.jobs.tracker import RECORDED_AGAIN, epoch_point, result_point, result_tags
 from marsseg.jobs.worker import FINAL_KINDS, TrainTask, serve
 from marsseg.search.executor import LocalExecutor
 from marsseg.tracking.provenance import code_version
-from marsseg.tracking.recorder import Point, Recorder, RunSpec
+from marsseg.tracking.recorder import Recorder, RunSpec
 from marsseg.training.runtime import resolve_auto
 
 TOLERANCE = 0.02
@@ -42,35 +42,6 @@ class _Original:
     record: RunRecord
     epochs: dict[int, dict[str, float]]
     weights_sha256: dict[str, str]
-
-
-class Rerun:
-    """A rerun's own run. A store that does not answer leaves a notice: the training and its verdict are worth more.
-
-    Args:
-        recorder: The open store.
-        run_id: The run.
-    """
-
-    def __init__(self, recorder: Recorder, run_id: str) -> None:
-        self.recorder = recorder
-        self.run_id = run_id
-        self._unsent: list[Point] = []
-
-    def send(self, point: Point) -> None:
-        """Sends a point, and those that the store has missed."""
-        self._unsent.append(point)
-        if self.attempt(lambda: self.recorder.log_points(self.run_id, self._unsent)):
-            self._unsent.clear()
-
-    def attempt(self, write: Callable[[], None]) -> bool:
-        """Writes to the store; false and a notice if that fails."""
-        try:
-            write()
-        except Exception as error:
-            notify(f"run {self.run_id[:12]} could not be written to ({first_line(error)})")
-            return False
-        return True
 
 
 def reproduce_run(
@@ -115,6 +86,7 @@ def reproduce_run(
     until = min(max(original.epochs), config.training.max_epochs)
     notify(f"training {record.name} ({record.run_id[:12]}) again from scratch to epoch {until}")
     recorder = Recorder(store)
+    end_killed_reruns(home, recorder)
     rerun = Rerun(recorder, _open_rerun(recorder, record, config, data, provenance))
     facts, epochs = _retrain(home, rerun, config, data, until)
     document = _document(original, causes, rerun.run_id, epochs, facts)
@@ -196,17 +168,32 @@ def _open_rerun(
 def _retrain(
     home: Home, rerun: Rerun, config: ExperimentConfig, data: PreparedData, until: int
 ) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
-    recorder, run_id = rerun.recorder, rerun.run_id
-    folder = home.path / "reproductions" / run_id
-    task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, home.log(f"reproduce-{run_id[:12]}"))
-    executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, config.training.gpus))
+    status = "FAILED"
+    try:
+        log_origin(rerun.recorder, rerun.run_id, config_texts(config), data.fingerprint.to_dict())
+        with rerun_folder(home, rerun.run_id) as folder:
+            log = home.log(f"reproduce-{rerun.run_id[:12]}")
+            task = TrainTask(config.to_json(), folder, until, data.fingerprint.digest, log)
+            outcome = _train(rerun, task, config)
+        status = "FINISHED"
+        return outcome
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        rerun.end(status)
+
+
+def _train(
+    rerun: Rerun, task: TrainTask, config: ExperimentConfig
+) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
+    """What a worker reports at the end, and the metrics of each epoch."""
     records: list[dict[str, Any]] = []
     # How many epochs there were when a worker died; as in a search, it may die once without a new one.
     died_after: int | None = None
-    status = "FAILED"
+    executor = LocalExecutor(serve, 1, FINAL_KINDS, worker_environments(1, config.training.gpus))
     try:
-        log_origin(recorder, run_id, config_texts(config), data.fingerprint.to_dict())
-        executor.submit(run_id, task, runtime=config.training.threads)
+        executor.submit(rerun.run_id, task, runtime=config.training.threads)
         while True:
             for message in executor.poll(_POLL_S):
                 if message.kind == "epoch":
@@ -216,25 +203,19 @@ def _retrain(
                     records.append(message.body)
                     rerun.send(epoch_point(message.body))
                     score = message.body["metrics"]["val_mean_iou"]
-                    notify(f"epoch {message.body['epoch']}/{until}, val_mean_iou {score:.4f}")
+                    notify(f"epoch {message.body['epoch']}/{task.until}, val_mean_iou {score:.4f}")
                 elif message.kind == "done":
                     rerun.send(result_point(message.body, records[-1]["finished_ms"]))
-                    rerun.attempt(lambda: recorder.log_folder(run_id, folder / "artifacts"))
-                    status = "FINISHED"
+                    rerun.attempt(lambda: rerun.recorder.log_folder(rerun.run_id, task.folder / "artifacts"))
                     return message.body, {record["epoch"]: record["metrics"] for record in records}
                 elif message.kind == "died" and died_after != len(records):
                     died_after = len(records)
                     notify(f"{message.body}; resuming from epoch {died_after}")
-                    executor.submit(run_id, task, runtime=config.training.threads)
+                    executor.submit(rerun.run_id, task, runtime=config.training.threads)
                 else:
                     raise TrainingError(f"the rerun failed: {message.body}")
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
     finally:
         executor.close()
-        shutil.rmtree(folder, ignore_errors=True)
-        rerun.attempt(lambda: recorder.set_status(run_id, status, time.time_ns() // 1_000_000))
 
 
 def _document(

@@ -14,7 +14,9 @@ import pytest
 
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
-from marsseg.jobs.reproduce import Rerun, _document, _Original
+from marsseg.jobs.home import Home
+from marsseg.jobs.reproduce import _document, _Original
+from marsseg.jobs.rerun import Rerun, end_killed_reruns, rerun_folder
 from marsseg.jobs.runs import RunRecord
 from marsseg.tracking.recorder import Point, Recorder, RunSpec
 from marsseg.tracking.store import open_store
@@ -138,6 +140,23 @@ def test_points_that_the_store_misses_follow_once_it_answers_again(
         rerun.send(Point(1 if statement == refusal else 2, 100, {"loss": 0.5}))
         assert ("could not be written to" in capsys.readouterr().err) == (statement == refusal)
     assert [metric.step for metric in store.client.get_metric_history(rerun.run_id, "loss")] == [1, 2]
+
+
+def test_a_rerun_that_was_killed_ends_as_killed_and_one_that_is_training_goes_on(tmp_path: Path) -> None:
+    store, home = open_store(tmp_path), Home(tmp_path)
+    recorder = Recorder(store)
+    killed, training = (recorder.open_run(RunSpec({"marsexp.rerun": name}, name, 1)) for name in ("1", "2"))
+    for run_id in (killed, "of-another-store"):
+        (home.reproductions / run_id).mkdir(parents=True)
+        (home.reproductions / f"{run_id}.lock").touch()
+    with rerun_folder(home, training) as folder:
+        folder.mkdir()
+        end_killed_reruns(home, recorder)
+        left = {path.name for path in home.reproductions.iterdir()}
+        assert left == {training, f"{training}.lock"}
+        assert store.client.get_run(killed).info.status == "KILLED"
+        assert store.client.get_run(training).info.status == "RUNNING"
+    assert list(home.reproductions.iterdir()) == []
 
 
 VERSION, CODE = "versions: keras 3.15.1 -> 3.16.0", "code: the sources of marsexp differ from those of the run"
