@@ -327,6 +327,11 @@ def test_filters_double_up_to_the_cap_and_a_depth_that_does_not_fit_says_which_w
     model.check_image_fits(64, 128)
     with pytest.raises(ConfigError, match=r"divisible by 32, found 48x128; at most 4 blocks fit"):
         model.check_image_fits(48, 128)
+    with pytest.raises(ConfigError, match=r"66x130; no network fits: crop or pad the images to sides divisible by 4$"):
+        model.check_image_fits(66, 130)
+    dual = DEFAULT.with_values({"model.family": "dual_unet"}).model
+    with pytest.raises(ConfigError, match=r"num_blocks = 4 .* 33x66; no network fits"):
+        dual.check_image_fits(33, 66)
 
 
 def test_a_first_stage_of_no_epochs_is_none() -> None:

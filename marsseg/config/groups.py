@@ -13,6 +13,7 @@ SYNTHETIC = "synthetic"
 PIXELWISE_LOSSES = frozenset({"cross_entropy", "focal"})
 LossName = Literal["cross_entropy", "focal", "dice", "tversky", "focal_tversky", "lovasz_softmax"]
 Place = Literal["none", "encoder", "skip", "bottleneck"]
+_LEAST_BLOCKS = {"num_blocks": 2, "global_blocks": 1}
 
 
 class Group(BaseModel):
@@ -82,7 +83,7 @@ class UNetConfig(Group):
     """
 
     family: Literal["unet", "dual_unet"] = "unet"
-    num_blocks: int = Field(4, ge=2, le=6)
+    num_blocks: int = Field(4, ge=_LEAST_BLOCKS["num_blocks"], le=6)
     base_filters: int = Field(16, ge=1)
     max_filters: int = Field(512, ge=1)
     upsampling: Literal["upsampling2d", "conv2d_transpose"] = "conv2d_transpose"
@@ -102,7 +103,7 @@ class UNetConfig(Group):
         Field(description="one to six integers ≥ 1, joined by `,`"),
     ] = (1, 2)
     residual: bool = False
-    global_blocks: int = Field(2, ge=1, le=5)
+    global_blocks: int = Field(2, ge=_LEAST_BLOCKS["global_blocks"], le=5)
     normalization: Literal["batch", "none"] = "batch"
     dropout: float = Field(0.0, ge=0, lt=1)
     predict_background: bool = True
@@ -164,10 +165,15 @@ class UNetConfig(Group):
         for field, (blocks, before) in halvings.items():
             divisor = 2 ** (blocks + before)
             if height % divisor or width % divisor:
-                deepest = max(n for n in range(7) if height % 2**n == 0 and width % 2**n == 0)
+                deepest = max(n for n in range(7) if height % 2**n == 0 and width % 2**n == 0) - before
+                fewest = _LEAST_BLOCKS[field]
+                fit = (
+                    f"at most {deepest} blocks fit"
+                    if deepest >= fewest
+                    else f"no network fits: crop or pad the images to sides divisible by {2 ** (fewest + before)}"
+                )
                 raise ConfigError(
-                    f"model.{field} = {blocks} needs image sides divisible by {divisor}, "
-                    f"found {height}x{width}; at most {deepest - before} blocks fit"
+                    f"model.{field} = {blocks} needs image sides divisible by {divisor}, found {height}x{width}; {fit}"
                 )
 
 

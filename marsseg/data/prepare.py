@@ -197,8 +197,12 @@ def _split_kept(
     train = limit_training(split.train, masks, config.data.train_limit, sizes.seed)
     if not len(train):
         raise DataError(f"expected images to train on, found none among {len(images)}; lower split.validation_images")
-    if not masks[split.validation].any():
-        raise DataError("expected validation masks with at least one foreground pixel (label above 0), found none")
+    for name, part in (("training", train), ("validation", split.validation)):
+        if not masks[part].any():
+            raise DataError(
+                f"expected {name} masks with at least one foreground pixel (label above 0), found none; at least two "
+                f"images that are neither near-duplicates nor cut from one frame must have such labels"
+            )
     return Split(train, split.validation, split.test)
 
 

@@ -86,7 +86,8 @@ def split_tiles(
 
     First, a class that occurs in three or more units (a unit is a group, or an image in no group) is put into every
     split; a rarer one goes to training, then validation. If several rare classes share their few units, one of them
-    may be missing from a split. The rest is distributed in proportion over the sets of classes present.
+    may be missing from a split. The rest is distributed in proportion over the sets of classes present. Whatever the
+    groups, training has foreground, and validation too if two units have any.
 
     Args:
         masks: labels, `(n, height, width)`.
@@ -120,6 +121,7 @@ def split_tiles(
     _place_groups(units, parts, capacity, rng)
     _deal_singles(units, parts, capacity, rng)
     _fill_empty_parts(units, parts, wanted)
+    _share_foreground(units, parts, wanted)
     return Split(*(_images_of(units, parts == part) for part in (TRAIN, VALIDATION, TEST)))
 
 
@@ -237,8 +239,31 @@ def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
                 f"expected images for {len(wanted)} splits, found only {len(parts)} that are neither near-duplicates "
                 f"of each other nor cut from one frame; add images or set split.test_images to 0"
             )
-        has_foreground = np.delete(units.classes[donors], BACKGROUND, axis=1).any(axis=1)
+        has_foreground = _has_foreground(units)[donors]
         parts[donors[np.lexsort((units.sizes[donors], ~has_foreground))[0]]] = part
+
+
+def _share_foreground(units: _Units, parts: Indices, wanted: Indices) -> None:
+    """Exchanges units, in place, until training, then validation, then test has foreground, as far as there is any."""
+    has_foreground = _has_foreground(units)
+    for part in wanted:
+        if has_foreground[parts == part].any():
+            continue
+        counts = np.bincount(parts[has_foreground], minlength=len(Split.__annotations__))
+        donors = np.flatnonzero(has_foreground & ((counts[parts] > 1) | (parts > part)))
+        if not len(donors):
+            return
+        others = np.flatnonzero(parts == part)
+        misfits = np.abs(units.sizes[donors][:, None] - units.sizes[others])
+        # A split gives its last unit with foreground, or with any other class, only if nothing else is left.
+        lost = [(units.classes[unit] & (units.classes[parts == parts[unit]].sum(axis=0) == 1)).sum() for unit in donors]
+        best = np.lexsort((-parts[donors], lost, misfits.min(axis=1), counts[parts[donors]] == 1))[0]
+        unit, other = donors[best], others[misfits[best].argmin()]
+        parts[unit], parts[other] = part, parts[unit]
+
+
+def _has_foreground(units: _Units) -> NDArray[np.bool_]:
+    return np.asarray(np.delete(units.classes, BACKGROUND, axis=1).any(axis=1))
 
 
 def _place(unit: int, part: int, units: _Units, parts: Indices, capacity: Indices) -> None:

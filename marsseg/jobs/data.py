@@ -40,10 +40,13 @@ def inspect_data(data: str | None, num_classes: int, pictures: Path | None) -> d
     Raises:
         MarsexpError: If the data cannot be read.
     """
+    if pictures is not None:
+        if pictures.exists() and not pictures.is_dir():
+            raise UsageError(f"--pictures: expected a folder, found the file {pictures}; name another")
+        pictures.mkdir(parents=True, exist_ok=True)
     tiles = load_tiles(resolve_source(data), num_classes)
     inspection = inspect_tiles(tiles)
     if pictures is not None:
-        pictures.mkdir(parents=True, exist_ok=True)
         for number, group in enumerate(inspection.outlier_groups):
             render_group(tiles, group.indices).save(pictures / f"outlier-group-{number}.png")
     return inspection.to_dict()

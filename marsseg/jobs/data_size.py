@@ -43,9 +43,18 @@ class DataSize:
         Args:
             config: `auto` resolved; fits the images.
         """
-        images = self.train_images + config.augmentation.repeat_rare * self.rare_images
         return Cost(
-            epoch_seconds(config, self.image_shape, images, self.validation_images),
+            epoch_seconds(
+                self.as_trained(config), self.image_shape, self._images_an_epoch(config), self.validation_images
+            ),
             start_seconds(config, self.image_shape),
             REPORT_SECONDS,
         )
+
+    def as_trained(self, config: ExperimentConfig) -> ExperimentConfig:
+        """The config with the size that its batches will have: none is larger than an epoch."""
+        images = max(1, self._images_an_epoch(config))
+        return config if config.training.batch_size <= images else config.with_values({"training.batch_size": images})
+
+    def _images_an_epoch(self, config: ExperimentConfig) -> int:
+        return self.train_images + config.augmentation.repeat_rare * self.rare_images

@@ -188,8 +188,9 @@ class Driver:
         return not limited or trial.step_ms is not None or trial.state is not TrialState.PROPOSED
 
     def _measure(self, number: int) -> None:
-        config = self.config(self.state.trials[number])
-        task = MeasureTask(config.to_json(), self.admission.data.image_shape, self._log)
+        data = self.admission.data
+        config = data.as_trained(self.config(self.state.trials[number]))
+        task = MeasureTask(config.to_json(), data.image_shape, self._log)
         self._measuring = number
         self.executor.submit(("step", number), task, runtime=config.training.threads, held=self._results)
 

@@ -64,7 +64,7 @@ class Forecasting:
         self._configs = _possible_configs(settings, candidates, data.image_shape)
         # A configuration of median cost stands for all.
         self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
-        task = MeasureTask(self._yardstick.to_json(), data.image_shape, log)
+        task = MeasureTask(data.as_trained(self._yardstick).to_json(), data.image_shape, log)
         num_workers = min(settings.workers, settings.budget.most_trials)
         self._waited_for = {f"forecast {number}" for number in range(num_workers)}
         for key in self._waited_for:
@@ -100,7 +100,7 @@ class Forecasting:
         return Forecast(planned_epoch * factor, segment_s, full_training_s)
 
     def _modelled_step(self, config: ExperimentConfig) -> float:
-        return step_seconds(config, self._data.image_shape)
+        return step_seconds(self._data.as_trained(config), self._data.image_shape)
 
 
 def expected_spending(settings: StudySettings, data: DataSize) -> Plan:

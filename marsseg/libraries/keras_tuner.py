@@ -14,7 +14,7 @@ from marsseg.config import ExperimentConfig, OptimizerConfig
 from marsseg.libraries.spaces import open_space
 
 # The first import loads TensorFlow quietly; the others would not.
-from marsseg.libraries.training import set_up  # isort: skip
+from marsseg.libraries.training import keras_settings_kept, set_up  # isort: skip
 import keras
 import keras_tuner
 import tensorflow as tf
@@ -82,6 +82,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
             self.declare_hyperparameters(hp)
         return self._base.with_values(read_values(hp, self._space))
 
+    @keras_settings_kept()
     def build(self, hp: Any) -> keras.Model:
         """The network, compiled with the loss and optimizer of the config's main stage.
 
@@ -98,6 +99,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         model.compile(optimizer=_build_optimizer(config.optimizer), loss=_on_labels(build_loss(config.loss, pixels)))
         return model
 
+    @keras_settings_kept()
     def fit(
         self,
         hp: Any,

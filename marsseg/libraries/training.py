@@ -1,6 +1,7 @@
 """The trainer of every trial of `marsexp search`, for a search of your own: same config, same bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData, remembered_data
@@ -10,12 +11,28 @@ from marsseg.training.runtime import configure_runtime, import_tensorflow_quietl
 import_tensorflow_quietly(whole=True)
 
 # TensorFlow comes with these.
-from marsseg.training.checkpoint import Checkpoint  # noqa: E402  # quietly first
+import keras  # noqa: E402  # quietly first
+
+from marsseg.training.checkpoint import Checkpoint  # noqa: E402  # likewise
 from marsseg.training.trainer import EpochRecord, Training, TrainResult  # noqa: E402  # likewise
 
 OnEpoch = Callable[[EpochRecord], None]
 
 
+@contextmanager
+def keras_settings_kept() -> Iterator[None]:
+    """Puts the caller's settings of Keras back at the end; a function can be decorated with this."""
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    data_format = keras.config.image_data_format()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        keras.config.set_floatx(floatx)
+        keras.config.set_image_data_format(data_format)
+
+
+@keras_settings_kept()
 def train(config: ExperimentConfig, on_epoch: OnEpoch | None = None) -> TrainResult:
     """Trains a config to its last epoch, in this process.
 

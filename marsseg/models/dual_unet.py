@@ -37,5 +37,5 @@ def build_dual_unet(
     coarse = head(encode_decode(half, config.global_blocks, global_style, "global_"), num_classes, "global_half_logits")
     coarse = layers.UpSampling2D(dtype="float32", name=GLOBAL_LOGITS)(coarse)
     outputs = layers.Concatenate(name="refine_concat")([fine, coarse])
-    outputs = conv_block(outputs, config.base_filters, fine_style, "refine")
+    outputs = conv_block(outputs, config.filters_at(0), fine_style, "refine")
     return keras.Model(inputs, mask_background(head(outputs, num_classes, "logits"), config), name=NAME)

@@ -53,17 +53,17 @@ def count_operations(config: UNetConfig, image_shape: tuple[int, int], num_class
     if config.family == "dual_unet":
         half = height // 2, width // 2
         count.encoder_decoder(image_shape, config.num_blocks)
-        count.head(image_shape, config.base_filters, num_classes)
+        count.head(image_shape, config.filters_at(0), num_classes)
         count.encoder_decoder(half, config.global_blocks)
-        count.head(half, config.base_filters, num_classes)
+        count.head(half, config.filters_at(0), num_classes)
         count.add("resize", height * width * 3 * num_classes, layers=3)
-        count.block(image_shape, 2 * num_classes, config.base_filters)
+        count.block(image_shape, 2 * num_classes, config.filters_at(0))
     else:
         if config.stn:
             count.localization(height, width)
             count.add("sample", height * width * (1 + num_classes), layers=2)
         count.encoder_decoder(image_shape, config.num_blocks)
-    count.head(image_shape, config.base_filters, num_classes)
+    count.head(image_shape, config.filters_at(0), num_classes)
     return Operations(count.flops, count.params, count.work, count.layers)
 
 

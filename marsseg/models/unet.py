@@ -61,7 +61,7 @@ def encode_decode(inputs: keras.KerasTensor, num_blocks: int, style: BlockStyle,
         prefix: Prefix of the layers' names.
 
     Returns:
-        Feature maps, shape (batch, height, width, base_filters).
+        Feature maps, shape (batch, height, width, config.filters_at(0)).
     """
     config, outputs = style.config, inputs
     skips: list[keras.KerasTensor] = []

@@ -75,6 +75,11 @@ def test_object_array_is_never_unpickled(run: Callable[..., str], tmp_path: Path
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_file_for_pictures_is_refused_before_the_data_are_read(run: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "expected a folder" in run("data", "inspect", "--data", "missing.npz", "--pictures", "file")
+
+
 def test_torn_and_missing_files(run: Callable[..., str], tmp_path: Path) -> None:
     whole = write_tiles(tmp_path / "whole.npz", num_images=12).read_bytes()
     (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])

@@ -25,8 +25,9 @@ def parts_of(split: Split) -> list[np.ndarray]:
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]], int, int, int]:
     count = draw(st.integers(4, 60))
-    # The rare class 3 is in few images.
-    labels = draw(st.lists(st.sets(st.sampled_from([0, 1, 2]), min_size=1), min_size=count, max_size=count))
+    # The rare class 3 is in few images; in half of the problems no image is background alone.
+    classes = draw(st.sampled_from([[0, 1, 2], [1, 2]]))
+    labels = draw(st.lists(st.sets(st.sampled_from(classes), min_size=1), min_size=count, max_size=count))
     for index in draw(st.lists(st.integers(0, count - 1), max_size=5)):
         labels[index].add(3)
     order = draw(st.permutations(range(count)))
@@ -54,11 +55,17 @@ def test_laws_of_a_split(problem: tuple[np.ndarray, list[list[int]], int, int, i
     for number, part in enumerate(parts):
         side[part] = number
     assert all(len(set(side[group])) == 1 for group in groups)
+    has_foreground = masks.any(axis=(1, 2))
     # There are enough ungrouped images to make up for any group, so sizes are exact.
-    if len(masks) - sum(map(len, groups)) >= validation + test:
+    if len(masks) - sum(map(len, groups)) >= validation + test and has_foreground.all():
         assert (len(split.validation), len(split.test)) == (validation, test)
     assert len(split.train)
     assert len(split.validation)
+    # Training has foreground, and validation if two units have any.
+    grouped = {index: number for number, group in enumerate(groups) for index in group}
+    units = {grouped.get(index, -1 - index) for index in np.flatnonzero(has_foreground).tolist()}
+    assert has_foreground[split.train].any() == (len(units) >= 1)
+    assert has_foreground[split.validation].any() == (len(units) >= 2)
     # The same seed gives the same split.
     again = split_tiles(masks, groups, validation, test, seed)
     assert all(np.array_equal(one, other) for one, other in zip(parts, parts_of(again), strict=True))
@@ -182,6 +189,15 @@ def test_a_frame_of_background_alone_is_no_validation_split() -> None:
     masks = make_masks([{0, 1}] * 80 + [{0}] * 8)
     for seed in range(10):
         assert all((masks[part] > 0).any() for part in parts_of(split_tiles(masks, frames, seed=seed)))
+
+
+@pytest.mark.parametrize(("num_frames", "labelled"), [(3, 2), (4, 3), (5, 2), (8, 2), (8, 3)])
+def test_few_labelled_frames_are_shared_between_training_and_validation(num_frames: int, labelled: int) -> None:
+    for seed in range(10):
+        frames = [list(range(8 * frame, 8 * frame + 8)) for frame in range(num_frames)]
+        masks = make_masks([{0, 1}] * 8 * labelled + [{0}] * 8 * (num_frames - labelled))
+        parts = parts_of(split_tiles(masks, frames, seed=seed))
+        assert [bool((masks[part] > 0).any()) for part in parts] == [True, True, labelled > 2]
 
 
 def test_too_few_different_pictures() -> None:

@@ -31,3 +31,11 @@ def test_an_epoch_costs_what_its_images_cost_those_that_come_again_included() ->
     )
     assert often == pytest.approx(2 * once)
     assert size.cost(CONFIG).start > 0
+
+
+def test_a_batch_is_no_larger_than_an_epoch() -> None:
+    size = DataSize((32, 64), train_images=16, validation_images=4, rare_images=4)
+    huge, whole = (CONFIG.with_values({"training.batch_size": images}) for images in (512, 16))
+    assert size.cost(huge) == size.cost(whole)
+    assert size.as_trained(huge) == whole
+    assert size.as_trained(huge.with_values({"augmentation.repeat_rare": 2})).training.batch_size == 24

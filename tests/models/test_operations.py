@@ -23,6 +23,7 @@ OPTIONS: list[dict[str, object]] = [
     {"residual": True, "normalization": "none", "dilation": "both", "skip_connections": True},
     {"family": "dual_unet"},
     {"family": "dual_unet", "global_blocks": 3, "num_blocks": 4, "residual": True, "se": "skip", "cbam": "bottleneck"},
+    *({"family": family, "base_filters": 8, "max_filters": 4} for family in ("unet", "dual_unet")),
     {"stn": True, "se": "encoder", "cbam": "skip", "attention_gates": True, "dilation": "both", "num_blocks": 5},
 ]
 
