@@ -51,6 +51,7 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Runs the command; errors raised on purpose become one line and an exit status."""
+    _open_missing_streams()
     # Imported modules and nearly all data live until the end: collecting garbage among them takes a fifth of a
     # command's time, and another half a second at exit.
     gc.set_threshold(_MANY_OBJECTS)
@@ -79,6 +80,19 @@ def main() -> None:
         message, status = _describe(error)
         print(message, file=sys.stderr)
     sys.exit(status)
+
+
+def _open_missing_streams() -> None:
+    """Sends to nowhere what was closed when the process started; no other file may get the number of such a stream."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            # Closed by nobody, as the streams that it stands for.
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def _interrupt(number: int, _: object) -> None:

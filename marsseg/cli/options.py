@@ -69,8 +69,10 @@ def build_provenance(author: str, tags: list[str] | None, note: str, tracking_ur
     """Collects author, tags and note.
 
     Raises:
-        UsageError: If a tag has no `=` or a reserved key.
+        UsageError: If a tag has no `=` or a reserved key, or a text is not Unicode.
     """
-    from marsseg.jobs.inputs import Provenance, parse_tags
+    from marsseg.jobs.inputs import Provenance, check_text, parse_tags
 
+    check_text("--author", author)
+    check_text("--note", note)
     return Provenance(author, parse_tags(tags or []), note, tracking_uri)

@@ -187,7 +187,7 @@ def _read_labels(masks: NDArray[Any], num_classes: int, source: str) -> NDArray[
 
 def _without_scaling(masks: NDArray[Any], num_classes: int) -> NDArray[Any]:
     """Restores labels if the whole file, masks included, was divided by 255; returns others unchanged."""
-    if masks.dtype.kind != "f" or masks.max() * 255 > num_classes - 0.5 or not masks.any():
+    if masks.dtype.kind != "f" or float(masks.max()) * 255 > num_classes - 0.5 or not masks.any():
         return masks
     levels = _nearest_levels(masks, 255.0) if (masks >= 0).all() else None
     return masks if levels is None else levels

@@ -22,6 +22,7 @@ from marsseg.training.runtime import this_machine
 
 _SAMPLE = 64
 _TYPICAL_TRIALS = 40
+_SIMULATED_EPOCHS = 54
 # Segments per network that is built: the others reuse it.
 _SEGMENTS_A_START = 2
 _POLL_S = 0.5
@@ -65,8 +66,7 @@ class Forecasting:
         # A configuration of median cost stands for all.
         self._yardstick = sorted(self._configs, key=self._modelled_step)[len(self._configs) // 2]
         task = MeasureTask(data.as_trained(self._yardstick).to_json(), data.image_shape, log)
-        num_workers = min(settings.workers, settings.budget.most_trials)
-        self._waited_for = {f"forecast {number}" for number in range(num_workers)}
+        self._waited_for = {f"forecast {number}" for number in range(settings.trials_at_a_time)}
         for key in self._waited_for:
             executor.submit(key, task, runtime=self._yardstick.training.threads)
 
@@ -118,12 +118,21 @@ def expected_spending(settings: StudySettings, data: DataSize) -> Plan:
     budget = settings.budget
     if budget.seconds is not None:
         return Plan()
+    # Several epochs as one: to simulate each of very many would take minutes, and the shares hardly depend on it.
+    coarse = max(1.0, settings.max_epochs / _SIMULATED_EPOCHS)
+    settings = replace(
+        settings,
+        min_epochs=max(1, round(settings.min_epochs / coarse)),
+        max_epochs=round(settings.max_epochs / coarse),
+    )
+    costs = [replace(cost, epoch=cost.epoch * coarse) for cost in costs]
     if budget.trials is not None:
-        return expected_plan(settings.build_scheduler(), budget.trials, costs, settings.sizes)
+        plan = expected_plan(settings.build_scheduler(), budget.trials, costs, settings.sizes)
+        return replace(plan, epochs=plan.epochs * coarse)
     # Spent as in a search with a budget of this many configurations.
     scheduler = replace(settings, budget=Budget(_TYPICAL_TRIALS)).build_scheduler()
     plan = expected_plan(scheduler, _TYPICAL_TRIALS, costs, settings.sizes)
-    return plan.scaled((budget.epochs or 0) / plan.epochs)
+    return replace(plan, epochs=plan.epochs * coarse).scaled((budget.epochs or 0) / (plan.epochs * coarse))
 
 
 def _possible_configs(

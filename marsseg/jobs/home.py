@@ -66,7 +66,11 @@ def open_home() -> Home:
 
 def resolve_tracking_uri(uri: str) -> str:
     """A tracking URI that means the same from any current folder: SQLite files may be named relative to this one."""
-    path, mark, query = uri.removeprefix(_SQLITE).partition("?")
-    if not uri.startswith(_SQLITE) or path in ("", ":memory:"):
-        return uri
-    return f"{_SQLITE}{Path(path).resolve()}{mark}{query}"
+    file, (_, mark, query) = sqlite_file(uri), uri.partition("?")
+    return f"{_SQLITE}{file.resolve()}{mark}{query}" if file else uri
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a tracking URI that names an SQLite database, or None if it names something else."""
+    path = uri.removeprefix(_SQLITE).partition("?")[0]
+    return Path(path) if uri.startswith(_SQLITE) and path not in ("", ":memory:") else None

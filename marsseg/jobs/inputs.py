@@ -40,7 +40,35 @@ def resolve_source(data: str | None) -> str:
     if source is None:
         notify("no --data given: using built-in synthetic Mars terrain")
         return SYNTHETIC
+    check_text("the data's path", source)
     return source if source == SYNTHETIC else str(Path(source).expanduser().resolve())
+
+
+def check_data_named_once(data: str | None, values: Mapping[str, Any]) -> None:
+    """Refuses a command line that names the data twice.
+
+    Raises:
+        UsageError: If it does.
+    """
+    if data is not None and "data.source" in values:
+        raise UsageError("--data and --set data.source both name the data; remove one")
+
+
+def resolve_beside(file: Path, source: str) -> str:
+    """Where the data is that a recipe or a space names: a relative path starts at the folder of its file."""
+    return resolve_source(source if source == SYNTHETIC else str(file.parent / Path(source).expanduser()))
+
+
+def check_text(what: str, text: str) -> None:
+    """Refuses text that no store can hold: what a terminal sends that is not set to UTF-8.
+
+    Raises:
+        UsageError: If it is not Unicode.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what}: expected UTF-8, found {text!a}; set the terminal to UTF-8") from None
 
 
 def load_data(config: ExperimentConfig) -> PreparedData:
@@ -98,6 +126,7 @@ def parse_tags(texts: Sequence[str]) -> dict[str, str]:
     """
     tags = {}
     for text in texts:
+        check_text("--tag", text)
         key, separator, value = text.partition("=")
         if not separator or not key:
             raise UsageError(f"--tag: expected key=value, found '{text}'")

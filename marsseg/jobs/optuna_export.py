@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -24,6 +25,8 @@ from marsseg.search.optuna_proposer import build_distribution
 from marsseg.search.state import Trial, TrialState, replay
 
 _OWNER = "marsexp.uid"
+# Every database of Optuna's has this table.
+_STUDIES = "studies"
 _STATES = {
     TrialState.COMPLETED: optuna.trial.TrialState.COMPLETE,
     TrialState.STOPPED: optuna.trial.TrialState.PRUNED,
@@ -69,7 +72,8 @@ def export_study(home: Home, search: str, url: str) -> str:
     try:
         with _open_storage(url) as storage:
             _new_study(storage, settings).add_trials(frozen)
-    except (optuna.exceptions.StorageInternalError, sa.exc.SQLAlchemyError) as error:
+    # Optuna raises a RuntimeError where another version has written the database.
+    except (optuna.exceptions.StorageInternalError, sa.exc.SQLAlchemyError, RuntimeError) as error:
         reason = first_line(error.__cause__ or error)
         raise TrackingError(f"{url}: the study could not be written ({reason})") from None
     notify(f"wrote {len(frozen)} trials to the study '{name}'; view them with: optuna-dashboard {url}")
@@ -80,15 +84,28 @@ def export_study(home: Home, search: str, url: str) -> str:
 def _open_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
     """The database until the block ends: Optuna leaves closing its connections to the garbage collector."""
     try:
-        sa.engine.make_url(url)
-        storage = optuna.storages.RDBStorage(url)
+        found = _anything_else(sa.engine.make_url(url))
+        storage = None if found else optuna.storages.RDBStorage(url)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError):
         raise UsageError(f"--optuna: expected a database such as sqlite:///study.db, found '{url}'") from None
+    if storage is None:
+        raise UsageError(f"--optuna: {url} is {found}; name another database")
     try:
         yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _anything_else(url: sa.URL) -> str:
+    """What a database is instead of a place for studies, to which Optuna would add its tables all the same."""
+    if url.get_backend_name() == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            return "kept nowhere"
+        if not Path(str(url.database)).exists():
+            return ""
+    tables = sa.inspect(sa.create_engine(url, poolclass=sa.NullPool)).get_table_names()
+    return "" if _STUDIES in tables or not tables else f"something else, with tables {', '.join(sorted(tables)[:3])}, …"
 
 
 def _new_study(storage: optuna.storages.RDBStorage, settings: StudySettings) -> optuna.Study:

@@ -11,7 +11,14 @@ from marsseg.data.prepare import PreparedData, changed_parts
 from marsseg.errors import NotFoundError, TrainingError
 from marsseg.jobs.devices import check_config_gpus, worker_environments
 from marsseg.jobs.home import Home
-from marsseg.jobs.inputs import Provenance, load_data, parse_assignments, resolve_source, with_assigned
+from marsseg.jobs.inputs import (
+    Provenance,
+    check_data_named_once,
+    load_data,
+    parse_assignments,
+    resolve_source,
+    with_assigned,
+)
 from marsseg.jobs.origin import config_tags, config_texts, dataset_of, log_origin, origin_tags, surroundings
 from marsseg.jobs.progress import notify
 from marsseg.jobs.rerun import Rerun, end_killed_reruns, rerun_folder
@@ -70,7 +77,9 @@ def reproduce_run(
             f"config: {path} was changed in the store after the run was created" for path in record.config_changes
         ]
         return _document(original, causes)
-    config = resolve_auto(with_assigned(record.config, parse_assignments(assignments)))
+    values = parse_assignments(assignments)
+    check_data_named_once(data_source, values)
+    config = resolve_auto(with_assigned(record.config, values))
     config = config.with_values({"data.source": resolve_source(data_source or config.data.source)})
     changes = {path: pair for path, pair in changed_fields(record.config, config).items() if path != "data.source"}
     check_config_gpus(config, f"run {record.run_id[:12]}")
@@ -98,8 +107,9 @@ def reproduce_run(
 def _load_original(store: Any, record: RunRecord) -> _Original:
     hashes = {which: record.tags.get(f"marsexp.weights_sha256.{which}", "") for which in _WEIGHTS}
     if not all(hashes.values()):
+        state = record.tags.get("marsexp.state", record.status.lower())
         raise NotFoundError(
-            f"run {record.run_id[:12]} has not finished a segment yet, so there is nothing to compare with"
+            f"run {record.run_id[:12]} has finished no segment, so there is nothing to compare with: it is {state}"
         )
     names = [name for name in record.metrics if name == "loss" or name.startswith("val_")]
     epochs = load_epoch_metrics(store, record.run_id, names)

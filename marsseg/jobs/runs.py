@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from marsseg.config import ExperimentConfig, parse_config
 from marsseg.errors import NotFoundError, TrackingError
-from marsseg.jobs.home import Home
+from marsseg.jobs.home import Home, sqlite_file
 from marsseg.jobs.settings import StudySettings
 from marsseg.jobs.stored import latest_study, stored_settings
 from marsseg.search.ledger import Ledger
@@ -24,13 +24,15 @@ def open_existing_store(home: Home, tracking_uri: str | None) -> Store:
     """Opens the tracking store without creating one: in the wrong folder it would be empty.
 
     Raises:
-        NotFoundError: If the embedded store does not exist.
+        NotFoundError: If the embedded store, or the SQLite file that the URI names, does not exist.
         TrackingError: If it cannot be opened.
     """
-    if home.server(tracking_uri) is None and not home.database.exists():
+    server = home.server(tracking_uri)
+    database = home.database if server is None else sqlite_file(server)
+    if database is not None and not database.exists():
+        remedy = "set MARSEXP_HOME to the folder that has one" if server is None else "correct --tracking-uri"
         raise NotFoundError(
-            f"there is no tracking store at {home.database}; set MARSEXP_HOME to the folder that has one, or start a "
-            "search: marsexp search --budget 40"
+            f"there is no tracking store at {database}; {remedy}, or start a search: marsexp search --budget 40"
         )
     return open_store(home.path, tracking_uri)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from marsseg.config import SYNTHETIC, ExperimentConfig
+from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import PreparedData
 from marsseg.errors import SpaceError, UsageError, nearest_name_hint
 from marsseg.files import check_new_file
@@ -23,6 +23,7 @@ from marsseg.jobs.inputs import (
     generate_name,
     load_data,
     parse_assignments,
+    resolve_beside,
     resolve_source,
     with_assigned,
 )
@@ -135,7 +136,8 @@ def _prepare(home: Home, options: SearchOptions) -> tuple[StudySettings, Prepare
     settings = replace(settings, plan=expected_spending(settings, DataSize.of(data)))
     trials, full = settings.budget.trials, settings.max_epochs
     plan = f"about {settings.epochs_planned} epochs planned (full training of all: {trials * full}), " if trials else ""
-    at_a_time = f"{settings.workers} trials at a time, each on " if settings.workers > 1 else ""
+    together = settings.trials_at_a_time
+    at_a_time = f"{together} trials at a time, each on " if together > 1 else ""
     threads = f"{base.training.threads} thread{'s' if base.training.threads != 1 else ''}"
     precision = explain_precision(base.training.precision, this_machine())
     notify(
@@ -202,7 +204,8 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
         _check_takes_several("--sampler", sampler, SAMPLERS_OF_SEVERAL_OBJECTIVES[options.engine])
         _check_takes_several("--scheduler", scheduler, SCHEDULERS_OF_SEVERAL_OBJECTIVES)
     workers = options.workers or min(default_workers(), options.budget.most_trials)
-    space = load_space(find_space(options.space or ("unet" if this_machine().gpus else "cpu")))
+    space_file = find_space(options.space or ("unet" if this_machine().gpus else "cpu"))
+    space = load_space(space_file)
     values = parse_assignments(options.assignments)
     for path, option in _OPTIONS.items():
         if path in values:
@@ -216,7 +219,9 @@ def _plan(options: SearchOptions) -> tuple[StudySettings, ExperimentConfig]:
     if min_epochs > max_epochs:
         raise UsageError(f"--min-epochs must not be above --max-epochs: {min_epochs} and {max_epochs}")
     pinned = _pin(replace(space, max_epochs=max_epochs), values)
-    base = _base_config(space, values, max_epochs, options.data, workers)
+    named = space.fixed.get("data.source")
+    data = options.data or (None if named is None else resolve_beside(space_file, str(named)))
+    base = _base_config(space, values, max_epochs, data, workers)
     if base.training.gpus > 1 or "training.gpus" in space.by_path:
         raise UsageError("training.gpus: a search gives each trial one GPU; for more, see marsexp train --gpus")
     settings = StudySettings(
@@ -263,8 +268,7 @@ def _base_config(
     fixed = {path: value for path, value in values.items() if path not in space.by_path}
     # All at once: each may be allowed only together with the others.
     config = with_assigned(ExperimentConfig(), {**space.fixed, "training.max_epochs": max_epochs, **fixed})
-    source = resolve_source(data or (None if config.data.source == SYNTHETIC else config.data.source))
-    return resolve_auto(config.with_values({"data.source": source}), workers)
+    return resolve_auto(config.with_values({"data.source": resolve_source(data)}), workers)
 
 
 def _check_options(options: SearchOptions) -> None:

@@ -138,6 +138,11 @@ class StudySettings:
             return f"resume with: marsexp search --resume {self.confirms}, with --confirm and --seeds as before"
         return f"resume with: marsexp {'train' if self.kind == 'training' else 'search'} --resume {self.name}"
 
+    @property
+    def trials_at_a_time(self) -> int:
+        """How many trials are trained at once."""
+        return min(self.workers, self.budget.most_trials)
+
     def build_scheduler(self) -> Scheduler:
         """The scheduler by name."""
         return build_scheduler(self.scheduler, self.rungs, self.budget, self.workers)

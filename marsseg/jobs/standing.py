@@ -189,7 +189,7 @@ class Standing:
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
             return None
         # Without a limit on configurations, there is always another one for a free worker.
-        busy = self.settings.workers
+        busy = self.settings.trials_at_a_time
         if self.settings.budget.trials is not None:
             busy = min(busy, len(running) + len(waiting))
         plan = self.settings.plan
@@ -212,7 +212,7 @@ class Standing:
     @property
     def _segment_s(self) -> float:
         # A worker's first segment includes its imports too, the others do not.
-        overheads = self._overheads[self.settings.workers :]
+        overheads = self._overheads[self.settings.trials_at_a_time :]
         if overheads:
             return statistics.median(overheads)
         return self.forecast.segment_s if self.forecast else 0.0
@@ -223,7 +223,7 @@ class Standing:
         trials = self.settings.budget.trials
         if self.forecast is None or trials is None:
             return None
-        return trials * self.forecast.full_training_s / self.settings.workers
+        return trials * self.forecast.full_training_s / self.settings.trials_at_a_time
 
     @property
     def time_left(self) -> str:

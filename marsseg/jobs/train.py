@@ -3,10 +3,9 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from marsseg.config import SYNTHETIC, ExperimentConfig, load_recipe
+from marsseg.config import ExperimentConfig, load_recipe
 from marsseg.data.prepare import PreparedData
 from marsseg.data.rare import find_rare_objects
 from marsseg.errors import ConfigError, UsageError
@@ -16,9 +15,12 @@ from marsseg.jobs.forecast import expected_spending
 from marsseg.jobs.home import Home
 from marsseg.jobs.inputs import (
     Provenance,
+    check_data_named_once,
+    check_text,
     generate_name,
     load_data,
     parse_assignments,
+    resolve_beside,
     resolve_source,
     with_assigned,
 )
@@ -158,18 +160,21 @@ def resume_training(home: Home, name: str, data_source: str | None, tracking_uri
 def _load_recipes(
     recipes: Sequence[str], data_source: str | None, values: dict[str, Any]
 ) -> dict[str, ExperimentConfig]:
+    check_data_named_once(data_source, values)
     configs: dict[str, ExperimentConfig] = {}
     default_source = None
     for path in (path for recipe in recipes for path in find_recipes(recipe)):
         if path.stem in configs:
             raise UsageError(f"two recipes are called '{path.stem}'; rename one")
-        config = with_assigned(load_recipe(path), values, f"recipe '{path.stem}' with ")
-        if data_source or config.data.source == SYNTHETIC:
-            source = default_source = default_source or resolve_source(data_source)
+        check_text("the name of a recipe", path.stem)
+        own = load_recipe(path)
+        config = with_assigned(own, values, f"recipe '{path.stem}' with ")
+        if data_source is None and "data.source" in values:
+            source = resolve_source(config.data.source)
+        elif data_source is None and "source" in own.data.model_fields_set:
+            source = resolve_beside(path, own.data.source)
         else:
-            # A recipe's own path starts at its folder, one on the command line at the current one.
-            named = Path(config.data.source).expanduser()
-            source = resolve_source(str(named if "data.source" in values else path.parent / named))
+            source = default_source = default_source or resolve_source(data_source)
         configs[path.stem] = resolve_auto(config.with_values({"data.source": source}))
     first = next(iter(configs.values()))
     for recipe, config in configs.items():

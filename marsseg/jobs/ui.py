@@ -75,7 +75,10 @@ def _view_of(search: str, store: Store) -> str:
     # The store is asked, not the ledger: a server holds other people's searches too.
     names = viewed_searches(store.client.get_experiment(store.experiment_id).tags)
     if search not in names:
-        raise NotFoundError(f"there is no search '{search}' in the tracking store{nearest_name_hint(search, names)}")
+        raise NotFoundError(
+            f"there is no view of '{search}' in the tracking store{nearest_name_hint(search, names)}; "
+            "a training of one run has none: marsexp ui shows it among all"
+        )
     return search_view(search)
 
 

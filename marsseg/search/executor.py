@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -196,6 +197,8 @@ class LocalExecutor:
         place = min(set(range(self._num_workers)) - {worker.place for worker in self._workers})
         arguments = (self._serve, theirs, self._environments[place])
         process = self._context.Process(target=_serve_until_parent_dies, args=arguments, daemon=True)
+        # Starting it, as the first worker would, ends with these signals let through.
+        resource_tracker.ensure_running()
         # These signals reach every process of a terminal, but a worker's driver decides what happens to it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
         try:

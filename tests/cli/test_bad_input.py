@@ -75,6 +75,12 @@ def test_object_array_is_never_unpickled(run: Callable[..., str], tmp_path: Path
     assert not (tmp_path / "sprung").exists()
 
 
+def test_text_that_no_store_can_hold_is_refused(run: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("seed = 1", encoding="utf-8")
+    for option, text in (("--note", "caf\udce9"), ("--author", "\udce9"), ("--tag", "a=\udce9"), ("--data", "\udce9")):
+        assert "expected UTF-8, found '" in run("train", "r.toml", option, text)
+
+
 def test_a_file_for_pictures_is_refused_before_the_data_are_read(run: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "expected a folder" in run("data", "inspect", "--data", "missing.npz", "--pictures", "file")

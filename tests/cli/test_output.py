@@ -41,3 +41,19 @@ def test_a_result_is_shown_in_any_encoding(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"tiles?.npz: 1 tiles of 64x128\n"), done.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "2>&- >&- <&-"])
+def test_streams_that_are_closed_from_the_start_cost_nothing_and_mix_nothing(closed: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m marsseg.cli.app"
+    environment = {**os.environ, "MARSEXP_HOME": str(tmp_path)}
+    failing, working = (
+        subprocess.run(
+            f"{command} {what} {closed}", shell=True, cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
+        for what in ("leaderboard", "data synth --images 1 --out tiles.npz")
+    )
+    # The message of an error is no result.
+    assert (failing.returncode, failing.stdout) == (1, b"")
+    assert working.returncode == 0, working.stderr
+    assert (tmp_path / "tiles.npz").exists()

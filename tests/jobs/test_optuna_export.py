@@ -3,13 +3,14 @@
 import gc
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,18 @@ def test_somebody_elses_study_is_left_alone(finished: Study, url: str, open_stor
 def test_what_is_no_database(finished: Study, wrong: str) -> None:
     with pytest.raises(UsageError, match="expected a database such as sqlite"):
         export_study(Home(finished.folder), "toy", wrong)
+
+
+def test_a_database_of_something_else_is_left_alone(finished: Study, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("create table experiments (id integer)")
+    before = other.read_bytes()
+    with pytest.raises(UsageError, match="is something else, with tables experiments"):
+        export_study(Home(finished.folder), "toy", f"sqlite:///{other}")
+    assert other.read_bytes() == before
+    with pytest.raises(UsageError, match="is kept nowhere"):
+        export_study(Home(finished.folder), "toy", "sqlite://")
 
 
 def test_a_database_that_cannot_be_written(finished: Study, tmp_path: Path) -> None:

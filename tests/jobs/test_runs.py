@@ -24,4 +24,6 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
 def test_in_a_wrong_folder_no_store_is_created(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"there is no tracking store at .*mlflow\.db; set MARSEXP_HOME"):
         find_run(Home(tmp_path), None, "0123456789ab")
+    with pytest.raises(NotFoundError, match=r"there is no tracking store at .*typo\.db; correct --tracking-uri"):
+        find_run(Home(tmp_path), f"sqlite:///{tmp_path}/typo.db", "0123456789ab")
     assert list(tmp_path.iterdir()) == []
