@@ -183,7 +183,7 @@ class Standing:
             return max(0.0, self.settings.budget.seconds - self.active_s)
         gave_up = self.state.gave_up
         waiting = range(self.state.num_started, 0 if gave_up else self.settings.budget.trials or 0)
-        epochs_left = sum(segment.until - segment.epochs for segment in running) + sum(map(self._first_epochs, waiting))
+        epochs_left = sum(segment.until - segment.epochs for segment in running) + self._first_epochs(waiting)
         if self.settings.kind == "search" and not gave_up:
             epochs_left = max(epochs_left, self.settings.epochs_planned - self.epochs_spent)
         if self._epoch_s is None or epochs_left <= 0 or self.state.closed:
@@ -197,11 +197,12 @@ class Standing:
         seconds = epochs_left * (self._epoch_s + self._segment_s * segments_per_epoch) / max(1, busy)
         return seconds * _WAITING if busy > 1 and self.settings.in_modelled_order else seconds
 
-    def _first_epochs(self, number: int) -> int:
-        """The last epoch of a waiting trial's first segment."""
+    def _first_epochs(self, waiting: range) -> int:
+        """The epochs of the first segments of waiting trials."""
         if self.settings.kind == "training":
-            return self._recipe_epochs[self.settings.recipe_of(number)[0]]
-        return self.settings.max_epochs if self.settings.scheduler == "none" else self.settings.min_epochs
+            return sum(self._recipe_epochs[self.settings.recipe_of(number)[0]] for number in waiting)
+        each = self.settings.max_epochs if self.settings.scheduler == "none" else self.settings.min_epochs
+        return each * len(waiting)
 
     @property
     def _epoch_s(self) -> float | None:

@@ -34,7 +34,7 @@ class Budget:
         """A budget as typed by the user: `40`, `500epochs`, `30min`, `2h`.
 
         Raises:
-            UsageError: If it is none of these, or not above 0.
+            UsageError: If it is none of these, not above 0, or more than anybody could spend.
         """
         found = _FORM.fullmatch(text.lower())
         unit = _UNITS.get(found[2]) if found else None
@@ -43,6 +43,8 @@ class Budget:
                 "--budget: expected configurations, epochs or a duration, such as 40, 500epochs, 30min or 2h; "
                 f"found '{text}'"
             )
+        if float(found[1]) > _UNLIMITED:
+            raise UsageError(f"--budget: expected at most {_UNLIMITED}, found '{text}'")
         if unit in _SECONDS:
             # To the millisecond: 1.1 h are 66 minutes.
             return cls(seconds=max(0.001, round(float(found[1]) * _SECONDS[unit], 3)))

@@ -45,6 +45,12 @@ def test_what_is_no_budget_is_refused_by_its_text(text: str) -> None:
     assert f"'{text}'" in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["99999999999999999999", "1000000001epochs", f"{'9' * 5000}h"])
+def test_what_nobody_could_spend_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="expected at most 1000000000, found"):
+        Budget.parse(text)
+
+
 def test_a_budget_is_extended_in_its_own_currency() -> None:
     assert Budget(trials=60).covers(Budget(trials=40))
     assert Budget(trials=40).covers(Budget(trials=40))
