@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from marsseg.config import load_recipe
-from marsseg.errors import UsageError
 from marsseg.jobs.shipped import find_recipes
-from marsseg.jobs.train import _load_recipes
 from marsseg.search.ledger import Ledger
 from tests.conftest import Marsexp, write_tiles
 
@@ -101,25 +99,6 @@ def test_data_that_a_recipe_names_is_found_beside_it_from_elsewhere_too(marsexp:
     absent = marsexp("train", "recipes/tiny.toml", "--set", "data.source=tiles.npz")
     assert absent.status == 1
     assert str(marsexp.folder / "tiles.npz") in absent.stderr
-
-
-def test_data_that_are_named_come_before_those_of_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MARSEXP_DATA", "environment.npz")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "plain.toml").write_text("seed = 1", encoding="utf-8")
-    (tmp_path / "synthetic.toml").write_text('data.source = "synthetic"', encoding="utf-8")
-
-    def source(recipe: str, data: str | None = None, **values: str) -> str:
-        (config,) = _load_recipes([recipe], data, {f"data.{name}": value for name, value in values.items()}).values()
-        return config.data.source
-
-    assert source("plain.toml") == source("plain.toml", "environment.npz") == str(tmp_path / "environment.npz")
-    assert source("plain.toml", source="synthetic") == source("synthetic.toml") == "synthetic"
-    assert source("synthetic.toml", source="mine.npz") == source("synthetic.toml", "mine.npz")
-    with pytest.raises(UsageError, match="both name the data"):
-        source("plain.toml", "mine.npz", source="other.npz")
 
 
 def test_shipped_recipe_is_the_reports_final_model() -> None:
