@@ -60,7 +60,7 @@ def resolve_beside(file: Path, source: str) -> str:
 
 
 def check_text(what: str, text: str) -> None:
-    """Refuses text that no store can hold: what a terminal sends that is not set to UTF-8.
+    """Refuses text that no store can hold: what a terminal sends, or a file is called, in another encoding.
 
     Raises:
         UsageError: If it is not Unicode.
@@ -68,7 +68,7 @@ def check_text(what: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{what}: expected UTF-8, found {text!a}; set the terminal to UTF-8") from None
+        raise UsageError(f"{what}: expected UTF-8, found {text!a}; rename or retype it in UTF-8") from None
 
 
 def load_data(config: ExperimentConfig) -> PreparedData:
