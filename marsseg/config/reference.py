@@ -22,8 +22,9 @@ suggests the nearest name, the one for a value out of bounds states the bounds.
 ## Recipes
 
 A recipe is a TOML file of the values that differ from the defaults below. With `base` they differ from the recipe of
-that name in the same folder instead: the example belongs beside `depth_4.toml`. A relative `data.source`, in a recipe
-or in a space, is resolved from the folder of its file; `--data` takes precedence over it, and it over `MARSEXP_DATA`.
+that name in the same folder instead: the example belongs beside `depth_4.toml`. The commands resolve a relative
+`data.source`, of a recipe or a space, from the folder of its file. It takes precedence over `MARSEXP_DATA`, and
+`--data` over it.
 
 ```toml
 base = "depth_4"

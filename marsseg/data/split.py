@@ -228,7 +228,7 @@ def _deal_singles(units: _Units, parts: Indices, capacity: Indices, rng: np.rand
 
 
 def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
-    """Gives, in place, each empty split the smallest unit of the split with the most units, with foreground if any."""
+    """Gives, in place, each empty split the smallest unit of the split with the most units."""
     for part in wanted:
         if (parts == part).any():
             continue
@@ -239,13 +239,12 @@ def _fill_empty_parts(units: _Units, parts: Indices, wanted: Indices) -> None:
                 f"expected images for {len(wanted)} splits, found only {len(parts)} that are neither near-duplicates "
                 f"of each other nor cut from one frame; add images or set split.test_images to 0"
             )
-        has_foreground = _has_foreground(units)[donors]
-        parts[donors[np.lexsort((units.sizes[donors], ~has_foreground))[0]]] = part
+        parts[donors[units.sizes[donors].argmin()]] = part
 
 
 def _share_foreground(units: _Units, parts: Indices, wanted: Indices) -> None:
     """Exchanges units, in place, until training, then validation, then test has foreground, as far as there is any."""
-    has_foreground = _has_foreground(units)
+    has_foreground = np.asarray(np.delete(units.classes, BACKGROUND, axis=1).any(axis=1))
     for part in wanted:
         if has_foreground[parts == part].any():
             continue
@@ -255,15 +254,11 @@ def _share_foreground(units: _Units, parts: Indices, wanted: Indices) -> None:
             return
         others = np.flatnonzero(parts == part)
         misfits = np.abs(units.sizes[donors][:, None] - units.sizes[others])
-        # A split gives its last unit with foreground, or with any other class, only if nothing else is left.
+        # A split gives its last unit with foreground only if no other can give one; otherwise sizes count most.
         lost = [(units.classes[unit] & (units.classes[parts == parts[unit]].sum(axis=0) == 1)).sum() for unit in donors]
         best = np.lexsort((-parts[donors], lost, misfits.min(axis=1), counts[parts[donors]] == 1))[0]
         unit, other = donors[best], others[misfits[best].argmin()]
         parts[unit], parts[other] = part, parts[unit]
-
-
-def _has_foreground(units: _Units) -> NDArray[np.bool_]:
-    return np.asarray(np.delete(units.classes, BACKGROUND, axis=1).any(axis=1))
 
 
 def _place(unit: int, part: int, units: _Units, parts: Indices, capacity: Indices) -> None:

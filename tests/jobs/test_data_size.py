@@ -8,7 +8,10 @@ import pytest
 from marsseg.config import ExperimentConfig
 from marsseg.data.prepare import prepare_data
 from marsseg.jobs.data_size import DataSize
+from marsseg.jobs.forecast import expected_spending
+from marsseg.search.budget import Budget
 from tests.conftest import write_tiles
+from tests.jobs.toy_study import build_settings
 
 CONFIG = ExperimentConfig().with_values({"training.precision": "float32", "training.batch_size": 1})
 
@@ -39,3 +42,13 @@ def test_a_batch_is_no_larger_than_an_epoch() -> None:
     assert size.cost(huge) == size.cost(whole)
     assert size.as_trained(huge) == whole
     assert size.as_trained(huge.with_values({"augmentation.repeat_rare": 2})).training.batch_size == 24
+
+
+def test_very_many_epochs_are_planned_several_at_a_time() -> None:
+    size = DataSize((32, 64), train_images=16, validation_images=4)
+    few, many = (
+        expected_spending(build_settings(scheduler="none", budget=Budget(3), max_epochs=epochs), size)
+        for epochs in (54, 5400)
+    )
+    assert (few.epochs, many.epochs) == (pytest.approx(3 * 54), pytest.approx(3 * 5400))
+    assert many.cost == pytest.approx(100 * few.cost)
